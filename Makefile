@@ -1,0 +1,56 @@
+# make quickstart   set up and say what to do next
+# make test         every check: ruff, mypy, import-linter, pytest
+# make lint         the first three
+# make format       let ruff format and fix what it can
+# make clean        remove what the others made
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+FARM := build/farm
+PYTEST_ARGS ?= -n 2
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: quickstart test lint format clean schema
+
+quickstart: $(VENV)/.user
+	@$(BIN)/python tools/next_steps.py $(BIN)
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev farm
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(FARM) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p yolo_edge
+	cd $(FARM) && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(VENV)/.dev
+	$(BIN)/python tools/write_schema.py
+
+clean:
+	rm -rf build dist out $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# mypy and import-linter follow folders, not setup.cfg: links show them the package as it is installed
+.PHONY: farm
+farm:
+	@rm -rf $(FARM) && mkdir -p $(FARM)/yolo_edge
+	@ln -s $(CURDIR)/yolo_edge/* $(FARM)/yolo_edge/
+	@for room in export benchmarks devices; do ln -s $(CURDIR)/$$room $(FARM)/yolo_edge/$$room; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "yolo-edge needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.user: $(BIN)/python setup.cfg
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python setup.cfg
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,187 @@
+"""The canonical form of a graph: the few operators, in the few shapes, that every pass and writer understands.
+
+float32, NCHW, batch 1, static shapes, constant attributes, no shape arithmetic, no Constant, Identity or Dropout,
+BatchNorm folded, each activation one node.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from yolo_edge.export.functions import FUNCTION_DOMAIN
+from yolo_edge.export.graph import INPUT_NAME, Graph, constant_of
+
+
+class NotCanonicalError(ValueError):
+    """A graph is not in canonical form; the message names the node that breaks it. A defect of an importer."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What the canonical form allows of one operator.
+
+    Attributes:
+        inputs: One letter an input: "x" a computed float32 tensor, "w" a float32 constant, "e" either, "i" an int64
+            constant, "-" left out. A trailing "*" lets the last repeat.
+        attributes: The names that may be set.
+        domain: "" for ONNX itself.
+        check: Says what else is wrong with a node, or nothing.
+    """
+
+    inputs: str
+    attributes: frozenset[str] = frozenset()
+    domain: str = ""
+    check: Callable[[ir.Node], str | None] = lambda node: None
+
+
+def _attributes(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+def _check_resize(node: ir.Node) -> str | None:
+    wanted = {
+        "mode": "nearest",
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    }
+    for name, value in wanted.items():
+        found = node.attributes.get_string(name)
+        if found != value:
+            return f"{name} is {value!r} in canonical form, got {found!r}"
+    scales = constant_of(node.inputs[2])
+    if scales is None or scales.shape != (4,) or scales[0] != 1 or scales[1] != 1:
+        return f"scales are [1, 1, y, x] in canonical form, got {scales}"
+    if not np.array_equal(scales, np.round(scales)) or scales.min() < 1:
+        return f"scales are whole numbers in canonical form, got {scales}"
+    return None
+
+
+def _check_slice(node: ir.Node) -> str | None:
+    if any(array is None or array.shape != (1,) for array in map(constant_of, node.inputs[1:])):
+        return "starts, ends, axes and steps have one element each in canonical form"
+    return None
+
+
+def _check_pads(node: ir.Node) -> str | None:
+    for name in ("pads", "strides", "kernel_shape"):
+        if node.attributes.get(name) is None:
+            return f"{name} is stated in canonical form"
+    if node.attributes.get_string("auto_pad") not in (None, "NOTSET"):
+        return "padding is explicit in canonical form"
+    return None
+
+
+_UNARY = Operator("x")
+_BINARY = Operator("ee")
+_SPATIAL = "dilations kernel_shape pads strides"
+
+OPERATORS: dict[str, Operator] = {
+    "Add": _BINARY,
+    "Clip": Operator("xww"),
+    "Concat": Operator("x*", _attributes("axis")),
+    "Conv": Operator("xww", _attributes(f"group {_SPATIAL}"), check=_check_pads),
+    "GlobalAveragePool": _UNARY,
+    "LeakyRelu": Operator("x", _attributes("alpha")),
+    "MaxPool": Operator("x", _attributes(_SPATIAL), check=_check_pads),
+    "Mish": Operator("x", domain=FUNCTION_DOMAIN),
+    "Mul": _BINARY,
+    "Relu": _UNARY,
+    "Resize": Operator(
+        "x-w",
+        _attributes("coordinate_transformation_mode mode nearest_mode"),
+        check=_check_resize,
+    ),
+    "SiLU": Operator("x", domain=FUNCTION_DOMAIN),
+    "Sigmoid": _UNARY,
+    "Slice": Operator("xiiii", check=_check_slice),
+}
+
+ACTIVATIONS = frozenset({"Clip", "LeakyRelu", "Mish", "Relu", "SiLU", "Sigmoid"})
+
+
+def check_canonical(graph: Graph) -> None:
+    """Check that `graph` is in canonical form.
+
+    Raises:
+        NotCanonicalError: It is not; the message names the first node that breaks it.
+    """
+    if [value.name for value in graph.graph.inputs] != [INPUT_NAME]:
+        names = [value.name for value in graph.graph.inputs]
+        raise NotCanonicalError(f"the one input is {INPUT_NAME!r} in canonical form, got {names}")
+    _check_value(graph.graph.inputs[0], "the input")
+    shape = tuple(graph.graph.inputs[0].shape or ())
+    if len(shape) != 4 or shape[:2] != (1, 3):
+        raise NotCanonicalError(f"the input is [1, 3, height, width] in canonical form, got {list(shape)}")
+    if not graph.graph.outputs:
+        raise NotCanonicalError("the graph has no output")
+    computed = {id(value) for value in graph.graph.inputs}
+    node_names: set[str | None] = set()
+    for node in graph.graph:
+        where = f"node {node.name!r} ({node.op_type})"
+        if not node.name or node.name in node_names:
+            raise NotCanonicalError(f"{where}: each node has a name of its own in canonical form")
+        node_names.add(node.name)
+        _check_node(node, where, computed)
+        computed.update(id(output) for output in node.outputs)
+        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            raise NotCanonicalError(f"{where}: nothing uses its output")
+    for value in graph.graph.outputs:
+        if id(value) not in computed or value.is_graph_input():
+            raise NotCanonicalError(f"output {value.name!r} is computed by no node")
+    for name, value in graph.graph.initializers.items():
+        if not value.uses():
+            raise NotCanonicalError(f"constant {name!r}: nothing uses it")
+
+
+def _check_node(node: ir.Node, where: str, computed: set[int]) -> None:
+    operator = OPERATORS.get(node.op_type)
+    if operator is None or operator.domain != node.domain:
+        raise NotCanonicalError(f"{where}: not an operator of the canonical form")
+    if len(node.outputs) != 1:
+        raise NotCanonicalError(f"{where}: one output in canonical form, got {len(node.outputs)}")
+    for attribute in node.attributes.values():
+        if attribute.name not in operator.attributes or attribute.is_ref():
+            raise NotCanonicalError(f"{where}: attribute {attribute.name!r} is not of the canonical form")
+    kinds = operator.inputs
+    if kinds.endswith("*"):
+        kinds = kinds[-2] * len(node.inputs)
+    if len(node.inputs) != len(kinds):
+        raise NotCanonicalError(f"{where}: {len(kinds)} inputs in canonical form, got {len(node.inputs)}")
+    for i, (kind, value) in enumerate(zip(kinds, node.inputs, strict=True)):
+        _check_operand(kind, value, f"{where}: input {i}", computed)
+    if not any(value is not None and id(value) in computed for value in node.inputs):
+        raise NotCanonicalError(f"{where}: computes a constant")
+    _check_value(node.outputs[0], f"{where}: output")
+    problem = operator.check(node)
+    if problem:
+        raise NotCanonicalError(f"{where}: {problem}")
+
+
+def _check_operand(kind: str, value: ir.Value | None, where: str, computed: set[int]) -> None:
+    if (value is None) != (kind == "-"):
+        raise NotCanonicalError(f"{where}: {'must be left out' if kind == '-' else 'is missing'}")
+    if value is None:
+        return
+    constant = constant_of(value)
+    if kind == "x" or (kind == "e" and constant is None):
+        if id(value) not in computed:
+            raise NotCanonicalError(f"{where}: {value.name!r} is not computed before it")
+        return
+    if constant is None:
+        raise NotCanonicalError(f"{where}: {value.name!r} is a constant in canonical form")
+    wanted = np.int64 if kind == "i" else np.float32
+    if constant.dtype != wanted:
+        raise NotCanonicalError(f"{where}: expected {np.dtype(wanted)}, got {constant.dtype}")
+    if not np.isfinite(constant).all():
+        raise NotCanonicalError(f"{where}: {value.name!r} holds NaN or infinity")
+
+
+def _check_value(value: ir.Value, where: str) -> None:
+    if value.dtype != ir.DataType.FLOAT:
+        raise NotCanonicalError(f"{where}: float32 in canonical form, got {value.dtype}")
+    if value.shape is None or not value.shape.is_static():
+        raise NotCanonicalError(f"{where}: a static shape in canonical form, got {value.shape}")
+    if value.shape[0] != 1:
+        raise NotCanonicalError(f"{where}: batch 1 in canonical form, got {value.shape}")

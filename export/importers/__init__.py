@@ -1,0 +1,1 @@
+"""Importers: a trained model's files → `Graph` and `ModelSpec`."""

@@ -1,0 +1,121 @@
+"""A cfg and its weights → `Graph` and `ModelSpec`."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from yolo_edge.export.graph import GraphBuilder
+from yolo_edge.export.importers.darknet.cfg import Section, read_cfg
+from yolo_edge.export.importers.darknet.heads import HEADS
+from yolo_edge.export.importers.darknet.layers import LAYERS, Network
+from yolo_edge.export.importers.darknet.weights import NoWeights, WeightsFile, WeightSource
+from yolo_edge.export.source import SourceModel
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.names import assumed_names
+from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, Provenance
+
+MAX_SIDE = 8192
+
+
+def import_darknet(
+    cfg: Path, weights: Path | None = None, size: tuple[int, int] | None = None, shapes_only: bool = False
+) -> SourceModel:
+    """Import a darknet detector.
+
+    Args:
+        cfg: The cfg file.
+        weights: The weights file; None: beside the cfg, under its name.
+        size: Input (width, height); None: the cfg's own.
+        shapes_only: Read no weights; all parameters are zero.
+
+    Returns:
+        The network, with BatchNormalization not yet folded.
+
+    Raises:
+        InputError: A file cannot be read or does not fit, or the network cannot have that size.
+    """
+    sections = read_cfg(cfg)
+    if weights is None:
+        weights = cfg.with_suffix(".weights")
+        if not weights.exists() and not shapes_only:
+            raise InputError(f"{cfg}: no weights at {weights}; give them with --weights FILE")
+    own_size = _own_size(sections[0])
+    size = size or own_size
+    _check_size(sections, cfg, own_size, size)
+    source: WeightSource = NoWeights() if shapes_only else WeightsFile(weights)
+    network = _build(sections, cfg, size, source)
+    if isinstance(source, WeightsFile):
+        source.finish(cfg)
+    files = [cfg] if shapes_only else [cfg, weights]
+    return _finish(network, sections[0], cfg, size, files)
+
+
+def _own_size(net: Section) -> tuple[int, int]:
+    width, height = net.integer("width", 0), net.integer("height", 0)
+    for key, side in (("width", width), ("height", height)):
+        if not 1 <= side <= MAX_SIDE:
+            raise net.error(f"expected 1..{MAX_SIDE}, got {side}", key)
+    if net.integer("channels", 3) != 3:
+        raise net.error(f"only pictures with 3 channels are supported, got {net.text('channels', '')}", "channels")
+    return width, height
+
+
+def _check_size(sections: list[Section], cfg: Path, own: tuple[int, int], size: tuple[int, int]) -> None:
+    """Refuse a size that the coarsest head does not tile, and name the nearest that it does."""
+    if size == own:
+        return
+    for side in size:
+        if not 1 <= side <= MAX_SIDE:
+            raise InputError(f"size {size[0]}x{size[1]}: expected 1..{MAX_SIDE} pixels a side")
+    stride = max(head.stride for head, _ in _build(sections, cfg, own, NoWeights()).heads)
+    if size[0] % stride or size[1] % stride:
+        near = sorted({max(side // stride + up, 1) * stride for side in size for up in (0, 1)})
+        raise InputError(
+            f"size {size[0]}x{size[1]}: {cfg.name} needs multiples of {stride}, such as {' or '.join(map(str, near))}"
+        )
+
+
+def _build(sections: list[Section], cfg: Path, size: tuple[int, int], weights: WeightSource) -> Network:
+    network = Network(GraphBuilder(cfg.stem, *size), weights)
+    for section in sections[1:]:
+        if section.kind in HEADS:
+            HEADS[section.kind](network, section)
+            network.outputs.append(None)
+        elif section.kind in LAYERS:
+            network.outputs.append(LAYERS[section.kind](network, section))
+        else:
+            raise section.error("this kind of layer is not supported")
+    if not network.heads:
+        raise InputError(f"{cfg}: not a detector: it has no [yolo] or [region] section")
+    return network
+
+
+def _finish(network: Network, net: Section, cfg: Path, size: tuple[int, int], files: list[Path]) -> SourceModel:
+    outputs, heads = {}, []
+    names: dict[int, str] = {}  # two heads may read the same map
+    for head, value in network.heads:
+        name = names.setdefault(id(value), f"head_{len(names)}")
+        outputs[name] = value
+        heads.append(_named(head, name))
+    class_names, names_from = assumed_names(network.classes)
+    spec = ModelSpec(
+        # darknet stretches, unless it is told otherwise; its letterbox pads with 0.5
+        input=InputSpec(size[0], size[1], resize="letterbox" if net.integer("letter_box", 0) else "stretch"),
+        heads=tuple(heads),
+        names=class_names,
+        names_from=names_from,
+        provenance=Provenance(source=cfg.name, sha256={file.name: _sha256(file) for file in files}),
+    )
+    return SourceModel(stem=cfg.stem, graph=network.builder.build(outputs), spec=spec)
+
+
+def _named(head: Head, tensor: str) -> Head:
+    return dataclasses.replace(head, tensors={"map": tensor})
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

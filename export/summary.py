@@ -1,0 +1,136 @@
+"""What a network consists of: layers, parameters, multiply-accumulates. For people who look into a model."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from yolo_edge.export.canonical import ACTIVATIONS
+from yolo_edge.export.graph import Graph, constant_of, shape_of
+from yolo_edge.ondevice.errors import InputError
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of a network, with the activation that follows it.
+
+    Attributes:
+        name: Of the node.
+        kind: Its operator, with kernel and stride: "Conv 3x3/2 dw".
+        activation: The operator that follows it, or "".
+        output: Its output shape.
+        parameters: Weights and biases.
+        macs: Multiply-accumulates of one inference; counted for convolutions, as usual.
+    """
+
+    name: str
+    kind: str
+    activation: str
+    output: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The layers of a network and their totals."""
+
+    layers: tuple[Layer, ...]
+    parameters: int
+    macs: int
+
+
+def summarize(graph: Graph) -> Summary:
+    """List the layers of a graph whose shapes are known."""
+    layers = []
+    merged: set[int] = set()
+    for node in graph.graph:
+        if id(node) in merged or not _computes(node):
+            continue
+        activation = _activation_after(node)
+        if activation is not None:
+            merged.add(id(activation))
+        output = node.outputs[0] if activation is None else activation.outputs[0]
+        layers.append(
+            Layer(
+                name=node.name or node.outputs[0].name or "",
+                kind=_kind(node),
+                activation="" if activation is None else activation.op_type,
+                output=shape_of(output),
+                parameters=_parameters(node),
+                macs=_macs(node),
+            )
+        )
+    return Summary(tuple(layers), sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers))
+
+
+def load_onnx(path: Path) -> Graph:
+    """An ONNX file as a graph with all shapes inferred; in no particular form.
+
+    Raises:
+        InputError: It is not an ONNX file, or its shapes cannot be inferred.
+    """
+    try:
+        model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False))
+        return ir.from_proto(model)
+    except Exception as error:  # protobuf, onnx and onnx_ir raise types of their own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise InputError(f"{path}: not an ONNX file that can be read ({reason})") from error
+
+
+def _computes(node: ir.Node) -> bool:
+    """Whether a node works on feature maps: float16 weights are only cast."""
+    return not (node.op_type == "Cast" and constant_of(node.inputs[0]) is not None)
+
+
+def _activation_after(node: ir.Node) -> ir.Node | None:
+    uses = list(node.outputs[0].uses())
+    if node.op_type in ACTIVATIONS or len(uses) != 1 or node.outputs[0].is_graph_output():
+        return None
+    following = uses[0].node
+    return following if following.op_type in ACTIVATIONS else None
+
+
+def _weight(value: ir.Value | None) -> np.ndarray | None:
+    """The constant behind a weight, through the Cast of fp16 files."""
+    array = constant_of(value)
+    producer = value.producer() if value is not None else None
+    if array is None and producer is not None and not _computes(producer):
+        return constant_of(producer.inputs[0])
+    return array
+
+
+def _parameters(node: ir.Node) -> int:
+    """Weights and biases of a convolution; other operators have settings, no parameters."""
+    if node.op_type != "Conv":
+        return 0
+    arrays = (_weight(value) for value in node.inputs)
+    return sum(array.size for array in arrays if array is not None)
+
+
+def _kind(node: ir.Node) -> str:
+    kernel = node.attributes.get_ints("kernel_shape")
+    strides = node.attributes.get_ints("strides") or (1, 1)
+    text = node.op_type
+    if kernel:
+        text += " " + "x".join(map(str, kernel))
+        text += "" if set(strides) == {1} else "/" + "x".join(map(str, dict.fromkeys(strides)))
+    groups = node.attributes.get_int("group", 1) or 1
+    if groups > 1:
+        weight = _weight(node.inputs[1])
+        depthwise = weight is not None and weight.shape[1] == 1
+        text += " dw" if depthwise else f" g{groups}"
+    return text
+
+
+def _macs(node: ir.Node) -> int:
+    if node.op_type != "Conv":
+        return 0
+    weight = _weight(node.inputs[1])
+    if weight is None:
+        return 0
+    _, channels, *kernel = weight.shape
+    return int(math.prod(shape_of(node.outputs[0])) * channels * math.prod(kernel))

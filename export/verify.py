@@ -1,0 +1,190 @@
+"""Verify: run the very bytes that will be written, and compare with the source.
+
+The source is the network as it was imported, before any pass of ours, run by onnxruntime without its own
+optimisations. Inputs are pictures, taken through the model's own preprocessing, or seeded noise without them.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from yolo_edge.evaluation import MAX_DETECTIONS, average_precision_50
+from yolo_edge.export.canonical import ACTIVATIONS
+from yolo_edge.export.graph import Graph
+from yolo_edge.ondevice.detector import Detector
+from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.preprocess import Placement, Preprocessor
+from yolo_edge.ondevice.runtimes.onnx import new_session
+from yolo_edge.ondevice.spec import InputSpec, ModelSpec
+from yolo_edge.timing import interleave
+
+MAX_RELATIVE_ERROR = 1e-4
+MIN_SNR_DB = {"fp16": 50.0}
+MAX_SNR_DB = 200.0  # what identical outputs are reported as; float32 itself ends at about 140
+LABEL_CONFIDENCE, CANDIDATE_CONFIDENCE = 0.25, 0.001
+
+_TIMING_SECONDS = 1.0
+
+
+class VerificationError(YoloEdgeError):
+    """A file does not compute what its source computes."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was seen when a file ran.
+
+    Attributes:
+        snr_db: Signal-to-noise ratio of each head over all inputs, in dB, at most `MAX_SNR_DB`.
+        relative_error: Of each head: largest difference / largest value.
+        agreement: AP50 with the source's detections above `LABEL_CONFIDENCE` as labels; None where the source found
+            nothing (noise holds no objects).
+        convolutions: In the file.
+        fused: Those that the runtime runs together with their activation, as one kernel.
+    """
+
+    snr_db: tuple[float, ...]
+    relative_error: tuple[float, ...]
+    agreement: float | None
+    convolutions: int
+    fused: int
+
+
+class Reference:
+    """The source of an export, run on inputs once; each file is then compared with what it gave."""
+
+    def __init__(self, source: Graph, spec: ModelSpec, pictures: Sequence[np.ndarray] = ()):
+        """Run the source.
+
+        Args:
+            source: The imported graph, before passes.
+            spec: Of the source.
+            pictures: BGR, uint8 [height, width, 3]; none: seeded noise.
+
+        Raises:
+            VerificationError: The source gives NaN or infinity.
+        """
+        preprocessor = Preprocessor(spec.input)
+        self.inputs: list[tuple[np.ndarray, Placement]] = []
+        for picture in pictures or noise(spec.input):
+            tensor, placement = preprocessor(picture)
+            self.inputs.append((tensor.copy(), placement))
+        session = new_session(
+            ir.to_proto(source).SerializeToString(),
+            graph_optimization_level=ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+        )
+        names = [output.name for output in session.get_outputs()]
+        self.outputs = [
+            dict(zip(names, session.run(names, {spec.input.tensor: tensor}), strict=True)) for tensor, _ in self.inputs
+        ]
+        for outputs in self.outputs:
+            for name, array in outputs.items():
+                if not np.isfinite(array).all():
+                    raise VerificationError(f"the source model gives NaN or infinity at {name}: are these its weights?")
+
+    def verify(self, data: bytes, precision: str) -> Verification:
+        """Run an ONNX file and compare.
+
+        Args:
+            data: The bytes of the file.
+            precision: Its precision, which sets the limits: fp32 a relative error of 1e-4, fp16 50 dB.
+
+        Raises:
+            VerificationError: It misses the limit; the message has both numbers.
+        """
+        detector = Detector(data, max_detections=MAX_DETECTIONS)
+        results = [detector.runtime.run(tensor) for tensor, _ in self.inputs]
+        names = list(self.outputs[0])
+        snr, error = [], []
+        for name in names:
+            expected = np.stack([outputs[name] for outputs in self.outputs])
+            found = np.stack([outputs[name] for outputs in results])
+            snr.append(snr_db(expected, found))
+            error.append(relative_error(expected, found))
+        _check_limits(precision, names, snr, error)
+        convolutions, fused = count_fused(data)
+        return Verification(tuple(snr), tuple(error), self._agreement(detector, results), convolutions, fused)
+
+    def _agreement(self, detector: Detector, results: list[dict[str, np.ndarray]]) -> float | None:
+        placements = [placement for _, placement in self.inputs]
+        detector.confidence = LABEL_CONFIDENCE
+        labels = [detector.postprocess(outputs, place) for outputs, place in zip(self.outputs, placements, strict=True)]
+        detector.confidence = CANDIDATE_CONFIDENCE
+        candidates = [detector.postprocess(outputs, place) for outputs, place in zip(results, placements, strict=True)]
+        return average_precision_50(labels, candidates)
+
+
+def _check_limits(precision: str, names: Sequence[str], snr: Sequence[float], error: Sequence[float]) -> None:
+    for name, decibels, relative in zip(names, snr, error, strict=True):
+        least = MIN_SNR_DB.get(precision)
+        if least is None and not relative <= MAX_RELATIVE_ERROR:
+            raise VerificationError(
+                f"{precision} differs from the source by {relative:.2g} at {name}, "
+                f"the limit is {MAX_RELATIVE_ERROR:g}; nothing was written"
+            )
+        if least is not None and not decibels >= least:
+            raise VerificationError(
+                f"{precision} has an SNR of {decibels:.1f} dB at {name}, "
+                f"the limit is {least:g} dB; nothing was written: use fp32"
+            )
+
+
+def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
+    """10·log10(Σ expected² / Σ (expected − found)²), between 0-signal's −200 and 200 dB."""
+    signal = float(np.square(expected, dtype=np.float64).sum())
+    noise_power = float(np.square(expected.astype(np.float64) - found).sum())
+    if noise_power == 0:
+        return MAX_SNR_DB
+    if signal == 0:
+        return -MAX_SNR_DB
+    return float(np.clip(10 * np.log10(signal / noise_power), -MAX_SNR_DB, MAX_SNR_DB))
+
+
+def relative_error(expected: np.ndarray, found: np.ndarray) -> float:
+    """The largest difference, as a fraction of the largest value."""
+    largest = float(np.abs(expected).max())
+    difference = float(np.abs(expected.astype(np.float64) - found).max())
+    return difference / largest if largest else (0.0 if difference == 0 else float("inf"))
+
+
+def noise(spec: InputSpec, count: int = 4, seed: int = 0) -> list[np.ndarray]:
+    """Seeded pictures of the input's size: noise of coarse to fine grain, BGR, uint8 [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for i in range(count):
+        grain = 4 ** (count - 1 - i)
+        cells = (-(-spec.height // grain), -(-spec.width // grain), 3)
+        coarse = rng.integers(0, 256, cells, dtype=np.uint8)
+        size = (spec.width, spec.height)
+        pictures.append(np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR), np.uint8))
+    return pictures
+
+
+def count_fused(data: bytes) -> tuple[int, int]:
+    """The convolutions of an ONNX file, and how many of them onnxruntime runs together with their activation.
+
+    Counted in the graph that onnxruntime makes of it on this machine; a convolution without an activation counts.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        new_session(data, optimized_model_filepath=str(path))
+        nodes = list(onnx.load(path).graph.node)
+    convolutions = [node for node in nodes if "Conv" in node.op_type]
+    activated = {node.input[0] for node in nodes if node.op_type in ACTIVATIONS}
+    unfused = sum(node.output[0] in activated for node in convolutions)
+    return len(convolutions), len(convolutions) - unfused
+
+
+def speed_ratio(baseline: bytes, candidate: bytes, tensor: np.ndarray) -> float:
+    """How many times faster `candidate` runs than `baseline`, by medians of interleaved runs on one thread."""
+    detectors = {"baseline": Detector(baseline, threads=1), "candidate": Detector(candidate, threads=1)}
+    calls = {name: (lambda runtime=detector.runtime: runtime.run(tensor)) for name, detector in detectors.items()}
+    samples = interleave(calls, seconds=_TIMING_SECONDS)
+    return float(np.median(samples["baseline"]) / np.median(samples["candidate"]))

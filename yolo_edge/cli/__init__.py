@@ -1,0 +1,91 @@
+"""The command line. Commands load what they need when they run: `--help` loads no runtime and no onnx."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from yolo_edge.ondevice.errors import YoloEdgeError
+
+_INTERRUPTED, _TERMINATED = 130, 143
+# packages that an extra brings → the extra
+_EXTRAS = {"onnx": "export", "onnx_ir": "export", "faster_coco_eval": "export"}
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came: clean up as after Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: Without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 1 a failed job, 2 bad input or usage, 130 interrupted.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return _INTERRUPTED
+    except _TerminatedError:
+        _complain("terminated")
+        return _TERMINATED
+    except BrokenPipeError:  # the reader of our output went away: nothing to tell it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+    from typer.exceptions import TyperException
+
+    from yolo_edge.cli.app import app
+
+    try:
+        code = app(arguments, prog_name="yolo-edge", standalone_mode=False)
+        sys.stdout.flush()
+    except YoloEdgeError as error:
+        _complain(str(error))
+        return error.exit_code
+    except TyperException as error:  # usage: an unknown option, a missing argument
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "yolo-edge"
+        _complain(f"{' '.join(message.split())} See: {command} --help")
+        return 2
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            return _internal(error)
+        _complain(f"this command needs {error.name}; run: pip install 'yolo-edge[{_EXTRAS[error.name]}]'")
+        return 2
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last resort: a person sees one line, never a traceback
+        return _internal(error)
+    return code if isinstance(code, int) else 0
+
+
+def _internal(error: Exception) -> int:
+    if os.environ.get("YOLO_EDGE_DEBUG"):
+        raise error
+    text = " ".join(str(error).split())[:300]
+    _complain(f"internal error, please report it: {type(error).__name__}: {text} (YOLO_EDGE_DEBUG=1 shows where)")
+    return 1
+
+
+def _complain(message: str) -> None:
+    # one line, whatever the message was made from
+    line = "".join(letter if letter.isprintable() else " " for letter in message)
+    print(f"error: {line}", file=sys.stderr)  # noqa: T201
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _TerminatedError

@@ -1,0 +1,36 @@
+"""The commands of `yolo-edge`."""
+
+from typing import Annotated
+
+import typer
+
+from yolo_edge._version import __version__
+from yolo_edge.cli.detect import detect
+from yolo_edge.cli.export import export
+from yolo_edge.cli.inspect import inspect
+
+app = typer.Typer(
+    name="yolo-edge",
+    help="From a trained YOLO to an edge device: checked ONNX files, and what they find in pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (inspect, export, detect):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"yolo-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,123 @@
+"""`yolo-edge inspect`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolo_edge.cli.options import Json, Model, Names, Weights
+
+if TYPE_CHECKING:
+    from yolo_edge.export.summary import Summary
+    from yolo_edge.ondevice.spec import ModelSpec
+
+
+def inspect(model: Model, weights: Weights = None, names: Names = None, json: Json = False) -> None:
+    """Show layers, parameters, multiply-accumulates, heads, anchors and preprocessing of a model."""
+    from yolo_edge.cli.output import print_json
+
+    spec, summary, notes = _look(model, weights, names)
+    if json:
+        print_json(_document(model, spec, summary, notes))
+        return
+    _print_layers(summary)
+    if spec is not None:
+        _print_heads(spec)
+    _print_facts(model, spec, summary)
+    from yolo_edge.cli.output import describe_names, note
+
+    for text in notes:
+        note(text)
+    told = describe_names(spec.names_from, len(spec.names)) if spec else None
+    if told:
+        note(told)
+
+
+def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelSpec | None, Summary, list[str]]":
+    from yolo_edge.export import canonicalize
+    from yolo_edge.export.load import load_model, rename_classes
+    from yolo_edge.export.summary import load_onnx, summarize
+    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
+
+    if model.suffix.lower() != ".onnx":
+        # a cfg is worth looking at without its weights; weights that are there are checked
+        given = weights or model.with_suffix(".weights")
+        missing = weights is None and not given.exists()
+        source = load_model(model, weights=weights, names=names, shapes_only=missing)
+        notes = [f"note: no weights at {given}; only the structure was looked at"] if missing else []
+        return source.spec, summarize(canonicalize(source.graph)), notes
+    if weights is not None:
+        raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
+    graph = load_onnx(model)
+    text = graph.metadata_props.get(METADATA_KEY)
+    if text is None:
+        if names is not None:
+            raise InputError(f"--names {names}: {model} has no spec to put them into")
+        return None, summarize(graph), [f"note: {model} carries no {METADATA_KEY}: `yolo-edge export` did not write it"]
+    spec = ModelSpec.from_json(text, f"{model}: spec")
+    return rename_classes(spec, names) if names is not None else spec, summarize(graph), []
+
+
+def _document(model: Path, spec: "ModelSpec | None", summary: "Summary", notes: list[str]) -> dict[str, Any]:
+    return {
+        "model": str(model),
+        "parameters": summary.parameters,
+        "macs": summary.macs,
+        "spec": spec,
+        "layers": summary.layers,
+        "notes": notes,
+    }
+
+
+def _print_layers(summary: "Summary") -> None:
+    from yolo_edge.cli.output import count, print_table
+
+    print_table(
+        ["layer", "operator", "activation", "output>", "parameters>", "MACs>"],
+        (
+            [
+                layer.name,
+                layer.kind,
+                layer.activation,
+                "x".join(map(str, layer.output)),
+                layer.parameters or "",
+                count(layer.macs) if layer.macs else "",
+            ]
+            for layer in summary.layers
+        ),
+    )
+
+
+def _print_heads(spec: "ModelSpec") -> None:
+    from yolo_edge.cli.output import print_table
+
+    rows = []
+    for head in spec.heads:
+        height, width = spec.grid(head)
+        anchors = "  ".join(f"{w:g}x{h:g}" for w, h in head.anchors)
+        tensors = ", ".join(head.tensors.values())
+        rows.append([tensors, head.family, head.stride, f"{width}x{height}", anchors, f"{head.scale_xy:g}"])
+    print_table(["head", "family", "stride>", "grid>", "anchors (width x height, pixels)", "scale_x_y>"], rows)
+
+
+def _print_facts(model: Path, spec: "ModelSpec | None", summary: "Summary") -> None:
+    from yolo_edge.cli.output import count, print_table
+
+    rows: list[list[object]] = [
+        ["model", model],
+        ["parameters", f"{count(summary.parameters)} ({summary.parameters})"],
+        ["MACs", f"{count(summary.macs)} ({summary.macs})"],
+    ]
+    if spec is not None:
+        image = spec.input
+        pad = f", padded with {image.pad_value} ({image.pad_position})" if image.resize == "letterbox" else ""
+        rows += [
+            ["input", f"{image.tensor}: {image.dtype} {list(image.shape)} {image.layout} {image.color}"],
+            ["pixel → tensor", f"(p − {list(image.mean)}) × {[round(s, 6) for s in image.scale]}"],
+            ["resize", f"{image.resize}{pad}, {image.interpolation}"],
+            ["precision", spec.precision],
+            ["classes", f"{len(spec.names)}: {', '.join(spec.names[:8])}{' …' if len(spec.names) > 8 else ''}"],
+            ["source", spec.provenance.source],
+        ]
+        rows += [[f"sha256 of {name}", digest] for name, digest in spec.provenance.sha256.items()]
+        rows += [["written by", spec.provenance.tool]] if spec.provenance.tool else []
+    print_table(["", ""], rows)

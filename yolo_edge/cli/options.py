@@ -1,0 +1,75 @@
+"""Options that several commands share, and the reading of their values."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from yolo_edge.ondevice.errors import InputError
+
+Model = Annotated[
+    Path, typer.Argument(help="A darknet .cfg (its .weights beside it), or an exported .onnx.", show_default=False)
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="The .weights of a .cfg, when they are not beside it.", show_default=False)
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        help="Class names: coco, voc, or a file with one a line. Without it, 80 and 20 classes take COCO's and VOC's.",
+        metavar="FILE|coco|voc",
+        show_default=False,
+    ),
+]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        help="How a picture gets into the input. Default: as the model was trained.",
+        metavar="stretch|letterbox",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+
+
+def split(text: str, option: str) -> list[str]:
+    """The values between the commas of an option, without repetitions.
+
+    Raises:
+        InputError: There is none, or an empty one.
+    """
+    values = [part.strip() for part in text.split(",")]
+    if not all(values):
+        raise InputError(f"--{option} {text!r}: expected values between commas")
+    return list(dict.fromkeys(values))
+
+
+def sizes(text: str | None) -> list[tuple[int, int] | None]:
+    """`320,352x288` → [(320, 320), (352, 288)]; nothing → [None], the model's own size.
+
+    Raises:
+        InputError: One of them is no size.
+    """
+    if text is None:
+        return [None]
+    found: list[tuple[int, int] | None] = []
+    for part in split(text, "size"):
+        match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", part)
+        if match is None:
+            raise InputError(f"--size {part!r}: expected a size such as 320, or 352x288 (width x height)")
+        width, height = match.groups()
+        size = (int(width), int(height or width))
+        if size not in found:
+            found.append(size)
+    return found
+
+
+def check_resize(resize: str | None) -> None:
+    """Check the value of `--resize`.
+
+    Raises:
+        InputError: It is neither stretch nor letterbox.
+    """
+    if resize not in (None, "stretch", "letterbox"):
+        raise InputError(f"--resize {resize!r}: expected stretch or letterbox")

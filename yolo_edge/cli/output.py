@@ -1,0 +1,87 @@
+"""What commands print: results on standard output, everything else on standard error."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+T = TypeVar("T")
+
+# a table that goes to a file or a pipe is not squeezed into the width of a terminal
+_WIDE = 200
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    typer.echo(text.decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print a table. A column whose heading ends in ">" is aligned to the right."""
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        right = column.endswith(">")
+        table.add_column(column.removesuffix(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    console.print(table)
+
+
+def _plain(cell: object) -> str:
+    # names come from files: no markup, nothing that moves the cursor
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(cell))
+    return text.replace("[", r"\[")
+
+
+def note(message: str) -> None:
+    """Say something that is not the result."""
+    typer.echo("".join(letter if letter.isprintable() else "?" for letter in message), err=True)
+
+
+def track(items: Sequence[T], what: str) -> Iterator[T]:
+    """Go through `items` with a progress bar, on a terminal."""
+    with _progress() as bar:
+        task = bar.add_task(what, total=len(items))
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+@contextmanager
+def status(what: str) -> Iterator[Any]:
+    """Show what is being done, on a terminal; the value's `update(text)` changes it."""
+    with Console(stderr=True).status(what) as shown:
+        yield shown
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def describe_names(names_from: str, classes: int) -> str | None:
+    """What to tell a user whose model brought no class names; None when it did."""
+    if names_from.endswith(" assumed"):
+        source = names_from.split(maxsplit=1)[0].upper()
+        return f"note: class names are {source}'s, assumed from the {classes} classes (--names says otherwise)"
+    if names_from == "none":
+        return f"note: the {classes} classes have no names (--names FILE gives them)"
+    return None
+
+
+def count(number: float) -> str:
+    """A large number for a person: 1.25 M."""
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= limit:
+            return f"{number / limit:.2f}{unit}"
+    return f"{number:g}"

@@ -1,0 +1,122 @@
+"""`Detector`: picture in, `Detections` out."""
+
+from typing import Dict, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from yolo_edge.ondevice.decode import check_heads, decode
+from yolo_edge.ondevice.detections import Detections
+from yolo_edge.ondevice.errors import InputError, SpecError
+from yolo_edge.ondevice.files import PathLike
+from yolo_edge.ondevice.nms import nms
+from yolo_edge.ondevice.preprocess import Placement, Preprocessor
+from yolo_edge.ondevice.runtimes import open_runtime
+from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
+
+
+class Detector:
+    """A model file that finds objects in pictures: preprocess → runtime → decode → NMS.
+
+    Buffers are kept between calls: use one instance a thread.
+
+    Example::
+
+        detector = Detector("yolo-fastest-1.1-320-fp32.onnx")
+        for x1, y1, x2, y2 in detector(cv2.imread("dog.jpg")).xyxy: ...
+
+    Attributes:
+        spec: The model's spec.
+        runtime: What runs it.
+        confidence: Detections at or below this are left out; may be changed between calls.
+        iou: NMS drops a box that overlaps a better one by more than this.
+        max_detections: At most so many a picture.
+        agnostic: NMS lets boxes of different classes suppress each other.
+    """
+
+    def __init__(
+        self,
+        model: Union[PathLike, bytes],
+        spec: Optional[ModelSpec] = None,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.45,
+        max_detections: int = 300,
+        agnostic: bool = False,
+        threads: Optional[int] = None,
+        runtime: str = "auto",
+    ):
+        """Load `model`.
+
+        Args:
+            model: A path to a model file, or the bytes of an ONNX file.
+            spec: Used instead of the one inside the file.
+            confidence: 0..1.
+            iou: 0..1.
+            max_detections: 1 or more.
+            agnostic: NMS across classes.
+            threads: For one inference; None leaves it to the runtime.
+            runtime: "auto" or the name of one.
+
+        Raises:
+            InputError: The file cannot be loaded, or an option is out of its range.
+            SpecError: There is no spec, or it does not fit the file.
+        """
+        check_options(confidence, iou, max_detections)
+        self.confidence, self.iou = confidence, iou
+        self.max_detections, self.agnostic = max_detections, agnostic
+        self.runtime = open_runtime(model, runtime, threads)
+        where = "model" if isinstance(model, bytes) else str(model)
+        self.spec = spec or _spec_inside(self.runtime.metadata, where)
+        _check_input(self.spec, self.runtime.input_name, self.runtime.input_shape, self.runtime.input_dtype)
+        check_heads(self.spec, self.runtime.output_shapes)
+        self._preprocessor = Preprocessor(self.spec.input)
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        """Find objects.
+
+        Args:
+            image: BGR as OpenCV reads it, uint8 [height, width, 3].
+
+        Raises:
+            ValueError: Not such a picture.
+        """
+        tensor, placement = self.preprocess(image)
+        return self.postprocess(self.runtime.run(tensor), placement)
+
+    def preprocess(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
+        """The input tensor (valid until the next call) and where the picture lies in it."""
+        return self._preprocessor(image)
+
+    def postprocess(self, outputs: Dict[str, np.ndarray], placement: Placement) -> Detections:
+        """Outputs of the runtime → detections in the picture."""
+        boxes, confidence, class_id = decode(self.spec, outputs, self.confidence)
+        kept = nms(boxes, confidence, class_id, self.iou, self.max_detections, self.agnostic)
+        return Detections(placement.to_source(boxes[kept]), confidence[kept], class_id[kept])
+
+
+def check_options(confidence: float, iou: float, max_detections: int) -> None:
+    """Check the options of a detector.
+
+    Raises:
+        InputError: One is out of its range.
+    """
+    for name, value in (("confidence", confidence), ("iou", iou)):
+        if not 0 <= value <= 1:
+            raise InputError(f"{name}: expected 0..1, got {value}")
+    if max_detections < 1:
+        raise InputError(f"max_detections: expected 1 or more, got {max_detections}")
+
+
+def _spec_inside(metadata: Mapping[str, str], where: str) -> ModelSpec:
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        raise SpecError(f"{where}: carries no {METADATA_KEY}; files that `yolo-edge export` wrote have one")
+    return ModelSpec.from_json(text, f"{where}: spec")
+
+
+def _check_input(spec: ModelSpec, name: str, shape: Tuple[int, ...], dtype: str) -> None:
+    if (name, shape, dtype) != (spec.input.tensor, spec.input.shape, spec.input.dtype):
+        raise SpecError(
+            f"spec.input: expected {spec.input.tensor} {spec.input.dtype} {list(spec.input.shape)}, "
+            f"the model has {name} {dtype} {list(shape)}"
+        )

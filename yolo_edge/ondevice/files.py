@@ -1,0 +1,110 @@
+"""Reading and writing files that a user named, with errors that say what is wrong."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Union
+
+from yolo_edge.ondevice.errors import InputError, YoloEdgeError
+
+# a failed job, not bad input
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def check_readable(path: PathLike) -> int:
+    """Check that `path` is a file with something in it that may be read.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        InputError: It is not; the message says why.
+    """
+    try:
+        status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{path}: is a folder, expected a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: is not a regular file")
+        if status.st_size == 0:
+            raise InputError(f"{path}: the file is empty")
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: {reason(error)}") from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"{path!r}: not a file name ({error})") from error
+    return status.st_size
+
+
+def read_bytes(path: PathLike, limit: int) -> bytes:
+    """The contents of a file of at most `limit` bytes.
+
+    Raises:
+        InputError: It cannot be read, is empty, or is larger.
+    """
+    size = check_readable(path)
+    if size > limit:
+        raise InputError(f"{path}: {size} bytes, more than the {limit} that such a file may have")
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {reason(error)}") from error
+
+
+def write_atomically(path: PathLike, data: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then renamed into it. Makes missing folders.
+
+    Raises:
+        InputError: It cannot be written there.
+        YoloEdgeError: The disk is full or broken.
+    """
+    target = Path(path)
+    # a name of its own, so that two jobs do not write into one file
+    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:  # Ctrl-C too
+            if temporary.exists():
+                temporary.unlink()
+            raise
+    except OSError as error:
+        kind = YoloEdgeError if error.errno in _FULL else InputError
+        raise kind(f"{path}: cannot be written ({reason(error)})") from error
+
+
+def check_output_folder(path: PathLike) -> None:
+    """Check that `path` is a folder that can be written into, or can be made; nothing is made.
+
+    Raises:
+        InputError: It is not.
+    """
+    folder = Path(path).absolute()
+    try:
+        while not folder.exists() and not folder.is_symlink() and folder.parent != folder:
+            folder = folder.parent
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a folder that can be made ({error})") from error
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder, files cannot be written there")
+    if not os.access(str(folder), os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: permission denied, files cannot be written there")
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, in a few words."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    return (error.strerror or str(error)).lower()

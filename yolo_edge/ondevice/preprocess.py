@@ -1,0 +1,116 @@
+"""From a picture to the input tensor, in one pass over the pixels and into buffers that are kept."""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import cv2
+import numpy as np
+
+from yolo_edge.ondevice.spec import InputSpec
+
+_INTERPOLATION = {"LINEAR": cv2.INTER_LINEAR, "LINEAR_EXACT": cv2.INTER_LINEAR_EXACT}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the picture lies in the network's input: input pixel = source pixel · scale + offset.
+
+    Attributes:
+        scale: Along x and y.
+        offset: In input pixels, along x and y.
+        source: Width and height of the picture.
+    """
+
+    scale: Tuple[float, float]
+    offset: Tuple[int, int]
+    source: Tuple[int, int]
+
+    def to_source(self, xyxy: np.ndarray) -> np.ndarray:
+        """Boxes in input pixels [n, 4] → boxes in source pixels, clipped to the picture, float32."""
+        boxes = (xyxy - np.array(self.offset * 2, np.float32)) / np.array(self.scale * 2, np.float32)
+        return np.clip(boxes, 0, np.array(self.source * 2, np.float32)).astype(np.float32)
+
+
+def place(spec: InputSpec, width: int, height: int) -> Tuple[Placement, Tuple[int, int]]:
+    """Where a picture of `width` x `height` goes, and the (width, height) it is resized to."""
+    if spec.resize == "stretch":
+        scale = (spec.width / width, spec.height / height)
+        return Placement(scale, (0, 0), (width, height)), (spec.width, spec.height)
+    ratio = min(spec.width / width, spec.height / height)
+    new_width = min(max(round(width * ratio), 1), spec.width)
+    new_height = min(max(round(height * ratio), 1), spec.height)
+    offset = (0, 0)
+    if spec.pad_position == "center":
+        offset = ((spec.width - new_width) // 2, (spec.height - new_height) // 2)
+    return Placement((new_width / width, new_height / height), offset, (width, height)), (
+        new_width,
+        new_height,
+    )
+
+
+def check_image(image: np.ndarray) -> None:
+    """Check that `image` is what OpenCV reads: uint8 [height, width, 3].
+
+    Raises:
+        ValueError: The message says what it is instead.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"an image is a BGR array, uint8 [height, width, 3], got {found}")
+    if 0 in image.shape:
+        raise ValueError(f"an image has at least one pixel, got {list(image.shape)}")
+
+
+class Preprocessor:
+    """Turns BGR pictures (as OpenCV reads them) into the input tensor of one model.
+
+    The tensor and the padded canvas are allocated once and written again at each call: one instance a thread.
+    """
+
+    def __init__(self, spec: InputSpec):
+        self.spec = spec
+        self._tensor = np.empty(spec.shape, np.dtype(spec.dtype))
+        self._canvas = np.empty((spec.height, spec.width, 3), np.uint8)
+        self._filled = (-1, -1)  # the size of the picture in the canvas, around which the padding is in place
+        self._channels = (2, 1, 0) if spec.color == "RGB" else (0, 1, 2)
+
+    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
+        """Resize, order and scale one picture.
+
+        Args:
+            image: BGR, uint8 [height, width, 3].
+
+        Returns:
+            The input tensor (valid until the next call) and where the picture lies in it.
+
+        Raises:
+            ValueError: Not such a picture.
+        """
+        check_image(image)
+        placement, size = place(self.spec, image.shape[1], image.shape[0])
+        self._fill(self._resize(image, placement, size))
+        return self._tensor, placement
+
+    def _resize(self, image: np.ndarray, placement: Placement, size: Tuple[int, int]) -> np.ndarray:
+        whole = size == (self.spec.width, self.spec.height)
+        if whole and size == placement.source:
+            return image
+        if not whole and self._filled != size:
+            self._canvas[:] = self.spec.pad_value
+        self._filled = size
+        left, top = placement.offset
+        window = self._canvas[top : top + size[1], left : left + size[0]]
+        cv2.resize(image, size, dst=window, interpolation=_INTERPOLATION[self.spec.interpolation])
+        return self._canvas
+
+    def _fill(self, canvas: np.ndarray) -> None:
+        if self.spec.dtype == "uint8":
+            ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
+            self._tensor[0] = ordered if self.spec.layout == "NHWC" else ordered.transpose(2, 0, 1)
+            return
+        planes = cv2.split(canvas)
+        for i, channel in enumerate(self._channels):
+            out = self._tensor[0, i] if self.spec.layout == "NCHW" else self._tensor[0, :, :, i]
+            np.multiply(planes[channel], np.float32(self.spec.scale[i]), out=out)
+            if self.spec.mean[i]:
+                out -= np.float32(self.spec.mean[i] * self.spec.scale[i])

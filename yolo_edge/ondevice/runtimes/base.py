@@ -1,0 +1,31 @@
+"""What the detector asks of a runtime."""
+
+from typing import Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+
+class Runtime:
+    """A loaded model.
+
+    Attributes:
+        name: Of the runtime, as `--runtime` spells it.
+        input_name: The model's one input.
+        input_shape: Its shape.
+        input_dtype: Its numpy type name.
+        output_shapes: Output name → shape, in the model's order.
+        metadata: What the file says about itself: key → text.
+        threads: For one inference; None: the runtime's own choice.
+    """
+
+    name: str
+    input_name: str
+    input_shape: Tuple[int, ...]
+    input_dtype: str
+    output_shapes: Mapping[str, Tuple[int, ...]]
+    metadata: Mapping[str, str]
+    threads: Optional[int]
+
+    def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:
+        """One inference: the input tensor → output name → array."""
+        raise NotImplementedError

@@ -1,0 +1,78 @@
+"""ONNX files through onnxruntime, on the CPU."""
+
+import os
+from typing import Any, Dict, Optional, Tuple, Union
+
+import numpy as np
+import onnxruntime as ort
+
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import PathLike, check_readable
+from yolo_edge.ondevice.runtimes.base import Runtime
+
+_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
+
+
+def new_session(model: Union[str, bytes], threads: Optional[int] = None, **settings: Any) -> "ort.InferenceSession":
+    """A session on the CPU that logs nothing but fatal errors.
+
+    Args:
+        model: A path, or the bytes of an ONNX file.
+        threads: Threads within one operator; None: onnxruntime's own choice.
+        **settings: Attributes of `onnxruntime.SessionOptions`.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.inter_op_num_threads = 1
+    if threads:
+        options.intra_op_num_threads = threads
+    for name, value in settings.items():
+        setattr(options, name, value)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+class OnnxRuntime(Runtime):
+    """An ONNX file loaded into onnxruntime."""
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Union[PathLike, bytes], threads: Optional[int] = None):
+        """Load `model`, a path or the bytes of a file.
+
+        Raises:
+            InputError: Not a model that onnxruntime loads, or not one with a single image input.
+        """
+        where = "model" if isinstance(model, bytes) else os.fspath(model)
+        if not isinstance(model, bytes):
+            check_readable(where)
+        ort.set_default_logger_severity(4)
+        try:
+            self._session = new_session(model if isinstance(model, bytes) else where, threads)
+        except Exception as error:  # onnxruntime raises a dozen types of its own
+            raise InputError(f"{where}: onnxruntime does not load it ({_first_line(error)})") from error
+        self.threads = threads
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise InputError(f"{where}: a detector has one input, this model has {len(inputs)}")
+        self.input_name = inputs[0].name
+        self.input_shape = _static_shape(inputs[0])
+        self.input_dtype = _DTYPES.get(inputs[0].type, inputs[0].type)
+        outputs = self._session.get_outputs()
+        self.output_shapes = {output.name: _static_shape(output) for output in outputs}
+        self._output_names = list(self.output_shapes)
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:
+        """One inference: the input tensor → output name → array."""
+        outputs = self._session.run(self._output_names, {self.input_name: tensor})
+        return dict(zip(self._output_names, outputs))
+
+
+def _static_shape(value: "ort.NodeArg") -> Tuple[int, ...]:
+    # unknown dimensions are texts or None in onnxruntime
+    return tuple(size if isinstance(size, int) else -1 for size in value.shape)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__

@@ -1,0 +1,203 @@
+"""`ModelSpec`: everything that surrounds a network, so that a file and a picture are enough to detect.
+
+It travels inside the exported file (ONNX: `metadata_props["yolo_edge.spec"]`) as JSON, version 1; its JSON Schema
+is `yolo_edge/spec.schema.json`.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple, Union
+
+from yolo_edge.ondevice import typed_json
+from yolo_edge.ondevice.errors import SpecError
+
+SPEC_VERSION = 1
+METADATA_KEY = "yolo_edge.spec"
+
+_CHOICES = {
+    "layout": ("NCHW", "NHWC"),
+    "dtype": ("float32", "uint8"),
+    "color": ("RGB", "BGR"),
+    "resize": ("stretch", "letterbox"),
+    "pad_position": ("center", "top_left"),
+    "interpolation": ("LINEAR", "LINEAR_EXACT"),
+}
+_MAX_SIDE = 16384
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a picture becomes the input tensor.
+
+    A pixel p (0..255) of channel c enters the network as (p − mean[c]) · scale[c], channels in the order `color`.
+
+    Attributes:
+        width: Of the input tensor, in pixels.
+        height: Of the input tensor, in pixels.
+        tensor: The name of the input tensor.
+        layout: "NCHW" or "NHWC"; the batch is 1, the channels are 3.
+        dtype: "float32" or "uint8". With "uint8" the tensor holds the pixels; mean and scale are in the graph.
+        color: "RGB" or "BGR".
+        mean: Per channel, in pixel values.
+        scale: Per channel.
+        resize: "stretch" (each axis by itself, as darknet does) or "letterbox" (aspect kept, the rest padded).
+        pad_value: The pixel value of the padding.
+        pad_position: Where letterbox puts the picture: "center" or "top_left".
+        interpolation: "LINEAR", or "LINEAR_EXACT": slower, and equal to the bit on ARM and x86.
+    """
+
+    width: int
+    height: int
+    tensor: str = "images"
+    layout: str = "NCHW"
+    dtype: str = "float32"
+    color: str = "RGB"
+    mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: Tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
+    resize: str = "stretch"
+    pad_value: int = 128
+    pad_position: str = "center"
+    interpolation: str = "LINEAR"
+
+    @property
+    def shape(self) -> Tuple[int, int, int, int]:
+        """The shape of the input tensor in its own layout."""
+        if self.layout == "NCHW":
+            return (1, 3, self.height, self.width)
+        return (1, self.height, self.width, 3)
+
+
+@dataclass(frozen=True)
+class Head:
+    """One raw head: the tensors that the last convolutions of a scale produce, and how to read them.
+
+    Attributes:
+        family: How the tensors are decoded; `yolo_edge.ondevice.decode` has the formulas of each.
+        stride: Input pixels a grid cell, in both axes.
+        tensors: Role → name of an output tensor. `yolo` and `region` have one role, "map".
+        anchors: (width, height) in input pixels, one a box that a cell predicts.
+        scale_xy: darknet's `scale_x_y`: how far a centre may reach out of its cell. 1 is not at all.
+        class_activation: "sigmoid" (independent classes) or "softmax".
+    """
+
+    family: str
+    stride: int
+    tensors: Dict[str, str]
+    anchors: Tuple[Tuple[float, float], ...] = ()
+    scale_xy: float = 1.0
+    class_activation: str = "sigmoid"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model came from.
+
+    Attributes:
+        source: The name of the file that was exported.
+        sha256: Of each source file, by its name.
+        licence: Of the weights, when known.
+        tool: Name and version of the program that wrote the file.
+    """
+
+    source: str = ""
+    sha256: Dict[str, str] = field(default_factory=dict)
+    licence: Optional[str] = None
+    tool: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Input, heads, class names, precision and provenance of a detector.
+
+    Attributes:
+        input: The input tensor and how a picture gets into it.
+        heads: In the source's order.
+        names: Class names by class id.
+        names_from: How the names came to be: "file NAME", "coco" or "voc" (asked for), "coco assumed" or
+            "voc assumed" (from the number of classes), "none" (made up from the ids).
+        precision: Of the weights: "fp32" or "fp16".
+        provenance: Where the model came from.
+        version: Of this form: 1.
+    """
+
+    input: InputSpec
+    heads: Tuple[Head, ...]
+    names: Tuple[str, ...]
+    names_from: str = "none"
+    precision: str = "fp32"
+    provenance: Provenance = field(default_factory=Provenance)
+    version: int = SPEC_VERSION
+
+    def to_json(self) -> str:
+        """One line of JSON; equal specs give equal text."""
+        return typed_json.dumps(self)
+
+    @classmethod
+    def from_json(cls, text: Union[str, bytes], where: str = "spec") -> "ModelSpec":
+        """Parse and check a spec.
+
+        Args:
+            text: The JSON document.
+            where: What it was read from, for error messages.
+
+        Raises:
+            SpecError: Not a spec of version 1, or one that contradicts itself.
+        """
+        spec = typed_json.loads(cls, text, where)
+        check_spec(spec, where)
+        return spec
+
+    def grid(self, head: Head) -> Tuple[int, int]:
+        """The (rows, columns) of a head's grid."""
+        return self.input.height // head.stride, self.input.width // head.stride
+
+
+def check_spec(spec: ModelSpec, where: str = "spec") -> None:
+    """Check what types cannot say.
+
+    Raises:
+        SpecError: The message names the key.
+    """
+    if spec.version != SPEC_VERSION:
+        raise SpecError(f"{where}.version: this program reads version {SPEC_VERSION}, got {spec.version}")
+    for name, choices in _CHOICES.items():
+        value = getattr(spec.input, name)
+        if value not in choices:
+            raise SpecError(f"{where}.input.{name}: expected {' or '.join(choices)}, got {value!r}")
+    for name in ("width", "height"):
+        if not 1 <= getattr(spec.input, name) <= _MAX_SIDE:
+            raise SpecError(f"{where}.input.{name}: expected 1..{_MAX_SIDE}, got {getattr(spec.input, name)}")
+    if not 0 <= spec.input.pad_value <= 255:
+        raise SpecError(f"{where}.input.pad_value: expected 0..255, got {spec.input.pad_value}")
+    if not spec.heads:
+        raise SpecError(f"{where}.heads: a detector has at least one head, got none")
+    if not spec.names:
+        raise SpecError(f"{where}.names: a detector has at least one class, got none")
+    for i, head in enumerate(spec.heads):
+        _check_head(spec, head, f"{where}.heads[{i}]")
+
+
+def _check_head(spec: ModelSpec, head: Head, where: str) -> None:
+    if head.stride < 1 or spec.input.width % head.stride or spec.input.height % head.stride:
+        raise SpecError(
+            f"{where}.stride: {head.stride} does not divide the input {spec.input.width}x{spec.input.height}"
+        )
+    if not head.tensors:
+        raise SpecError(f"{where}.tensors: a head names at least one tensor, got none")
+    if head.class_activation not in ("sigmoid", "softmax"):
+        raise SpecError(f"{where}.class_activation: expected sigmoid or softmax, got {head.class_activation!r}")
+    for j, anchor in enumerate(head.anchors):
+        if not all(math.isfinite(side) and side > 0 for side in anchor):
+            raise SpecError(f"{where}.anchors[{j}]: expected two sides above 0, got {anchor}")
+
+
+def replace_input(spec: ModelSpec, **changes: object) -> ModelSpec:
+    """The same spec with other preprocessing: `replace_input(spec, resize="letterbox")`.
+
+    Raises:
+        SpecError: The changed spec contradicts itself.
+    """
+    changed = dataclasses.replace(spec, input=dataclasses.replace(spec.input, **changes))  # type: ignore[arg-type]
+    check_spec(changed)
+    return changed
