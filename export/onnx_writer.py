@@ -14,13 +14,12 @@ from onnx_ir.passes import common
 from yolo_edge._version import __version__
 from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.graph import IR_VERSION, Graph, constant_of
+from yolo_edge.export.rounding import FLOAT16_MAX, to_float16
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
 PRECISIONS = ("fp32", "fp16")
 TOOL = f"yolo-edge {__version__}"
-
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 def write_onnx(graph: Graph, spec: ModelSpec, precision: str = "fp32") -> bytes:
@@ -63,12 +62,12 @@ def _store_weights_as_float16(model: ir.Model) -> None:
             continue
         weight = node.inputs[1]
         array = constant_of(weight)
-        if weight is None or array is None or np.abs(array).max(initial=0) > _FLOAT16_MAX:
+        if weight is None or array is None or np.abs(array).max(initial=0) > FLOAT16_MAX:
             continue  # what float16 cannot hold stays float32
         name = weight.name
         half = ir.Value(
             name=f"{name}.h",
-            const_value=ir.tensor(array.astype(np.float16), name=f"{name}.h"),
+            const_value=ir.tensor(to_float16(array), name=f"{name}.h"),
         )
         graph.register_initializer(half)
         cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT.value}, num_outputs=1)

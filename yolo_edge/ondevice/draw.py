@@ -1,7 +1,7 @@
 """Boxes and labels drawn into a picture, readable at any resolution."""
 
 import unicodedata
-from typing import Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ _PALETTE = (
     (31, 112, 255), (29, 178, 255), (199, 55, 255), (133, 0, 82),
 )  # fmt: skip
 
+Box = Tuple[int, int, int, int]
+
 
 def draw(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.ndarray:
     """A copy of `image` with a box and a label "name 0.87" for each detection.
@@ -24,47 +26,54 @@ def draw(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.
 
     Args:
         image: BGR, uint8 [height, width, 3].
-        detections: What to draw; the best is on top.
+        detections: What to draw; the best is on top, and its label finds a place first.
         names: Class names by class id.
     """
     canvas: np.ndarray = image.copy()
-    height, width = canvas.shape[:2]
-    line = max(round(min(height, width) / 250), 1)
-    scale = max(min(height, width) / 900, 0.4)
-    labels = []
-    for box, confidence, class_id in reversed(list(zip(detections.xyxy, detections.confidence, detections.class_id))):
-        color = _PALETTE[int(class_id) % len(_PALETTE)]
-        x1, y1, x2, y2 = (round(float(side)) for side in box)
+    shorter = min(canvas.shape[:2])
+    line, scale = max(round(shorter / 250), 1), max(shorter / 900, 0.4)
+    boxes: List[Box] = [(round(x1), round(y1), round(x2), round(y2)) for x1, y1, x2, y2 in detections.xyxy.tolist()]
+    colors = [_PALETTE[class_id % len(_PALETTE)] for class_id in detections.class_id.tolist()]
+    for (x1, y1, x2, y2), color in zip(reversed(boxes), reversed(colors)):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line, cv2.LINE_AA)
-        labels.append((f"{_ascii(names[int(class_id)])} {confidence:.2f}", (x1, y1, y2), color))
     # labels after all boxes, so that no line runs through a text
-    for text, place, color in labels:
-        _draw_label(canvas, text, place, color, scale)
+    taken: List[Box] = []
+    for box, color, class_id, confidence in zip(boxes, colors, detections.class_id, detections.confidence):
+        text = f"{_ascii(names[int(class_id)])} {confidence:.2f}"
+        taken.append(_draw_label(canvas, text, box, color, scale, taken))
     return canvas
 
 
 def _draw_label(
-    canvas: np.ndarray,
-    text: str,
-    place: Tuple[int, int, int],
-    color: Tuple[int, int, int],
-    scale: float,
-) -> None:
-    height, width = canvas.shape[:2]
+    canvas: np.ndarray, text: str, box: Box, color: Tuple[int, int, int], scale: float, taken: List[Box]
+) -> Box:
     thickness = max(round(scale * 1.6), 1)
     (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
     margin = max(round(4 * scale), 2)
-    full_width, full_height = text_width + 2 * margin, text_height + baseline + 2 * margin
-    x1, y1, y2 = place
-    # above the box; where there is no room, inside it; never outside the picture
-    left = max(min(x1, width - full_width), 0)
-    top = y1 - full_height if y1 >= full_height else min(y1, max(y2 - full_height, 0))
-    top = max(min(top, height - full_height), 0)
-    cv2.rectangle(canvas, (left, top), (left + full_width, top + full_height), color, cv2.FILLED)
+    label = _place_label(box, (text_width + 2 * margin, text_height + baseline + 2 * margin), canvas.shape[:2], taken)
+    cv2.rectangle(canvas, label[:2], label[2:], color, cv2.FILLED)
     blue, green, red = color
     ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 140 else (255, 255, 255)
-    origin = (left + margin, top + margin + text_height)
+    origin = (label[0] + margin, label[1] + margin + text_height)
     cv2.putText(canvas, text, origin, _FONT, scale, ink, thickness, cv2.LINE_AA)
+    return label
+
+
+def _place_label(box: Box, size: Tuple[int, int], picture: Tuple[int, ...], taken: List[Box]) -> Box:
+    """Above the box, inside it, or below it: the first place within the picture that no other label has."""
+    width, height = size
+    x1, y1, _, y2 = box
+    left = max(min(x1, picture[1] - width), 0)
+    room = max(picture[0] - height, 0)
+    tops = [y1 - height, y1, y1 + height, y2, y2 - height, y1 - 2 * height]
+    places = [(left, top, left + width, top + height) for top in tops if 0 <= top <= room]
+    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+    top = max(min(y1, room), 0)
+    return (free or places or [(left, top, left + width, top + height)])[0]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _ascii(text: str) -> str:
