@@ -11,6 +11,7 @@ import onnx_ir as ir
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import check_readable
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,23 @@ def load_onnx(path: Path) -> Graph:
     Raises:
         InputError: It is not an ONNX file, or its shapes cannot be inferred.
     """
+    check_readable(path)
     try:
-        model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False))
-        return ir.from_proto(model)
+        model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
+        graph = ir.from_proto(model)
     except Exception as error:  # protobuf, onnx and onnx_ir raise types of their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(f"{path}: not an ONNX file that can be read ({reason})") from error
+    if not graph.graph.inputs or not graph.graph.outputs:
+        raise InputError(f"{path}: not an ONNX file that can be read (it has no graph)")
+    for node in graph.graph:
+        for value in node.outputs:
+            if value.shape is None or not value.shape.is_static():
+                raise InputError(
+                    f"{path}: node {node.name or node.op_type!r}: its output has no fixed shape; "
+                    "models with one input size can be looked at"
+                )
+    return graph
 
 
 def _computes(node: ir.Node) -> bool:

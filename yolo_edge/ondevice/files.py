@@ -93,8 +93,8 @@ def check_output_folder(path: PathLike) -> None:
     try:
         while not folder.exists() and not folder.is_symlink() and folder.parent != folder:
             folder = folder.parent
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a folder that can be made ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: not a folder that can be made ({reason(error)})") from error
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder, files cannot be written there")
     if not os.access(str(folder), os.W_OK | os.X_OK):

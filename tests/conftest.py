@@ -1,0 +1,39 @@
+"""Fixtures of all rooms."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import random_darknet, shared_dir
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return shared_dir()
+
+
+@pytest.fixture(scope="session")
+def assets(shared: Path) -> Path:
+    return shared / "assets"
+
+
+@pytest.fixture(scope="session")
+def cfg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random detector of our own, with weights beside it."""
+    return random_darknet(tmp_path_factory.mktemp("darknet"), seed=3)
+
+
+@pytest.fixture(scope="session")
+def onnx_bytes(cfg: Path) -> bytes:
+    from yolo_edge.export import canonicalize, write_onnx
+    from yolo_edge.export.load import load_model
+
+    source = load_model(cfg)
+    return write_onnx(canonicalize(source.graph), source.spec)
+
+
+@pytest.fixture(scope="session")
+def onnx_file(onnx_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "random.onnx"
+    path.write_bytes(onnx_bytes)
+    return path

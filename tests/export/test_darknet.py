@@ -1,0 +1,162 @@
+"""The darknet importer against OpenCV's, which we did not write."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support import random_darknet
+from yolo_edge import Detector
+from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export.load import load_model
+from yolo_edge.ondevice.errors import InputError
+
+NET = "[net]\nwidth=64\nheight=64\n"
+CONV = "[convolutional]\nfilters=12\nsize=3\nstride=2\npad=1\n"
+HEAD = "[yolo]\nclasses=1\nanchors=4,5,6,7\nnum=2\n"
+
+
+def head_layers(cfg: Path) -> list[str]:
+    """OpenCV's names of the convolutions before the heads."""
+    sections = [line for line in cfg.read_text().splitlines() if line.startswith("[")][1:]
+    return [f"conv_{i - 1}" for i, kind in enumerate(sections) if kind in ("[yolo]", "[region]")]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_networks_equal_opencv(tmp_path: Path, seed: int) -> None:
+    cfg = random_darknet(tmp_path, seed)
+    source = load_model(cfg)
+    runtime = Detector(write_onnx(canonicalize(source.graph), source.spec)).runtime
+    tensor = np.random.default_rng(seed).random(source.spec.input.shape, dtype=np.float32)
+    net = cv2.dnn.readNetFromDarknet(str(cfg), str(cfg.with_suffix(".weights")))
+    net.setInput(tensor)
+    expected = net.forward(head_layers(cfg))
+    found = list(runtime.run(tensor).values())
+    assert len(found) == len(expected) == len(source.spec.heads)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert np.abs(ours).max() > 0
+        assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+def build(folder: Path, text: str, **options: object) -> object:
+    path = folder / "net.cfg"
+    path.write_text(text)
+    return load_model(path, shapes_only=True, **options)  # type: ignore[arg-type]
+
+
+def test_heads_are_in_the_spec(tmp_path: Path) -> None:
+    heads = "[yolo]\nmask=2,0\nanchors=4,5, 6,7, 8,9\nnum=3\nclasses=1\nscale_x_y=1.05\n"
+    source = build(tmp_path, NET + CONV + CONV + heads)
+    head = source.spec.heads[0]  # type: ignore[attr-defined]
+    assert (head.family, head.stride, head.scale_xy) == ("yolo", 4, 1.05)
+    assert head.anchors == ((8, 9), (4, 5))
+    assert head.tensors == {"map": "head_0"}
+
+
+def test_region_anchors_become_pixels(tmp_path: Path) -> None:
+    head = "[region]\nanchors=1.5,2\nnum=1\nclasses=7\nsoftmax=1\n"
+    spec = build(tmp_path, NET + CONV + CONV + head).spec  # type: ignore[attr-defined]
+    assert spec.heads[0].anchors == ((6, 8),)
+    assert spec.heads[0].class_activation == "softmax"
+    assert spec.names == tuple(f"class_{i}" for i in range(7))
+
+
+def test_letter_box_of_the_cfg_is_honoured(tmp_path: Path) -> None:
+    assert build(tmp_path, NET + CONV + HEAD).spec.input.resize == "stretch"  # type: ignore[attr-defined]
+    text = NET + "letter_box=1\n" + CONV + HEAD
+    assert build(tmp_path, text).spec.input.resize == "letterbox"  # type: ignore[attr-defined]
+    assert build(tmp_path, text, resize="stretch").spec.input.resize == "stretch"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (NET + CONV, "not a detector: it has no [yolo] or [region] section"),
+        (NET + "[lstm]\n" + HEAD, "[lstm] (layer 0): this kind of layer is not supported"),
+        (NET + "[route]\nlayers=-1\n" + HEAD, "layers: layer -1 is not before this one"),
+        (NET + CONV + "[route]\nlayers=1\n" + HEAD, "layers: layer 1 is not before this one"),
+        (NET + CONV + "[route]\nlayers=999999\n" + HEAD, "layers: layer 999999 is not before this one"),
+        (NET + CONV + "[route]\n" + HEAD, "layers: names no layer"),
+        (NET + CONV + CONV + "[route]\nlayers=-1,-2\n" + HEAD, "cannot join maps of 16x16x12 and 32x32x12"),
+        (NET + CONV + CONV + "[shortcut]\nfrom=-2\n" + HEAD, "adding maps of different sizes"),
+        (NET + CONV + HEAD + CONV + HEAD, "layer 1 is a head; its output cannot be used"),
+        (NET + CONV + "[yolo]\nclasses=3\nanchors=4,5\nnum=1\n", "1 anchors and 3 classes need 8 channels"),
+        (NET + CONV + "[yolo]\nmask=5\nanchors=4,5\nnum=1\n", "mask: anchor 5 is outside 0..0"),
+        (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,6\nnum=2\n", "num=2 anchors have 4 numbers, got 3"),
+        (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,0,7\nnum=2\n", "an anchor has two sides above 0, got 0,7"),
+        (NET + CONV.replace("12", "0") + HEAD, "filters: expected 1..1048576, got 0"),
+        (NET + CONV.replace("stride=2", "stride=0") + HEAD, "stride: expected 1..1048576, got 0"),
+        (NET + CONV + "groups=7\n" + HEAD, "groups: 7 groups do not divide 3 inputs and 12 filters"),
+        (NET + CONV + "activation=hexagon\n" + HEAD, "activation: 'hexagon' is not supported; there are leaky, linear"),
+        (NET + CONV + "dilation=2\n" + HEAD, "dilation: is not supported"),
+        (NET + CONV + "xnor=1\n" + HEAD, "xnor: is not supported"),
+        (NET.replace("64", "4") + CONV * 2 + "[convolutional]\nsize=9\n" + HEAD, "the network's input is too small"),
+        (NET.replace("height=64", "height=66") + CONV * 3 + HEAD, "its 8x9 grid does not tile the 64x66 input"),
+        (NET.replace("64", "99999") + CONV + HEAD, "width: expected 1..8192, got 99999"),
+        ("[net]\nchannels=1\nwidth=8\nheight=8\n" + CONV + HEAD, "only pictures with 3 channels are supported, got 1"),
+        ("[net]\n" + CONV + HEAD, "width: expected 1..8192, got 0"),
+        (NET + CONV.replace("12", "1000000") + "[upsample]\nstride=64\n" + HEAD, "too large"),
+    ],
+)  # fmt: skip
+def test_what_a_network_cannot_be(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        build(tmp_path, text)
+    assert message in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "net.cfg"))
+
+
+def test_sizes_that_the_network_allows(tmp_path: Path) -> None:
+    text = NET + CONV + CONV + HEAD
+    for size in [(32, 32), (64, 96), (8192, 4)]:
+        spec = build(tmp_path, text, size=size).spec  # type: ignore[attr-defined]
+        assert (spec.input.width, spec.input.height) == size
+    with pytest.raises(InputError, match=r"size 30x64: net\.cfg needs multiples of 4, such as 28 or 32 or 64 or 68"):
+        build(tmp_path, text, size=(30, 64))
+    with pytest.raises(InputError, match=r"expected 1..8192 pixels a side"):
+        build(tmp_path, text, size=(0, 64))
+
+
+def test_absurd_numbers_of_parameters_cost_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_text(NET + CONV.replace("12", "1000000") * 2 + HEAD)
+    (tmp_path / "net.weights").write_bytes(np.array([0, 2, 0, 0, 0], "<i4").tobytes() + b"\0" * 400)
+    with pytest.raises(InputError, match=r"\(layer 2\): 2 anchors and 1 classes need 12 channels"):
+        load_model(tmp_path / "net.cfg")
+    (tmp_path / "net.cfg").write_text(NET + CONV.replace("12", "1000000") * 2 + CONV + HEAD)
+    with pytest.raises(InputError, match=r"too short for net\.cfg: the network has 9000"):
+        load_model(tmp_path / "net.cfg")
+
+
+def test_names(tmp_path: Path) -> None:
+    text = NET + CONV.replace("12", "25") + "[yolo]\nclasses=20\nanchors=4,5\nnum=1\n"
+    spec = build(tmp_path, text).spec  # type: ignore[attr-defined]
+    assert (spec.names[0], spec.names_from) == ("aeroplane", "voc assumed")
+    assert build(tmp_path, text, names="voc").spec.names_from == "voc"  # type: ignore[attr-defined]
+    names = tmp_path / "my.names"
+    names.write_text("\ufeff" + "\n".join(f"thing {i}" for i in range(20)) + "\n\n", encoding="utf-8")
+    spec = build(tmp_path, text, names=str(names)).spec  # type: ignore[attr-defined]
+    assert (spec.names[19], spec.names_from) == ("thing 19", "file my.names")
+    with pytest.raises(InputError, match="names coco: 80 names, the model has 20 classes"):
+        build(tmp_path, text, names="coco")
+    for content, message in [
+        (b"a\n\nb\n", "my.names:2: expected a class name, got ''"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"a\x1b[2J\n", "my.names:1"),
+    ]:
+        names.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            build(tmp_path, text, names=str(names))
+
+
+def test_weights_are_looked_for_beside_the_cfg(tmp_path: Path) -> None:
+    cfg = random_darknet(tmp_path, 5)
+    other = cfg.with_suffix(".weights").rename(tmp_path / "other.weights")
+    with pytest.raises(InputError, match=r"no weights at .*random-5.weights; give them with --weights FILE"):
+        load_model(cfg)
+    assert load_model(cfg, weights=other).spec.provenance.sha256.keys() == {"random-5.cfg", "other.weights"}
+
+
+def test_what_is_no_cfg_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a darknet .cfg file, got .pt"):
+        load_model(tmp_path / "model.pt")

@@ -1,0 +1,106 @@
+"""What travels to a device runs on Python 3.8, out of a zip file, and finds what the host finds."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.frame.tools import ROOT, assert_same_detections, install, new_environment, run
+from tests.support import random_darknet
+from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export.load import load_model
+
+# the oldest OpenCV that is supported; of numpy and onnxruntime the last for Python 3.8 come along
+REQUIREMENTS = ("numpy", "opencv-python-headless==4.6.0.66", "onnxruntime")
+
+# runs on both sides: LINEAR_EXACT gives the same pixels in every version of OpenCV
+SCRIPT = """
+import importlib, json, pkgutil, sys
+import cv2, numpy, onnxruntime
+import yolo_edge, yolo_edge.ondevice
+from yolo_edge.ondevice.images import read_image
+from yolo_edge.ondevice.spec import replace_input
+
+for module in pkgutil.walk_packages(yolo_edge.ondevice.__path__, "yolo_edge.ondevice."):
+    importlib.import_module(module.name)
+model, picture, resize = sys.argv[1:]
+spec = replace_input(yolo_edge.Detector(model).spec, interpolation="LINEAR_EXACT", resize=resize)
+found = yolo_edge.Detector(model, spec, confidence=0.01)(read_image(picture))
+print(json.dumps({
+    "python": list(sys.version_info[:2]),
+    "from": yolo_edge.__file__,
+    "versions": [module.__version__ for module in (numpy, cv2, onnxruntime)],
+    "detections": found.to_dicts(spec.names),
+}))
+"""
+
+
+def _python_3_8() -> Path | None:
+    on_path = shutil.which("python3.8")
+    candidates = [Path(on_path)] if on_path else []
+    for pyenv in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
+        if pyenv:
+            candidates += sorted(Path(pyenv).glob("versions/3.8*/bin/python"))
+    # a shim of pyenv is on PATH even where it runs nothing
+    return next((python for python in candidates if _runs_3_8(python)), None)
+
+
+def _runs_3_8(python: Path) -> bool:
+    ask = "import ensurepip, sys, venv; print(sys.version_info[:2])"
+    done = subprocess.run([python, "-c", ask], capture_output=True, encoding="utf-8", timeout=60, check=False)
+    return done.stdout == "(3, 8)\n"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment such as a device has."""
+    python = _python_3_8()
+    if python is None:
+        pytest.skip("no Python 3.8 that runs, with venv: neither python3.8 on PATH nor one of pyenv's")
+    programs = new_environment(tmp_path_factory.mktemp("device") / "environment", python)
+    install(programs, *REQUIREMENTS)
+    return programs
+
+
+def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> None:
+    package = tmp_path / "device.zip"
+    with zipfile.ZipFile(package, "w") as archive:
+        for file in (
+            ROOT / "yolo_edge/__init__.py",
+            ROOT / "yolo_edge/_version.py",
+            *(ROOT / "yolo_edge/ondevice").rglob("*.py"),
+        ):
+            archive.write(file, file.relative_to(ROOT))
+    # heads of both families, and both ways into the input
+    for seed, resize in ((7, "letterbox"), (15, "stretch")):
+        model = _export(tmp_path, seed)
+        picture = tmp_path / f"picture-{seed}.png"
+        cv2.imwrite(str(picture), np.random.default_rng(seed).integers(0, 256, (150, 200, 3), np.uint8))
+        arguments = [SCRIPT, model, picture, resize]
+        device = _answer([programs / "python", "-c", *arguments], tmp_path, PYTHONPATH=str(package))
+        host = _answer([sys.executable, "-c", *arguments], tmp_path)
+        assert device["python"] == [3, 8]
+        assert device["from"].startswith(str(package))
+        assert device["versions"][1] == "4.6.0"
+        assert not host["from"].startswith(str(package))
+        assert_same_detections(device["detections"], host["detections"])
+
+
+def _export(folder: Path, seed: int) -> Path:
+    source = load_model(random_darknet(folder, seed))
+    model = folder / f"model-{seed}.onnx"
+    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
+    return model
+
+
+def _answer(command: list[str | Path], folder: Path, **variables: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(run(command, cwd=folder, **variables).stdout)
+    return answer

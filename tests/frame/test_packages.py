@@ -1,0 +1,179 @@
+"""The wheel and the sdist: what is in them, and that they work in an empty environment."""
+
+import configparser
+import fcntl
+import json
+import os
+import shutil
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.frame.tools import ROOT, assert_same_detections, install, new_environment, run
+from tests.support import random_darknet
+from yolo_edge import Detector, __version__
+from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export.load import load_model
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """What `python -m build` made of `tree`, a copy of the checkout."""
+
+    tree: Path
+    wheel: Path
+    sdist: Path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A detector as source and exported, a picture, and what this environment finds in it."""
+
+    cfg: Path
+    model: Path
+    picture: Path
+    expected: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    """Built once, in all processes of pytest-xdist together."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    tree, built = common / "tree", common / "built"
+    with (common / "distributions.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            _copy_checkout(tree)
+            making = tmp_path_factory.mktemp("dist")
+            run([sys.executable, "-m", "build", "--outdir", making, tree], cwd=common, timeout=300)
+            making.rename(built)
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    return Distributions(tree, wheel, sdist)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    folder = tmp_path_factory.mktemp("sample")
+    cfg = random_darknet(folder, seed=15)
+    source = load_model(cfg)
+    model = folder / "sample.onnx"
+    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
+    # as large as the network's input: how a version of OpenCV resizes does not matter
+    size = (source.spec.input.height, source.spec.input.width, 3)
+    picture = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    cv2.imwrite(str(folder / "picture.png"), picture)
+    found = Detector(model, confidence=0.01)(picture)
+    return Sample(cfg, model, folder / "picture.png", found.to_dicts(source.spec.names))
+
+
+def test_setup_cfg_lists_the_packages_of_the_tree() -> None:
+    listed = _setup_cfg(ROOT)["options"]["packages"].split()
+    assert sorted(listed) == sorted(name for name, _ in _packages(ROOT))
+
+
+def test_setup_cfg_maps_every_room() -> None:
+    rooms = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert rooms == set(_package_dir(ROOT).values())
+
+
+def test_the_wheel_holds_the_packages_whole_and_nothing_else(distributions: Distributions) -> None:
+    with zipfile.ZipFile(distributions.wheel) as archive:
+        names = {name for name in archive.namelist() if not name.startswith(f"yolo_edge-{__version__}.dist-info/")}
+    # data files too: one that no pattern of package_data matches is missing here
+    expected = {
+        f"{package.replace('.', '/')}/{file.name}"
+        for package, folder in _packages(distributions.tree)
+        for file in folder.iterdir()
+        if file.is_file()
+    }
+    assert names == expected
+    assert "yolo_edge/py.typed" in names
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_it_works_in_an_empty_environment(
+    kind: str, distributions: Distributions, sample: Sample, tmp_path: Path
+) -> None:
+    archive = {"wheel": distributions.wheel, "sdist": distributions.sdist}[kind]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    programs = new_environment(tmp_path / "environment")
+
+    install(programs, str(archive))
+    _check_without_extra(programs / "yolo-edge", sample, elsewhere)
+
+    install(programs, f"{archive}[export]")
+    version = run([programs / "python", "-c", "import cv2; print(cv2.__version__)"], cwd=elsewhere).stdout.strip()
+    print(f"the {kind} brought OpenCV {version}; the expected detections come from {cv2.__version__}")
+    _check_with_extra(programs / "yolo-edge", sample, elsewhere)
+
+
+def _check_without_extra(program: Path, sample: Sample, folder: Path) -> None:
+    done = run([program, "--version"], cwd=folder)
+    assert done.stdout == f"yolo-edge {__version__}\n"
+    _check_detect(program, sample.model, sample, folder)
+    for command in (
+        ["export", sample.cfg, "--output", "out"],
+        ["inspect", sample.cfg],
+        ["detect", sample.cfg, sample.picture],
+    ):
+        done = run([program, *command], cwd=folder, status=2)
+        (line,) = done.stderr.splitlines()
+        assert "pip install 'yolo-edge[export]'" in line
+        assert done.stdout == ""
+    assert not (folder / "out").exists()
+
+
+def _check_with_extra(program: Path, sample: Sample, folder: Path) -> None:
+    assert "parameters" in run([program, "inspect", sample.cfg], cwd=folder).stdout
+    options = ["--precision", "fp32,fp16", "--output", "out", "--json"]
+    exported = json.loads(run([program, "export", sample.cfg, *options], cwd=folder).stdout)
+    assert [file["precision"] for file in exported] == ["fp32", "fp16"]
+    for file in exported:
+        assert (folder / file["path"]).stat().st_size == file["bytes"]
+    _check_detect(program, folder / exported[0]["path"], sample, folder)
+
+
+def _check_detect(program: Path, model: Path, sample: Sample, folder: Path) -> None:
+    options = ["--confidence", "0.01", "--json"]
+    (result,) = json.loads(run([program, "detect", model, sample.picture, *options], cwd=folder).stdout)
+    assert result["image"] == str(sample.picture)
+    assert_same_detections(result["detections"], sample.expected)
+
+
+def _setup_cfg(root: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read_string((root / "setup.cfg").read_text(encoding="utf-8"))
+    return parser
+
+
+def _package_dir(root: Path) -> dict[str, str]:
+    """Package → the folder it is in."""
+    lines = _setup_cfg(root)["options"]["package_dir"].split("\n")
+    return dict(line.split(" = ") for line in lines if line)
+
+
+def _packages(root: Path) -> list[tuple[str, Path]]:
+    """The name and folder of every package in the tree."""
+    return [
+        (".".join([name, *file.parent.relative_to(root / room).parts]), file.parent)
+        for name, room in _package_dir(root).items()
+        for file in (root / room).rglob("__init__.py")
+    ]
+
+
+def _copy_checkout(target: Path) -> None:
+    """Copy what git knows or would add, so that what builds leave behind stays out of the checkout."""
+    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT).stdout
+    for name in listed.split("\0"):
+        if (ROOT / name).is_file():  # not one that was deleted and is still in the index
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)

@@ -1,0 +1,68 @@
+"""What the tests of this folder share: processes, virtual environments, and when two lists of detections agree."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(
+    command: Sequence[str | Path], *, cwd: Path, status: int = 0, timeout: float = 120, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command that should end with `status`, with nothing of this process's Python set-up but `variables`."""
+    words = [str(word) for word in command]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "YOLO_EDGE_"))}
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env={**kept, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == status, (
+        f"{shlex.join(words)}: exit code {done.returncode}, expected {status}\n"
+        f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+    )
+    return done
+
+
+def new_environment(folder: Path, python: str | Path = sys.executable) -> Path:
+    """Make an empty virtual environment; returns the folder of its programs."""
+    run([python, "-m", "venv", folder], cwd=folder.parent)
+    return folder / "bin"
+
+
+def install(programs: Path, *requirements: str) -> None:
+    """Let the environment's own pip install something."""
+    # --no-compile: most of what comes along is never imported
+    options = ["--disable-pip-version-check", "-q", "--no-compile"]
+    run([programs / "python", "-m", "pip", "install", *options, *requirements], cwd=programs, timeout=600)
+
+
+def assert_same_detections(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Same number and classes, confidence within 1e-3, boxes within half a pixel; both as `Detections.to_dicts`."""
+    # the cap would leave it to the last bit which of the weakest are in
+    assert 0 < len(expected) < 300, f"{len(expected)} detections: choose another network"
+    left = list(found)
+    for item in expected:
+        # confidences may differ by less than their error, so the order says nothing
+        same = next((other for other in left if _close(other, item)), None)
+        assert same is not None, f"nothing like {item} among {left}"
+        left.remove(same)
+    assert not left, f"found too many: {left}"
+
+
+def _close(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return (
+        (one["class"], one["class_id"]) == (other["class"], other["class_id"])
+        and abs(one["confidence"] - other["confidence"]) <= 1e-3
+        and all(abs(a - b) <= 0.5 for a, b in zip(one["box"], other["box"], strict=True))
+    )

@@ -1,0 +1,75 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from yolo_edge.ondevice import files
+from yolo_edge.ondevice.errors import InputError, YoloEdgeError
+from yolo_edge.ondevice.files import check_output_folder, check_readable, read_bytes, write_atomically
+
+
+def test_reads_within_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert check_readable(path) == 5
+    assert read_bytes(path, 5) == b"12345"
+    with pytest.raises(InputError, match="5 bytes, more than the 4"):
+        read_bytes(path, 4)
+
+
+def test_says_why_a_file_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in {
+        "missing": "no such file",
+        "empty": "the file is empty",
+        ".": "is a folder",
+        "pipe": "is not a regular file",
+        "empty/below": "not a directory",
+        "n" * 300: "name too long",
+        "nul\0": "not a file name",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            check_readable(str(tmp_path / name))
+
+
+def test_writes_whole_and_makes_folders(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def fail(descriptor: int) -> None:
+        raise error
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else YoloEdgeError
+    with pytest.raises(expected) as raised:
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    if isinstance(error, OSError):  # a failed job, not bad input
+        assert raised.value.exit_code == 1  # type: ignore[attr-defined]
+        assert "no space left" in str(raised.value)
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    check_output_folder(tmp_path / "may" / "be" / "made")
+    assert not (tmp_path / "may").exists()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="is not a folder"):
+            check_output_folder(path)
+        with pytest.raises(InputError):
+            write_atomically(path / "x", b"x")
+    with pytest.raises(InputError, match="name too long"):
+        check_output_folder(tmp_path / ("n" * 300))
