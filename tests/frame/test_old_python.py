@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,14 @@ def _runs_3_8(python: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The programs of an environment such as a device has."""
     python = _python_3_8()
     if python is None:
         pytest.skip("no Python 3.8 that runs, with venv: neither python3.8 on PATH nor one of pyenv's")
-    programs = new_environment(tmp_path_factory.mktemp("device") / "environment", python)
-    install(programs, *REQUIREMENTS)
-    return programs
+    with new_environment(tmp_path_factory.mktemp("device") / "environment", python) as programs:
+        install(programs, *REQUIREMENTS)
+        yield programs
 
 
 def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> None:

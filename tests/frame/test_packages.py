@@ -105,15 +105,13 @@ def test_it_works_in_an_empty_environment(
     archive = {"wheel": distributions.wheel, "sdist": distributions.sdist}[kind]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    programs = new_environment(tmp_path / "environment")
-
-    install(programs, str(archive))
-    _check_without_extra(programs / "yolo-edge", sample, elsewhere)
-
-    install(programs, f"{archive}[export]")
-    version = run([programs / "python", "-c", "import cv2; print(cv2.__version__)"], cwd=elsewhere).stdout.strip()
-    print(f"the {kind} brought OpenCV {version}; the expected detections come from {cv2.__version__}")
-    _check_with_extra(programs / "yolo-edge", sample, elsewhere)
+    with new_environment(tmp_path / "environment") as programs:
+        install(programs, str(archive))
+        version = run([programs / "python", "-c", "import cv2; print(cv2.__version__)"], cwd=elsewhere).stdout.strip()
+        print(f"the {kind} brought OpenCV {version}; the expected detections come from {cv2.__version__}")
+        _check_without_extra(programs / "yolo-edge", sample, elsewhere)
+        install(programs, f"{archive}[export]")
+        _check_with_extra(programs / "yolo-edge", sample, elsewhere)
 
 
 def _check_without_extra(program: Path, sample: Sample, folder: Path) -> None:
@@ -126,8 +124,8 @@ def _check_without_extra(program: Path, sample: Sample, folder: Path) -> None:
         ["detect", sample.cfg, sample.picture],
     ):
         done = run([program, *command], cwd=folder, status=2)
-        (line,) = done.stderr.splitlines()
-        assert "pip install 'yolo-edge[export]'" in line
+        assert "pip install 'yolo-edge[export]'" in done.stderr
+        assert done.stderr.count("\n") == 1
         assert done.stdout == ""
     assert not (folder / "out").exists()
 

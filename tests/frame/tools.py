@@ -2,9 +2,11 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,14 @@ def run(
     return done
 
 
-def new_environment(folder: Path, python: str | Path = sys.executable) -> Path:
-    """Make an empty virtual environment; returns the folder of its programs."""
-    run([python, "-m", "venv", folder], cwd=folder.parent)
-    return folder / "bin"
+@contextmanager
+def new_environment(folder: Path, python: str | Path = sys.executable) -> Iterator[Path]:
+    """An empty virtual environment; gives the folder of its programs."""
+    try:
+        run([python, "-m", "venv", folder], cwd=folder.parent)
+        yield folder / "bin"
+    finally:  # hundreds of megabytes, and pytest keeps the folders of three runs
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def install(programs: Path, *requirements: str) -> None:

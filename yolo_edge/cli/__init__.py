@@ -70,6 +70,8 @@ def _run(arguments: list[str]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - the last resort: a person sees one line, never a traceback
         return _internal(error)
+    if code == _INTERRUPTED:  # typer's way to say it
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 
 

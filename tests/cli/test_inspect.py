@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.cli.conftest import Run
+from yolo_edge import Detector
+from yolo_edge.ondevice.spec import ModelSpec
+
+
+def test_a_cfg(run: Run, cfg: Path) -> None:
+    result = run("inspect", cfg)
+    assert result.code == 0
+    for text in ("conv_0", "parameters", "MACs", "anchors", "stretch", "stride", "sha256", "images: float32"):
+        assert text in result.out
+
+
+def test_json(run: Run, cfg: Path, onnx_file: Path) -> None:
+    before, after = (run("inspect", path, "--json").json for path in (cfg, onnx_file))
+    assert (before["parameters"], before["macs"]) == (after["parameters"], after["macs"])
+    assert before["spec"]["heads"] == after["spec"]["heads"]
+    for document in (before, after):
+        import json
+
+        spec = ModelSpec.from_json(json.dumps(document["spec"]))
+        assert spec.heads == Detector(onnx_file).spec.heads
+        assert document["layers"][0]["name"] == "conv_0"
+        jsonschema.validate(document["layers"][0]["output"], {"type": "array", "items": {"type": "integer"}})
+
+
+def test_a_cfg_without_weights_shows_its_structure(run: Run, cfg: Path, tmp_path: Path) -> None:
+    alone = tmp_path / cfg.name
+    alone.write_bytes(cfg.read_bytes())
+    result = run("inspect", alone)
+    assert result.code == 0
+    assert "only the structure was looked at" in result.err
+    assert run("inspect", alone, "--json").json["macs"] == run("inspect", cfg, "--json").json["macs"]
+
+
+def test_damaged_weights_are_seen(refuse: Callable[..., str], cfg: Path, tmp_path: Path) -> None:
+    alone = tmp_path / cfg.name
+    alone.write_bytes(cfg.read_bytes())
+    alone.with_suffix(".weights").write_bytes(b"PK\x03\x04" + b"\0" * 100)
+    assert "PyTorch checkpoint" in refuse("inspect", alone)
+
+
+def test_a_foreign_onnx_file(run: Run, assets: Path) -> None:
+    result = run("inspect", assets / "onnx" / "FastestDet.onnx")
+    assert result.code == 0
+    assert "carries no yolo_edge.spec" in result.err
+    assert "MACs" in result.out
+
+
+@pytest.mark.parametrize("command", ["inspect", "detect", "export"])
+@pytest.mark.parametrize("suffix", [".cfg", ".onnx", ".tflite", ".pt", ""])
+@pytest.mark.parametrize("content", [None, b"", b"\0\1\2\xff" * 40, b"[net]\n", b"hello", b"\x08\x08\x12\x04"])
+def test_nonsense_to_every_command(
+    refuse: Callable[..., str], tmp_path: Path, picture: Path, command: str, suffix: str, content: bytes | None
+) -> None:
+    model = tmp_path / f"a model{suffix}"
+    if content is not None:
+        model.write_bytes(content)
+    rest = {"inspect": [], "detect": [picture, "--save", tmp_path / "out"], "export": ["-o", tmp_path / "out"]}[command]
+    assert "a model" in refuse(command, model, *rest)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["inspect", "detect", "export"])
+def test_a_folder_is_no_model(refuse: Callable[..., str], tmp_path: Path, picture: Path, command: str) -> None:
+    rest = {"inspect": [], "detect": [picture], "export": ["-o", tmp_path / "out"]}[command]
+    folder = tmp_path / "model.cfg"
+    folder.mkdir()
+    assert "is a folder, expected a file" in refuse(command, folder, *rest)
+
+
+def test_names_that_would_move_the_cursor(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.cfg").write_text(
+        "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=6\nactivation=\x1b[2Jevil\n[yolo]\nclasses=1\nanchors=1,2\n"
+    )
+    result = run("inspect", tmp_path / "a.cfg")
+    assert result.code == 2
+    assert "\x1b" not in result.err + result.out

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support import ROOT, random_darknet, random_picture
+from yolo_edge import Detector
+from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export.load import load_model
+from yolo_edge.ondevice.images import read_image
+
+EXAMPLE = ROOT / "examples" / "onnx_minimal.py"
+
+
+def test_it_is_short_and_needs_no_yolo_edge() -> None:
+    text = EXAMPLE.read_text()
+    assert len(text.splitlines()) < 80
+    imports = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
+    assert imports == {"cv2", "json", "numpy", "onnxruntime", "sys"}
+
+
+def compare(model: Path, picture: Path) -> int:
+    result = subprocess.run([sys.executable, EXAMPLE, model, picture], capture_output=True, text=True, check=True)
+    lines = [line.rsplit(" ", 5) for line in result.stdout.splitlines()]
+    detector = Detector(model, max_detections=10**6)
+    image = read_image(picture)
+    found = detector(image)
+    assert [line[0] for line in lines] == [detector.spec.names[i] for i in found.class_id]
+    np.testing.assert_allclose([float(line[1]) for line in lines], found.confidence, atol=0.02)
+    boxes = np.array([[float(side) for side in line[2:]] for line in lines]).reshape(-1, 4)
+    # the example does not clip
+    np.testing.assert_allclose(np.clip(boxes, 0, [image.shape[1], image.shape[0]] * 2), found.xyxy, atol=1.01)
+    return len(lines)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+@pytest.mark.parametrize("seed", [3, 8])
+def test_it_finds_what_the_detector_finds(tmp_path: Path, seed: int, resize: str) -> None:
+    source = load_model(random_darknet(tmp_path, seed), resize=resize)
+    model, picture = tmp_path / "a.onnx", tmp_path / "a.png"
+    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
+    cv2.imwrite(str(picture), random_picture(150, 100, seed))
+    assert compare(model, picture) > 0
+
+
+def test_on_a_trained_model(tmp_path: Path, assets: Path) -> None:
+    source = load_model(assets / "darknet" / "yolo-fastest" / "yolo-fastest-1.1.cfg")
+    model = tmp_path / "a.onnx"
+    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
+    assert compare(model, assets / "images" / "dog.jpg") >= 5
