@@ -80,8 +80,8 @@ def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> N
             *(ROOT / "yolo_edge/ondevice").rglob("*.py"),
         ):
             archive.write(file, file.relative_to(ROOT))
-    # heads of both families, and both ways into the input
-    for seed, resize in ((7, "letterbox"), (15, "stretch")):
+    # heads of both families, both ways into the input; no overlap is so near the limit that rounding decides
+    for seed, resize in ((7, "letterbox"), (35, "stretch")):
         model = _export(tmp_path, seed)
         picture = tmp_path / f"picture-{seed}.png"
         cv2.imwrite(str(picture), np.random.default_rng(seed).integers(0, 256, (150, 200, 3), np.uint8))

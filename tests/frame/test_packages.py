@@ -62,7 +62,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     folder = tmp_path_factory.mktemp("sample")
-    cfg = random_darknet(folder, seed=15)
+    cfg = random_darknet(folder, seed=35)
     source = load_model(cfg)
     model = folder / "sample.onnx"
     model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
