@@ -1,4 +1,6 @@
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,33 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
             write_atomically(path / "x", b"x")
     with pytest.raises(InputError, match="name too long"):
         check_output_folder(tmp_path / ("n" * 300))
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Root may do everything: be nobody for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_no_permission(tmp_path: Path) -> None:
+    locked, folder = tmp_path / "locked", tmp_path / "folder"
+    locked.write_bytes(b"x")
+    locked.chmod(0)
+    folder.mkdir(mode=0o555)
+    for parent in [tmp_path, *tmp_path.parents]:
+        if "pytest-of-" in str(parent):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    with somebody_else():
+        with pytest.raises(InputError, match=r"locked: permission denied"):
+            check_readable(locked)
+        with pytest.raises(InputError, match=r"folder/x: cannot be written \(permission denied\)"):
+            write_atomically(folder / "x", b"x")
+        if os.getuid() != 0:  # access() asks for the real user
+            with pytest.raises(InputError, match="permission denied"):
+                check_output_folder(folder)
