@@ -24,7 +24,7 @@ ANYWHERE = (sys.stdlib_module_names - LATER_THAN_3_8) | {"cv2", "numpy"}
 IN_RUNTIMES = {"onnxruntime"}
 
 LAYERS = "Arrows point down only"
-DEVICE = "What travels to a device needs numpy, cv2 and one runtime, nothing else"
+DEVICE = "What travels to a device loads no library of the host"
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ def inspect(model: Model, weights: Weights = None, names: Names = None, json: Js
 
 def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelSpec | None, Summary, list[str]]":
     from yolo_edge.export import canonicalize
-    from yolo_edge.export.load import load_model, rename_classes
+    from yolo_edge.export.load import load_model
     from yolo_edge.export.summary import load_onnx, summarize
     from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.names import rename_classes
     from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
     if model.suffix.lower() != ".onnx":

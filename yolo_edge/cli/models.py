@@ -5,6 +5,8 @@ from typing import Any
 
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.names import rename_classes
+from yolo_edge.ondevice.spec import replace_input
 
 
 def open_detector(model: Path, weights: Path | None, names: str | None, resize: str | None, **options: Any) -> Detector:
@@ -31,9 +33,6 @@ def open_detector(model: Path, weights: Path | None, names: str | None, resize: 
     detector = Detector(model, **options)
     if names is None and resize is None:
         return detector
-    from yolo_edge.export.load import rename_classes
-    from yolo_edge.ondevice.spec import replace_input
-
     spec = detector.spec
     if names is not None:
         spec = rename_classes(spec, names)

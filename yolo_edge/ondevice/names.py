@@ -1,6 +1,12 @@
-"""The class names of COCO and VOC, spelt as darknet's `coco.names` and `voc.names`."""
+"""Class names: COCO's and VOC's, spelt as darknet's `coco.names` and `voc.names`, and those of files."""
 
+import dataclasses
+from pathlib import Path
 from typing import Dict, Tuple
+
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import read_bytes
+from yolo_edge.ondevice.spec import ModelSpec
 
 COCO: Tuple[str, ...] = (
     "person", "bicycle", "car", "motorbike", "aeroplane", "bus", "train", "truck", "boat", "traffic light",
@@ -21,6 +27,8 @@ VOC: Tuple[str, ...] = (
 
 NAMES: Dict[str, Tuple[str, ...]] = {"coco": COCO, "voc": VOC}
 
+_MAX_BYTES = 4 * 1024 * 1024
+
 
 def assumed_names(classes: int) -> Tuple[Tuple[str, ...], str]:
     """Names for a model that brought none.
@@ -32,3 +40,30 @@ def assumed_names(classes: int) -> Tuple[Tuple[str, ...], str]:
         if len(names) == classes:
             return names, f"{key} assumed"
     return tuple(f"class_{i}" for i in range(classes)), "none"
+
+
+def rename_classes(spec: ModelSpec, names: str) -> ModelSpec:
+    """The spec with the class names "coco", "voc" or those of a file.
+
+    Raises:
+        InputError: The file cannot be read, or there are more or fewer names than classes.
+    """
+    found = NAMES[names] if names in NAMES else _read_names(Path(names))
+    if len(found) != len(spec.names):
+        raise InputError(f"names {names}: {len(found)} names, the model has {len(spec.names)} classes")
+    names_from = names if names in NAMES else f"file {Path(names).name}"
+    return dataclasses.replace(spec, names=found, names_from=names_from)
+
+
+def _read_names(path: Path) -> Tuple[str, ...]:
+    try:
+        text = read_bytes(path, _MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: class names are UTF-8 text, one a line ({error})") from error
+    names = [line.strip() for line in text.splitlines()]
+    while names and not names[-1]:
+        names.pop()
+    for number, name in enumerate(names, start=1):
+        if not name or not name.isprintable():
+            raise InputError(f"{path}:{number}: expected a class name, got {name[:40]!r}")
+    return tuple(names)
