@@ -118,6 +118,7 @@ def _check_without_extra(program: Path, sample: Sample, folder: Path) -> None:
     done = run([program, "--version"], cwd=folder)
     assert done.stdout == f"yolo-edge {__version__}\n"
     _check_detect(program, sample.model, sample, folder)
+    run([program, "detect", sample.model, sample.picture, "--resize", "letterbox"], cwd=folder)
     for command in (
         ["export", sample.cfg, "--output", "out"],
         ["inspect", sample.cfg],
