@@ -64,6 +64,13 @@ def _check_slice(node: ir.Node) -> str | None:
     return None
 
 
+def _check_reshape(node: ir.Node) -> str | None:
+    sizes = constant_of(node.inputs[1])
+    if sizes is None or sizes.min(initial=1) < 1:
+        return f"every size is stated in canonical form, got {sizes}"
+    return None
+
+
 def _check_pads(node: ir.Node) -> str | None:
     for name in ("pads", "strides", "kernel_shape"):
         if node.attributes.get(name) is None:
@@ -79,6 +86,7 @@ _SPATIAL = "dilations kernel_shape pads strides"
 
 OPERATORS: dict[str, Operator] = {
     "Add": _BINARY,
+    "AveragePool": Operator("x", _attributes(_SPATIAL), check=_check_pads),
     "Clip": Operator("xww"),
     "Concat": Operator("x*", _attributes("axis")),
     "Conv": Operator("xww", _attributes(f"group {_SPATIAL}"), check=_check_pads),
@@ -88,6 +96,7 @@ OPERATORS: dict[str, Operator] = {
     "Mish": Operator("x", domain=FUNCTION_DOMAIN),
     "Mul": _BINARY,
     "Relu": _UNARY,
+    "Reshape": Operator("xi", check=_check_reshape),
     "Resize": Operator(
         "x-w",
         _attributes("coordinate_transformation_mode mode nearest_mode"),
@@ -96,6 +105,8 @@ OPERATORS: dict[str, Operator] = {
     "SiLU": Operator("x", domain=FUNCTION_DOMAIN),
     "Sigmoid": _UNARY,
     "Slice": Operator("xiiii", check=_check_slice),
+    "SpaceToDepth": Operator("x", _attributes("blocksize")),
+    "Transpose": Operator("x", _attributes("perm")),
 }
 
 ACTIVATIONS = frozenset({"Clip", "LeakyRelu", "Mish", "Relu", "SiLU", "Sigmoid"})

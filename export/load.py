@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from yolo_edge.export.importers.darknet import import_darknet
+from yolo_edge.export.importers.darknet.weights import NoWeights
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.names import rename_classes
@@ -33,7 +34,7 @@ def load_model(
     """
     if path.suffix.lower() != ".cfg":
         raise InputError(f"{path}: expected a darknet .cfg file, got {path.suffix or 'no suffix'}")
-    source = import_darknet(path, weights, size, shapes_only)
+    source = import_darknet(path, NoWeights() if shapes_only else weights, size)
     spec = source.spec
     if resize is not None:
         spec = replace_input(spec, resize=resize)

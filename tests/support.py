@@ -1,6 +1,9 @@
 """What tests of several rooms share: the folder of real data, and random darknet networks."""
 
+import math
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +92,13 @@ class DarknetWriter:
         inputs = channels // groups * size * size
         self.floats.append(self.rng.normal(0, (2 / inputs) ** 0.5, filters * inputs))
 
+    def reorg(self) -> None:
+        channels, height, width = self.shape
+        self.section("reorg", (4 * channels, height // 2, width // 2), stride=2)
+
+    def sam(self, layer: int) -> None:
+        self.section("sam", self.shape, **{"from": layer - len(self.shapes)})
+
     def maxpool(self, size: int, stride: int) -> None:
         channels, height, width = self.shape
         # darknet pads by size - 1 in all
@@ -96,9 +106,9 @@ class DarknetWriter:
             "maxpool", (channels, (height - 1) // stride + 1, (width - 1) // stride + 1), size=size, stride=stride
         )
 
-    def upsample(self) -> None:
+    def upsample(self, factor: int = 2) -> None:
         channels, height, width = self.shape
-        self.section("upsample", (channels, 2 * height, 2 * width), stride=2)
+        self.section("upsample", (channels, factor * height, factor * width), stride=factor)
 
     def shortcut(self, layer: int, activation: str) -> None:
         self.section("shortcut", self.shape, **{"from": layer - len(self.shapes), "activation": activation})
@@ -120,8 +130,9 @@ class DarknetWriter:
         self.convolution(channels, activation="logistic")
         self.section("scale_channels", (channels, height, width), **{"from": source - len(self.shapes)})
 
-    def yolo(self, anchors: int, classes: int, scale_x_y: float) -> None:
-        self.convolution(anchors * (5 + classes), normalize=False, activation="linear")
+    def yolo(self, anchors: int, classes: int, scale_x_y: float, new_coords: bool = False) -> None:
+        activation = "logistic" if new_coords else "linear"
+        self.convolution(anchors * (5 + classes), normalize=False, activation=activation)
         sides = ", ".join(f"{w},{h}" for w, h in self.rng.integers(8, self.width, (anchors, 2)))
         self.section(
             "yolo",
@@ -131,6 +142,7 @@ class DarknetWriter:
             classes=classes,
             num=anchors,
             scale_x_y=scale_x_y,
+            new_coords=int(new_coords),
         )
 
     def region(self, anchors: int, classes: int) -> None:
@@ -168,7 +180,7 @@ def random_darknet(folder: Path, seed: int = 0, classes: int | None = None) -> P
             if rng.random() < 0.5 and net.shape[1] < height // 2:
                 net.upsample()
         _tile(net)
-        net.yolo(int(rng.integers(1, 4)), classes, float(rng.choice([1, 1.05, 1.2])))
+        net.yolo(int(rng.integers(1, 4)), classes, float(rng.choice([1, 1.05, 1.2])), bool(rng.random() < 0.2))
     return net.write(folder / f"random-{seed}.cfg")
 
 
@@ -181,22 +193,29 @@ def _random_layer(net: DarknetWriter, rng: np.random.Generator) -> None:
     same_size = [i for i, shape in enumerate(net.shapes) if shape[1:] == (height, width) and shape[0] + channels < 96]
     same_shape = [i for i, shape in enumerate(net.shapes[:-1]) if shape == net.shape]
     small = min(height, width) <= 4
-    kind = rng.choice(["conv", "depthwise", "down", "maxpool", "shortcut", "route", "group", "up", "se", "dropout"])
+    kind = rng.choice(
+        ["conv", "depthwise", "down", "maxpool", "shortcut", "route", "group", "up", "se", "dropout", "reorg", "sam"]
+    )
     if kind == "depthwise":
         net.convolution(channels, int(rng.choice([3, 5])), 1, channels, activation=_activation(rng))
     elif kind == "down" and not small:
         net.convolution(int(rng.integers(4, 24)), 3, 2, activation=_activation(rng))
     elif kind == "maxpool":
         net.maxpool(int(rng.choice([2, 3, 5])), 1 if small else int(rng.choice([1, 2])))
-    elif kind == "shortcut" and same_shape:
-        net.shortcut(int(rng.choice(same_shape)), str(rng.choice(["linear", "leaky"])))
+    elif kind == "shortcut" and len(same_size) > 1:
+        # maps of other numbers of channels too
+        net.shortcut(int(rng.choice(same_size)), str(rng.choice(["linear", "leaky"])))
     elif kind == "route" and len(same_size) > 1:
         picked = sorted(int(i) for i in rng.choice(same_size, 2, replace=False))
         net.route(picked, absolute=bool(rng.random() < 0.5))
     elif kind == "group" and channels % 2 == 0:
         net.route_group(len(net.shapes) - 1, 2, int(rng.integers(0, 2)))
     elif kind == "up" and max(height, width) <= 16:
-        net.upsample()
+        net.upsample(int(rng.choice([2, 3])))
+    elif kind == "reorg" and channels % 4 == 0 and channels < 32 and height % 2 == width % 2 == 0 and not small:
+        net.reorg()
+    elif kind == "sam" and same_shape:
+        net.sam(int(rng.choice(same_shape)))
     elif kind == "se":
         net.squeeze_excite()
     elif kind == "dropout":
@@ -213,3 +232,54 @@ def _tile(net: DarknetWriter) -> None:
     _, height, width = net.shape
     if net.height % height or net.width % width or net.height // height != net.width // width:
         net.route([0], absolute=True)
+
+
+class RandomWeights:
+    """Seeded parameters of the right size for any network, and the weights file that holds the same.
+
+    They are cut from one pool of numbers, since the largest networks have hundreds of millions.
+    """
+
+    def __init__(self, seed: int = 0):
+        self._pool = np.random.default_rng(seed).normal(0, 1, 1 << 20).astype(np.float32)
+        self._offset = 0
+        self.arrays: list[np.ndarray] = []
+
+    def take(self, shape: Sequence[int], where: str) -> np.ndarray:
+        count = math.prod(shape)
+        self._offset = (self._offset + 7919) % len(self._pool)
+        array = np.resize(np.roll(self._pool, self._offset), count).reshape(tuple(shape))
+        if where.endswith("variance"):
+            array = np.abs(array) + np.float32(0.5)
+        elif where.endswith("scale"):
+            array = 1 + np.float32(0.1) * array
+        elif len(shape) == 4:
+            array = array * np.float32((2 / math.prod(shape[1:])) ** 0.5)
+        else:
+            array = array * np.float32(0.1)
+        self.arrays.append(array)
+        return array
+
+    def file(self) -> np.ndarray:
+        """The bytes of a weights file, uint8."""
+        header = np.frombuffer(np.array([0, 2, 5, 0, 0], "<i4").tobytes(), np.uint8)
+        return np.concatenate([header, *(array.reshape(-1).view(np.uint8) for array in self.arrays)])
+
+
+def opencv_network(cfg: str, weights: np.ndarray, tensor: np.ndarray) -> Sequence[np.ndarray]:
+    """The raw maps of a darknet network as OpenCV computes them.
+
+    Args:
+        cfg: The text, at the size of `tensor`.
+        weights: The bytes of a weights file, uint8.
+        tensor: The input.
+    """
+    import cv2
+
+    net = cv2.dnn.readNetFromDarknet(np.frombuffer(cfg.encode(), np.uint8), weights)
+    # its fusion of a convolution, a shortcut and an activation computes something else (4.14)
+    net.enableFusion(False)
+    net.setInput(tensor)
+    kinds = re.findall(r"(?m)^\s*\[(\w+)\]", cfg)[1:]
+    heads = [i for i, kind in enumerate(kinds) if kind in ("yolo", "region")]
+    return net.forward([f"conv_{i - 1}" for i in heads])

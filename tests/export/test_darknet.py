@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from tests.support import random_darknet
+from tests.support import opencv_network, random_darknet
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
@@ -17,21 +16,13 @@ CONV = "[convolutional]\nfilters=12\nsize=3\nstride=2\npad=1\n"
 HEAD = "[yolo]\nclasses=1\nanchors=4,5,6,7\nnum=2\n"
 
 
-def head_layers(cfg: Path) -> list[str]:
-    """OpenCV's names of the convolutions before the heads."""
-    sections = [line for line in cfg.read_text().splitlines() if line.startswith("[")][1:]
-    return [f"conv_{i - 1}" for i, kind in enumerate(sections) if kind in ("[yolo]", "[region]")]
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_random_networks_equal_opencv(tmp_path: Path, seed: int) -> None:
     cfg = random_darknet(tmp_path, seed)
     source = load_model(cfg)
     runtime = Detector(write_onnx(canonicalize(source.graph), source.spec)).runtime
     tensor = np.random.default_rng(seed).random(source.spec.input.shape, dtype=np.float32)
-    net = cv2.dnn.readNetFromDarknet(str(cfg), str(cfg.with_suffix(".weights")))
-    net.setInput(tensor)
-    expected = net.forward(head_layers(cfg))
+    expected = opencv_network(cfg.read_text(), np.fromfile(cfg.with_suffix(".weights"), np.uint8), tensor)
     found = list(runtime.run(tensor).values())
     assert len(found) == len(expected) == len(source.spec.heads)
     for ours, theirs in zip(found, expected, strict=True):
@@ -73,24 +64,36 @@ def test_letter_box_of_the_cfg_is_honoured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (NET + CONV, "not a detector: it has no [yolo] or [region] section"),
-        (NET + "[lstm]\n" + HEAD, "[lstm] (layer 0): this kind of layer is not supported"),
+        (NET + CONV, "not a detector: it has none of [Gaussian_yolo], [region], [yolo]"),
+        (NET + "[lstm]\n" + HEAD, "[lstm] (layer 0): recurrent layers are not supported"),
         (NET + "[route]\nlayers=-1\n" + HEAD, "layers: layer -1 is not before this one"),
         (NET + CONV + "[route]\nlayers=1\n" + HEAD, "layers: layer 1 is not before this one"),
         (NET + CONV + "[route]\nlayers=999999\n" + HEAD, "layers: layer 999999 is not before this one"),
         (NET + CONV + "[route]\n" + HEAD, "layers: names no layer"),
         (NET + CONV + CONV + "[route]\nlayers=-1,-2\n" + HEAD, "cannot join maps of 16x16x12 and 32x32x12"),
-        (NET + CONV + CONV + "[shortcut]\nfrom=-2\n" + HEAD, "adding maps of different sizes"),
-        (NET + CONV + HEAD + CONV + HEAD, "layer 1 is a head; its output cannot be used"),
+        (NET + CONV + CONV + "[shortcut]\nfrom=-2\n" + HEAD, "cannot add maps of 16x16x12 and 32x32x12"),
+        (NET + CONV + HEAD + CONV + HEAD, "layer 1 has no output that could be used"),
         (NET + CONV + "[yolo]\nclasses=3\nanchors=4,5\nnum=1\n", "1 anchors and 3 classes need 8 channels"),
-        (NET + CONV + "[yolo]\nmask=5\nanchors=4,5\nnum=1\n", "mask: anchor 5 is outside 0..0"),
-        (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,6\nnum=2\n", "num=2 anchors have 4 numbers, got 3"),
+        (NET + CONV + "[yolo]\nmask=5\nanchors=4,5\nnum=1\n", "6 anchors have 12 numbers, got 2"),
+        (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,6\nnum=2\n", "2 anchors have 4 numbers, got 3"),
         (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,0,7\nnum=2\n", "an anchor has two sides above 0, got 0,7"),
         (NET + CONV.replace("12", "0") + HEAD, "filters: expected 1..1048576, got 0"),
         (NET + CONV.replace("stride=2", "stride=0") + HEAD, "stride: expected 1..1048576, got 0"),
         (NET + CONV + "groups=7\n" + HEAD, "groups: 7 groups do not divide 3 inputs and 12 filters"),
         (NET + CONV + "activation=hexagon\n" + HEAD, "activation: 'hexagon' is not supported; there are leaky, linear"),
-        (NET + CONV + "dilation=2\n" + HEAD, "dilation: is not supported"),
+        (NET + CONV + "[yolo]\nmask=-1\nanchors=4,5\n", "mask: expected anchors 0..999"),
+        (NET + CONV + "[yolo]\nmask=1000000000\nanchors=4,5\n", "mask: expected anchors 0..999"),
+        (NET + CONV + "activation=linear\n" + HEAD + "new_coords=1\n", "new_coords: needs activation=logistic"),
+        (NET + CONV + "[Gaussian_yolo]\nyolo_point=left_top\n", "yolo_point: only center is supported"),
+        (NET + CONV.replace("pad=1", "padding=0") + "dilation=2\n" + HEAD, "dilation: with a padding of 0"),
+        (NET + CONV + "[reorg]\nstride=3\n" + HEAD, "a map of 32x32x12 does not divide by 3"),
+        (NET + CONV.replace("12", "10") + "[reorg]\nstride=2\n" + HEAD, "10 channels are not divisible by 2²"),
+        (NET + CONV * 2 + "[sam]\nfrom=-2\n" + HEAD, "cannot multiply maps of 16x16x12 and 32x32x12"),
+        (NET + CONV + "[shortcut]\nfrom=-1\nweights_type=odd\n" + HEAD, "weights_type: expected none, per_feature"),
+        (NET + CONV + "[shortcut]\nfrom=-1\nweights_normalization=odd\n" + HEAD, "weights_normalization: expected"),
+        (NET + CONV * 2 + "share_index=0\n" + HEAD, "share_index: layer 0 is a convolution of another shape"),
+        (NET + CONV + "share_index=7\n" + HEAD, "share_index: layer 7 is not a convolution before this one"),
+        (NET + CONV + "[empty]\n" + HEAD, "[empty] (layer 1): this kind of layer is not supported"),
         (NET + CONV + "xnor=1\n" + HEAD, "xnor: is not supported"),
         (NET.replace("64", "4") + CONV * 2 + "[convolutional]\nsize=9\n" + HEAD, "the network's input is too small"),
         (NET.replace("height=64", "height=66") + CONV * 3 + HEAD, "its 8x9 grid does not tile the 64x66 input"),
@@ -160,3 +163,56 @@ def test_weights_are_looked_for_beside_the_cfg(tmp_path: Path) -> None:
 def test_what_is_no_cfg_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a darknet .cfg file, got .pt"):
         load_model(tmp_path / "model.pt")
+
+
+TREE_HEAD = "[region]\nanchors=1,1\nnum=1\nclasses={classes}\nsoftmax=1\ntree=data/a.tree\n"
+
+
+@pytest.mark.parametrize("place", ["beside", "above", "absolute"])
+def test_word_trees(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "cfg"
+    folder.mkdir()
+    data = (folder if place == "beside" else tmp_path) / "data"
+    data.mkdir()
+    (data / "a.tree").write_text("animal -1\nthing -1\ndog 0\ncat 0\n")
+    (data / "a.map").write_text("3\n1\n")
+    text = NET + CONV.replace("12", "9") + TREE_HEAD.format(classes=4)
+    if place == "absolute":
+        text = text.replace("data/a.tree", str(data / "a.tree"))
+    spec = build(folder, text).spec  # type: ignore[attr-defined]
+    assert (spec.names, spec.names_from) == (("animal", "thing", "dog", "cat"), "tree")
+    assert spec.heads[0].tree == (-1, -1, 0, 0)
+    mapped = build(folder, text + "map=data/a.map\n").spec if place != "absolute" else None  # type: ignore[attr-defined]
+    if mapped is not None:
+        assert (mapped.names, mapped.heads[0].tree_map) == (("cat", "thing"), (3, 1))
+
+
+@pytest.mark.parametrize(
+    ("tree", "classes", "message"),
+    [
+        (None, 4, "tree: no such file: looked for"),
+        ("a -1\nb 1\n", 2, "a.tree:2: expected a name and an earlier line (or -1), got 'b 1'"),
+        ("a -1\nb x\n", 2, "a.tree:2: expected a name"),
+        ("a\n", 1, "a.tree:1: expected a name"),
+        ("a -1\nb 0\n", 3, "has 2 nodes, classes= says 3"),
+        ("a -1\nb 0\nc -1\n", 3, "the children of a node stand together, here they do not"),
+        (b"\xff\xfe\x00", 3, "expected UTF-8 text"),
+    ],
+)
+def test_what_is_no_tree(tmp_path: Path, tree: str | bytes | None, classes: int, message: str) -> None:
+    (tmp_path / "data").mkdir()
+    if tree is not None:
+        (tmp_path / "data/a.tree").write_bytes(tree if isinstance(tree, bytes) else tree.encode())
+    with pytest.raises(InputError) as error:
+        build(tmp_path, NET + CONV.replace("12", "9") + TREE_HEAD.format(classes=classes))
+    assert message in str(error.value)
+
+
+def test_what_is_no_map(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.tree").write_text("a -1\nb -1\nc 0\nd 0\n")
+    for content, message in {"4\n": "expected a node 0..3, got '4'", "x": "got 'x'", "\n": "the map is empty"}.items():
+        (tmp_path / "data/a.map").write_text(content + ("" if content != "\n" else " "))
+        with pytest.raises(InputError) as error:
+            build(tmp_path, NET + CONV.replace("12", "9") + TREE_HEAD.format(classes=4) + "map=data/a.map\n")
+        assert message in str(error.value)

@@ -81,6 +81,10 @@ def test_shapes_and_grids() -> None:
         (["heads", 0, "stride"], 24, "spec.heads[0].stride: 24 does not divide the input 64x32"),
         (["heads", 0, "tensors"], {}, "spec.heads[0].tensors"),
         (["heads", 0, "anchors"], [[1, 0]], "spec.heads[0].anchors[0]: expected two sides above 0"),
+        (["heads", 0, "tree"], [0, -1], "spec.heads[0].tree[0]: expected a node before it or -1, got 0"),
+        (["heads", 0, "tree"], [-1, 0, -1], "spec.heads[0].tree: the children of a node stand together"),
+        (["heads", 0, "tree"], [-1, 0, 0], "spec.heads[0].tree: gives 3 classes, there are 2 names"),
+        (["heads", 0, "tree_map"], [0], "spec.heads[0].tree_map[0]: expected 0..-1, got 0"),
         (["heads", 0, "class_activation"], "relu", "spec.heads[0].class_activation"),
     ],
 )

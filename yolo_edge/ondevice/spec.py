@@ -75,10 +75,13 @@ class Head:
     Attributes:
         family: How the tensors are decoded; `yolo_edge.ondevice.decode` has the formulas of each.
         stride: Input pixels a grid cell, in both axes.
-        tensors: Role → name of an output tensor. `yolo` and `region` have one role, "map".
+        tensors: Role → name of an output tensor. The families of darknet have one role, "map".
         anchors: (width, height) in input pixels, one a box that a cell predicts.
         scale_xy: darknet's `scale_x_y`: how far a centre may reach out of its cell. 1 is not at all.
         class_activation: "sigmoid" (independent classes) or "softmax".
+        tree: YOLO9000's word tree: for each class that the tensor holds its parent, -1 for the roots. Classes with the
+            same parent stand together and share a softmax.
+        tree_map: With a tree: the node of each class name; without it every node is a class.
     """
 
     family: str
@@ -87,6 +90,8 @@ class Head:
     anchors: Tuple[Tuple[float, float], ...] = ()
     scale_xy: float = 1.0
     class_activation: str = "sigmoid"
+    tree: Tuple[int, ...] = ()
+    tree_map: Tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class ModelSpec:
         heads: In the source's order.
         names: Class names by class id.
         names_from: How the names came to be: "file NAME", "coco" or "voc" (asked for), "coco assumed" or
-            "voc assumed" (from the number of classes), "none" (made up from the ids).
+            "voc assumed" (from the number of classes), "tree" (a word tree), "none" (made up from the ids).
         precision: Of the weights: "fp32" or "fp16".
         provenance: Where the model came from.
         version: Of this form: 1.
@@ -187,9 +192,26 @@ def _check_head(spec: ModelSpec, head: Head, where: str) -> None:
         raise SpecError(f"{where}.tensors: a head names at least one tensor, got none")
     if head.class_activation not in ("sigmoid", "softmax"):
         raise SpecError(f"{where}.class_activation: expected sigmoid or softmax, got {head.class_activation!r}")
+    _check_tree(head, len(spec.names), where)
     for j, anchor in enumerate(head.anchors):
         if not all(math.isfinite(side) and side > 0 for side in anchor):
             raise SpecError(f"{where}.anchors[{j}]: expected two sides above 0, got {anchor}")
+
+
+def _check_tree(head: Head, classes: int, where: str) -> None:
+    nodes = len(head.tree)
+    for j, parent in enumerate(head.tree):
+        # parents come first, so that a walk from the root ends
+        if not -1 <= parent < j:
+            raise SpecError(f"{where}.tree[{j}]: expected a node before it or -1, got {parent}")
+    starts = [j for j in range(nodes) if j == 0 or head.tree[j] != head.tree[j - 1]]
+    if len({head.tree[j] for j in starts}) != len(starts):
+        raise SpecError(f"{where}.tree: the children of a node stand together, they do not")
+    for j, node in enumerate(head.tree_map):
+        if not 0 <= node < nodes:
+            raise SpecError(f"{where}.tree_map[{j}]: expected 0..{nodes - 1}, got {node}")
+    if nodes and classes != (len(head.tree_map) or nodes):
+        raise SpecError(f"{where}.tree: gives {len(head.tree_map) or nodes} classes, there are {classes} names")
 
 
 def replace_input(spec: ModelSpec, **changes: object) -> ModelSpec:

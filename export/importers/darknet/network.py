@@ -5,9 +5,10 @@ import hashlib
 from pathlib import Path
 
 from yolo_edge.export.graph import GraphBuilder
+from yolo_edge.export.importers.darknet.building import Network
 from yolo_edge.export.importers.darknet.cfg import Section, read_cfg
 from yolo_edge.export.importers.darknet.heads import HEADS
-from yolo_edge.export.importers.darknet.layers import LAYERS, Network
+from yolo_edge.export.importers.darknet.layers import LAYERS, REFUSED, TRAINING_ONLY
 from yolo_edge.export.importers.darknet.weights import NoWeights, WeightsFile, WeightSource
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
@@ -18,15 +19,15 @@ MAX_SIDE = 8192
 
 
 def import_darknet(
-    cfg: Path, weights: Path | None = None, size: tuple[int, int] | None = None, shapes_only: bool = False
+    cfg: Path, weights: Path | WeightSource | None = None, size: tuple[int, int] | None = None
 ) -> SourceModel:
     """Import a darknet detector.
 
     Args:
         cfg: The cfg file.
-        weights: The weights file; None: beside the cfg, under its name.
+        weights: The weights file, or where else parameters come from (`NoWeights` for a look at the structure); None:
+            the file beside the cfg, under its name.
         size: Input (width, height); None: the cfg's own.
-        shapes_only: Read no weights; all parameters are zero.
 
     Returns:
         The network, with BatchNormalization not yet folded.
@@ -35,18 +36,20 @@ def import_darknet(
         InputError: A file cannot be read or does not fit, or the network cannot have that size.
     """
     sections = read_cfg(cfg)
+    _check_detector(sections, cfg)
     if weights is None:
         weights = cfg.with_suffix(".weights")
-        if not weights.exists() and not shapes_only:
+        if not weights.exists():
             raise InputError(f"{cfg}: no weights at {weights}; give them with --weights FILE")
     own_size = _own_size(sections[0])
     size = size or own_size
     _check_size(sections, cfg, own_size, size)
-    source: WeightSource = NoWeights() if shapes_only else WeightsFile(weights)
+    source = WeightsFile(weights) if isinstance(weights, Path) else weights
     network = _build(sections, cfg, size, source)
+    files = [cfg]
     if isinstance(source, WeightsFile):
         source.finish(cfg)
-    files = [cfg] if shapes_only else [cfg, weights]
+        files.append(source.path)
     return _finish(network, sections[0], cfg, size, files)
 
 
@@ -83,11 +86,22 @@ def _build(sections: list[Section], cfg: Path, size: tuple[int, int], weights: W
             network.outputs.append(None)
         elif section.kind in LAYERS:
             network.outputs.append(LAYERS[section.kind](network, section))
+        elif section.kind in TRAINING_ONLY:
+            network.outputs.append(None)
         else:
-            raise section.error("this kind of layer is not supported")
-    if not network.heads:
-        raise InputError(f"{cfg}: not a detector: it has no [yolo] or [region] section")
+            raise section.error(REFUSED.get(section.kind, "this kind of layer is not supported"))
     return network
+
+
+def _check_detector(sections: list[Section], cfg: Path) -> None:
+    """Refuse what is no detector, and say what it is instead."""
+    if any(section.kind in HEADS for section in sections):
+        return
+    heads = ", ".join(f"[{kind}]" for kind in HEADS)
+    telling = [section for section in sections if section.kind in REFUSED]
+    if telling:
+        raise telling[-1].error(f"{REFUSED[telling[-1].kind]}; a detector has one of {heads}")
+    raise InputError(f"{cfg}: not a detector: it has none of {heads}")
 
 
 def _finish(network: Network, net: Section, cfg: Path, size: tuple[int, int], files: list[Path]) -> SourceModel:
@@ -98,6 +112,8 @@ def _finish(network: Network, net: Section, cfg: Path, size: tuple[int, int], fi
         outputs[name] = value
         heads.append(_named(head, name))
     class_names, names_from = assumed_names(network.classes)
+    if network.names:
+        class_names, names_from = network.names, "tree"
     spec = ModelSpec(
         # darknet stretches, unless it is told otherwise; its letterbox pads with 0.5
         input=InputSpec(size[0], size[1], resize="letterbox" if net.integer("letter_box", 0) else "stretch"),
