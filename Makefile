@@ -6,7 +6,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
+DEV ?= .venv-dev
 BIN := $(VENV)/bin
+# of its own: the tests need an OpenCV with a darknet importer, users get the newest
+DEV_BIN := $(DEV)/bin
 FARM := build/farm
 PYTEST_ARGS ?= -n 2
 
@@ -14,27 +17,27 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: quickstart test lint format clean schema
 
-quickstart: $(VENV)/.user
+quickstart: $(VENV)/.installed
 	@$(BIN)/python tools/next_steps.py $(BIN)
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(DEV_BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev farm
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	cd $(FARM) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p yolo_edge
-	cd $(FARM) && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
+lint: $(DEV)/.installed farm
+	$(DEV_BIN)/ruff check .
+	$(DEV_BIN)/ruff format --check .
+	cd $(FARM) && MYPYPATH=. $(abspath $(DEV_BIN))/mypy --config-file ../../pyproject.toml -p yolo_edge
+	cd $(FARM) && $(abspath $(DEV_BIN))/lint-imports --config ../../pyproject.toml --no-cache
 
-format: $(VENV)/.dev
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+format: $(DEV)/.installed
+	$(DEV_BIN)/ruff check --fix .
+	$(DEV_BIN)/ruff format .
 
-schema: $(VENV)/.dev
-	$(BIN)/python tools/write_schema.py
+schema: $(DEV)/.installed
+	$(DEV_BIN)/python tools/write_schema.py
 
 clean:
-	rm -rf build dist out $(VENV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist out $(VENV) $(DEV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # mypy and import-linter follow folders, not setup.cfg: links show them the package as it is installed
 .PHONY: farm
@@ -43,14 +46,14 @@ farm:
 	@ln -s $(CURDIR)/yolo_edge/* $(FARM)/yolo_edge/
 	@for room in export benchmarks devices; do ln -s $(CURDIR)/$$room $(FARM)/yolo_edge/$$room; done
 
-$(BIN)/python:
+$(BIN)/python $(DEV_BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "yolo-edge needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@D)/..
 
-$(VENV)/.user: $(BIN)/python setup.cfg
+$(VENV)/.installed: $(BIN)/python setup.cfg
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	@touch $@
 
-$(VENV)/.dev: $(BIN)/python setup.cfg
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(DEV)/.installed: $(DEV_BIN)/python setup.cfg
+	$(DEV_BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

@@ -3,7 +3,7 @@
     python onnx_minimal.py yolo-fastest-1.1-320-fp32.onnx dog.jpg
 
 The file says how its input is made and how its outputs are read: JSON in metadata_props["yolo_edge.spec"]. This program
-reads the files of darknet models: heads of the families "yolo" and "region".
+reads the files of darknet models: heads of the families "yolo", "yolov5" and "region".
 """
 
 import json
@@ -43,7 +43,8 @@ def decode(raw, head, classes):
     y, x = np.mgrid[:rows, :columns]
     s = head["scale_xy"]
     center = (sigmoid(maps[..., :2]) * s - (s - 1) / 2 + np.stack([x, y], -1)) * head["stride"]
-    size = np.exp(maps[..., 2:4]) * np.float32(head["anchors"])[:, None, None]
+    growth = (2 * sigmoid(maps[..., 2:4])) ** 2 if head["family"] == "yolov5" else np.exp(maps[..., 2:4])
+    size = growth * np.float32(head["anchors"])[:, None, None]
     scores = sigmoid(maps[..., 5:])
     if head["class_activation"] == "softmax":
         scores = np.exp(maps[..., 5:] - maps[..., 5:].max(-1, keepdims=True))

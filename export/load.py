@@ -1,5 +1,6 @@
 """From the path of a trained model to a `SourceModel`, whatever trained it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from yolo_edge.export.importers.darknet import import_darknet
@@ -17,6 +18,7 @@ def load_model(
     size: tuple[int, int] | None = None,
     resize: str | None = None,
     names: str | None = None,
+    licence: str | None = None,
     shapes_only: bool = False,
 ) -> SourceModel:
     """Import a trained model.
@@ -27,6 +29,7 @@ def load_model(
         size: Input (width, height); None: the model's own.
         resize: "stretch" or "letterbox"; None: as the model was trained.
         names: "coco", "voc" or a file with a class name a line; None: COCO and VOC names for 80 and 20 classes.
+        licence: Of the weights; None: what a licence file beside them says.
         shapes_only: Leave the weights unread, for looking at the structure.
 
     Raises:
@@ -40,4 +43,6 @@ def load_model(
         spec = replace_input(spec, resize=resize)
     if names is not None:
         spec = rename_classes(spec, names)
+    if licence is not None:
+        spec = replace(spec, provenance=replace(spec.provenance, licence=licence))
     return source.with_spec(spec)

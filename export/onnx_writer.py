@@ -4,7 +4,7 @@ fp16 files keep the weights of convolutions as float16 behind a Cast, which onnx
 size, float32 arithmetic, float32 inputs and outputs.
 """
 
-import dataclasses
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -14,6 +14,8 @@ from onnx_ir.passes import common
 from yolo_edge._version import __version__
 from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.graph import IR_VERSION, Graph, constant_of
+from yolo_edge.export.onnx_heads import HEADS, NmsOptions, append_head
+from yolo_edge.export.onnx_input import INPUTS, accept_pixels
 from yolo_edge.export.rounding import FLOAT16_MAX, to_float16
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
@@ -21,32 +23,62 @@ from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 PRECISIONS = ("fp32", "fp16")
 TOOL = f"yolo-edge {__version__}"
 
+_WORST_NOISE = 1e-6  # 60 dB; a float16 weight usually has 70 or more
 
-def write_onnx(graph: Graph, spec: ModelSpec, precision: str = "fp32") -> bytes:
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """What an ONNX file shall be.
+
+    Attributes:
+        precision: "fp32" or "fp16".
+        head: "raw", "decoded" or "nms" (`yolo_edge.export.onnx_heads`).
+        input: "float32" or "uint8" (`yolo_edge.export.onnx_input`).
+        nms: For head "nms".
+    """
+
+    precision: str = "fp32"
+    head: str = "raw"
+    input: str = "float32"
+    nms: NmsOptions = field(default_factory=NmsOptions)
+
+
+def write_onnx(graph: Graph, spec: ModelSpec, options: OnnxOptions | str = "fp32") -> bytes:
     """Lower a canonical graph to ONNX. The same graph and spec give the same bytes.
 
     Args:
         graph: In canonical form; not changed.
         spec: Goes into the file, with the precision and this program's name filled in.
-        precision: "fp32" or "fp16".
+        options: What the file shall be, or just its precision.
 
     Raises:
         NotCanonicalError: The graph is not in canonical form.
-        InputError: An unknown precision, or a network too large for one ONNX file.
+        InputError: An unknown option, or a network that cannot have it.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r}: ONNX is written as {' or '.join(PRECISIONS)}")
+    if isinstance(options, str):
+        options = OnnxOptions(options)
+    for name, value, choices in (
+        ("precision", options.precision, PRECISIONS),
+        ("head", options.head, HEADS),
+        ("input", options.input, INPUTS),
+    ):
+        if value not in choices:
+            raise InputError(f"{name} {value!r}: ONNX is written with {' or '.join(choices)}")
     check_canonical(graph)
     model = graph.clone()
+    if options.input == "uint8":
+        spec = accept_pixels(model, spec)
+    if options.head != "raw":
+        spec = append_head(model, spec, options.head, options.nms)
     common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.DeduplicateInitializersPass()(model)
     model.graph.opset_imports.pop("yolo_edge", None)
-    if precision == "fp16":
+    if options.precision == "fp16":
         _store_weights_as_float16(model)
     _forget_inner_shapes(model)
     model.producer_name, model.producer_version = "yolo-edge", __version__
-    spec = dataclasses.replace(spec, precision=precision, provenance=dataclasses.replace(spec.provenance, tool=TOOL))
+    spec = replace(spec, precision=options.precision, provenance=replace(spec.provenance, tool=TOOL))
     model.metadata_props[METADATA_KEY] = spec.to_json()
     proto = ir.to_proto(model)
     proto.ir_version = IR_VERSION
@@ -64,10 +96,13 @@ def _store_weights_as_float16(model: ir.Model) -> None:
         array = constant_of(weight)
         if weight is None or array is None or np.abs(array).max(initial=0) > FLOAT16_MAX:
             continue  # what float16 cannot hold stays float32
+        rounded = to_float16(array)
+        if np.square(array - rounded, dtype=np.float64).sum() > _WORST_NOISE * np.square(array, dtype=np.float64).sum():
+            continue  # so does what falls below its normal numbers, as weights that take pixels of 0..255
         name = weight.name
         half = ir.Value(
             name=f"{name}.h",
-            const_value=ir.tensor(to_float16(array), name=f"{name}.h"),
+            const_value=ir.tensor(rounded, name=f"{name}.h"),
         )
         graph.register_initializer(half)
         cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT.value}, num_outputs=1)

@@ -1,6 +1,7 @@
 """What a network consists of: layers, parameters, multiply-accumulates. For people who look into a model."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_readable
+from yolo_edge.ondevice.runtimes.onnx import MAX_MODEL_BYTES
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Layer:
         name: Of the node.
         kind: Its operator, with kernel and stride: "Conv 3x3/2 dw".
         activation: The operator that follows it, or "".
-        output: Its output shape.
+        output: Its output shape; None where a size is not known.
         parameters: Weights and biases.
         macs: Multiply-accumulates of one inference; counted for convolutions, as usual.
     """
@@ -30,7 +32,7 @@ class Layer:
     name: str
     kind: str
     activation: str
-    output: tuple[int, ...]
+    output: tuple[int | None, ...]
     parameters: int
     macs: int
 
@@ -60,7 +62,7 @@ def summarize(graph: Graph) -> Summary:
                 name=node.name or node.outputs[0].name or "",
                 kind=_kind(node),
                 activation="" if activation is None else activation.op_type,
-                output=shape_of(output),
+                output=_known_shape(output),
                 parameters=_parameters(node),
                 macs=_macs(node),
             )
@@ -74,23 +76,46 @@ def load_onnx(path: Path) -> Graph:
     Raises:
         InputError: It is not an ONNX file, or its shapes cannot be inferred.
     """
-    check_readable(path)
+    if check_readable(path) > MAX_MODEL_BYTES:
+        raise InputError(f"{path}: larger than the 2 GB of one ONNX file")
     try:
         model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _all_tensors(model)):
+            raise InputError(f"{path}: keeps its weights in other files, which is not supported")
         graph = ir.from_proto(model)
+    except InputError:
+        raise
     except Exception as error:  # protobuf, onnx and onnx_ir raise types of their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(f"{path}: not an ONNX file that can be read ({reason})") from error
     if not graph.graph.inputs or not graph.graph.outputs:
         raise InputError(f"{path}: not an ONNX file that can be read (it has no graph)")
     for node in graph.graph:
-        for value in node.outputs:
-            if value.shape is None or not value.shape.is_static():
-                raise InputError(
-                    f"{path}: node {node.name or node.op_type!r}: its output has no fixed shape; "
-                    "models with one input size can be looked at"
-                )
+        if node.op_type == "Conv" and None in _known_shape(node.outputs[0]):
+            raise InputError(
+                f"{path}: node {node.name or node.op_type!r}: its output has no fixed shape; "
+                "models with one input size can be looked at"
+            )
     return graph
+
+
+def _all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Initializers and constants, those of functions and of graphs within nodes too."""
+    graphs, nodes = [model.graph], [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            nodes.extend(graph.node)
+            continue
+        for attribute in nodes.pop().attribute:
+            yield from (attribute.t, *attribute.tensors)
+            graphs.extend((attribute.g, *attribute.graphs))
+
+
+def _known_shape(value: ir.Value) -> tuple[int | None, ...]:
+    sizes = value.shape or (None,)
+    return tuple(size if isinstance(size, int) else None for size in sizes)
 
 
 def _computes(node: ir.Node) -> bool:

@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from yolo_edge.evaluation import MAX_DETECTIONS, average_precision_50
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph
+from yolo_edge.export.onnx_heads import NmsOptions
+from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import YoloEdgeError
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
@@ -31,6 +32,7 @@ MAX_SNR_DB = 200.0  # what identical outputs are reported as; float32 itself end
 LABEL_CONFIDENCE, CANDIDATE_CONFIDENCE = 0.25, 0.001
 
 _TIMING_SECONDS = 1.0
+_SAME_CONFIDENCE, _SAME_PIXELS = 1e-3, 0.1
 # with what an activation begins once functions are inlined and onnxruntime has made its own of them
 _ACTIVATION_STARTS = ACTIVATIONS | {"HardSigmoid", "HardSwish", "Neg", "QuickGelu", "Softplus", "Tanh"}
 
@@ -73,18 +75,16 @@ class Reference:
         Raises:
             VerificationError: The source gives NaN or infinity.
         """
+        self.pictures = list(pictures) or noise(spec.input)
         preprocessor = Preprocessor(spec.input)
-        self.inputs: list[tuple[np.ndarray, Placement]] = []
-        for picture in pictures or noise(spec.input):
-            tensor, placement = preprocessor(picture)
-            self.inputs.append((tensor.copy(), placement))
+        tensors = [preprocessor(picture)[0].copy() for picture in self.pictures]
         session = new_session(
             ir.to_proto(source).SerializeToString(),
-            graph_optimization_level=ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+            optimize=False,
         )
         names = [output.name for output in session.get_outputs()]
         self.outputs = [
-            dict(zip(names, session.run(names, {spec.input.tensor: tensor}), strict=True)) for tensor, _ in self.inputs
+            dict(zip(names, session.run(names, {spec.input.tensor: tensor}), strict=True)) for tensor in tensors
         ]
         for outputs in self.outputs:
             for name, array in outputs.items():
@@ -92,7 +92,7 @@ class Reference:
                     raise VerificationError(f"the source model gives NaN or infinity at {name}: are these its weights?")
 
     def verify(self, data: bytes, precision: str) -> Verification:
-        """Run an ONNX file and compare.
+        """Run an ONNX file with raw heads, on the pictures, and compare.
 
         Args:
             data: The bytes of the file.
@@ -102,7 +102,11 @@ class Reference:
             VerificationError: It misses the limit; the message has both numbers.
         """
         detector = Detector(data, max_detections=MAX_DETECTIONS)
-        results = [detector.runtime.run(tensor) for tensor, _ in self.inputs]
+        results, placements = [], []
+        for picture in self.pictures:
+            tensor, placement = detector.preprocess(picture)
+            results.append(detector.runtime.run(tensor))
+            placements.append(placement)
         names = list(self.outputs[0])
         snr, error = [], []
         for name in names:
@@ -112,10 +116,12 @@ class Reference:
             error.append(relative_error(expected, found))
         _check_limits(precision, names, snr, error)
         convolutions, fused = count_fused(data)
-        return Verification(tuple(snr), tuple(error), self._agreement(detector, results), convolutions, fused)
+        agreement = self._agreement(detector, results, placements)
+        return Verification(tuple(snr), tuple(error), agreement, convolutions, fused)
 
-    def _agreement(self, detector: Detector, results: list[dict[str, np.ndarray]]) -> float | None:
-        placements = [placement for _, placement in self.inputs]
+    def _agreement(
+        self, detector: Detector, results: Sequence[dict[str, np.ndarray]], placements: Sequence[Placement]
+    ) -> float | None:
         detector.confidence = LABEL_CONFIDENCE
         labels = [detector.postprocess(outputs, place) for outputs, place in zip(self.outputs, placements, strict=True)]
         detector.confidence = CANDIDATE_CONFIDENCE
@@ -136,6 +142,40 @@ def _check_limits(precision: str, names: Sequence[str], snr: Sequence[float], er
                 f"{precision} has an SNR of {decibels:.1f} dB at {name}, "
                 f"the limit is {least:g} dB; nothing was written: use fp32"
             )
+
+
+def check_head(raw: bytes, data: bytes, pictures: Sequence[np.ndarray], options: NmsOptions) -> None:
+    """Check that a file with a decoder inside finds what the same file with raw heads finds.
+
+    Args:
+        raw: The file that ends at the raw heads.
+        data: The file with `decoded` or `nms` behind them.
+        pictures: BGR, uint8 [height, width, 3].
+        options: Of the NMS, in the file or behind it.
+
+    Raises:
+        VerificationError: It finds something else, for more than one box in a hundred (which may sit on a threshold).
+    """
+    expected, found = (Detector(file, **vars(options)) for file in (raw, data))
+    missing = total = 0
+    for picture in pictures:
+        theirs, ours = expected(picture), found(picture)
+        total += max(len(theirs), len(ours))
+        missing += max(len(theirs), len(ours)) - _common(theirs, ours)
+    if missing > 0.01 * total:
+        raise VerificationError(f"the decoder in the file misses or invents {missing} of {total} boxes")
+
+
+def _common(a: Detections, b: Detections) -> int:
+    """How many boxes are in both."""
+    left = list(range(len(b)))
+    for box, confidence, class_id in zip(a.xyxy, a.confidence, a.class_id, strict=True):
+        for i in left:
+            same = class_id == b.class_id[i] and abs(confidence - b.confidence[i]) <= _SAME_CONFIDENCE
+            if same and np.abs(box - b.xyxy[i]).max() <= _SAME_PIXELS:
+                left.remove(i)
+                break
+    return len(b) - len(left)
 
 
 def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
@@ -186,9 +226,12 @@ def count_fused(data: bytes) -> tuple[int, int]:
     return len(convolutions), len(convolutions) - unfused
 
 
-def speed_ratio(baseline: bytes, candidate: bytes, tensor: np.ndarray) -> float:
+def speed_ratio(baseline: bytes, candidate: bytes, picture: np.ndarray) -> float:
     """How many times faster `candidate` runs than `baseline`, by medians of interleaved runs on one thread."""
     detectors = {"baseline": Detector(baseline, threads=1), "candidate": Detector(candidate, threads=1)}
-    calls = {name: (lambda runtime=detector.runtime: runtime.run(tensor)) for name, detector in detectors.items()}
+    calls = {}
+    for name, detector in detectors.items():
+        tensor, _ = detector.preprocess(picture)
+        calls[name] = lambda runtime=detector.runtime, tensor=tensor: runtime.run(tensor)
     samples = interleave(calls, seconds=_TIMING_SECONDS)
     return float(np.median(samples["baseline"]) / np.median(samples["candidate"]))

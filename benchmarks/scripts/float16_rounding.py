@@ -31,8 +31,8 @@ def worst_head(model: Path, pictures: list[np.ndarray], rounding: Callable[[np.n
     source = load_model(model)
     reference = Reference(source.graph, source.spec, pictures)
     with mock.patch.object(onnx_writer, "to_float16", rounding):
-        runtime = Detector(onnx_writer.write_onnx(canonicalize(source.graph), source.spec, "fp16")).runtime
-    results = [runtime.run(tensor) for tensor, _ in reference.inputs]
+        detector = Detector(onnx_writer.write_onnx(canonicalize(source.graph), source.spec, "fp16"))
+    results = [detector.runtime.run(detector.preprocess(picture)[0]) for picture in pictures]
     return min(
         snr_db(np.stack([o[name] for o in reference.outputs]), np.stack([o[name] for o in results]))
         for name in reference.outputs[0]

@@ -15,8 +15,8 @@ ITEM = {
     "format": {"const": "onnx"},
     "precision": {"enum": ["fp32", "fp16"]},
     "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
-    "head": {"const": "raw"},
-    "input": {"const": "float32"},
+    "head": {"enum": ["raw", "decoded", "nms"]},
+    "input": {"enum": ["float32", "uint8"]},
     "bytes": {"type": "integer"},
     "snr_db": {"type": "array", "items": {"type": "number"}, "minItems": 1},
     "agreement": {"type": ["number", "null"]},
@@ -70,11 +70,14 @@ def test_names_and_resize_are_in_the_file(run: Run, cfg: Path, tmp_path: Path) -
     ("options", "message"),
     [
         (["--size", "33"], "size 33x33: random-3.cfg needs multiples of"),
-        (["--size", "0"], "expected 1..8192 pixels a side"),
+        (["--size", "0"], "expected 1..2048 pixels a side"),
         (["--size", "320;416"], "expected a size such as 320, or 352x288"),
         (["--size", "320,"], "expected values between commas"),
         (["--size", "99999999"], "expected a size such as"),
         (["--format", "tflite"], "format 'tflite': there is onnx"),
+        (["--head", "boxes"], "head 'boxes': there is raw and decoded and nms"),
+        (["--input", "float16"], "input 'float16': there is float32 and uint8"),
+        (["--head", "nms", "--iou", "7"], "iou: expected 0..1, got 7.0"),
         (["--precision", "int8"], "precision 'int8': there is fp32 and fp16"),
         (["--resize", "crop"], "expected stretch or letterbox"),
         (["--names", "coco"], "names coco: 80 names"),
@@ -102,3 +105,18 @@ def test_what_was_not_measured_is_said(run: Run, assets: Path, tmp_path: Path) -
     result = run("export", assets / "darknet" / "yolo-fastest" / "yolo-fastest-1.1.cfg", "-o", tmp_path)
     assert "agreement: not measured (it needs pictures with objects: --calibration DIR)." in result.err
     assert "class names are COCO's, assumed from the 80 classes" in result.err
+
+
+@pytest.mark.parametrize("head", ["decoded", "nms"])
+def test_heads_inputs_and_licence(run: Run, cfg: Path, tmp_path: Path, picture: Path, head: str) -> None:
+    options = ["--head", head, "--input", "uint8", "--licence", "MIT", "--confidence", "0.1", "--max-detections", "50"]
+    (item,) = run("export", cfg, "-o", tmp_path, *options, "--json").json
+    assert (item["head"], item["input"]) == (head, "uint8")
+    assert item["path"].endswith(f"-fp32-{head}-uint8.onnx")
+    shown = run("inspect", item["path"])
+    assert shown.code == 0
+    assert "MIT" in shown.out
+    assert head in shown.out
+    limits = ["--confidence", "0.1", "--max-detections", "50", "--json"]
+    plain, found = (run("detect", model, picture, *limits).json[0] for model in (cfg, item["path"]))
+    assert [box["class"] for box in found["detections"]] == [box["class"] for box in plain["detections"]]

@@ -97,9 +97,9 @@ def test_letter_box_of_the_cfg_is_honoured(tmp_path: Path) -> None:
         (NET + CONV + "xnor=1\n" + HEAD, "xnor: is not supported"),
         (NET.replace("64", "4") + CONV * 2 + "[convolutional]\nsize=9\n" + HEAD, "the network's input is too small"),
         (NET.replace("height=64", "height=66") + CONV * 3 + HEAD, "its 8x9 grid does not tile the 64x66 input"),
-        (NET.replace("64", "99999") + CONV + HEAD, "width: expected 1..8192, got 99999"),
+        (NET.replace("64", "99999") + CONV + HEAD, "width: expected 1..2048, got 99999"),
         ("[net]\nchannels=1\nwidth=8\nheight=8\n" + CONV + HEAD, "only pictures with 3 channels are supported, got 1"),
-        ("[net]\n" + CONV + HEAD, "width: expected 1..8192, got 0"),
+        ("[net]\n" + CONV + HEAD, "width: expected 1..2048, got 0"),
         (NET + CONV.replace("12", "1000000") + "[upsample]\nstride=64\n" + HEAD, "too large"),
     ],
 )  # fmt: skip
@@ -112,12 +112,12 @@ def test_what_a_network_cannot_be(tmp_path: Path, text: str, message: str) -> No
 
 def test_sizes_that_the_network_allows(tmp_path: Path) -> None:
     text = NET + CONV + CONV + HEAD
-    for size in [(32, 32), (64, 96), (8192, 4)]:
+    for size in [(32, 32), (64, 96), (2048, 4)]:
         spec = build(tmp_path, text, size=size).spec  # type: ignore[attr-defined]
         assert (spec.input.width, spec.input.height) == size
     with pytest.raises(InputError, match=r"size 30x64: net\.cfg needs multiples of 4, such as 28 or 32 or 64 or 68"):
         build(tmp_path, text, size=(30, 64))
-    with pytest.raises(InputError, match=r"expected 1..8192 pixels a side"):
+    with pytest.raises(InputError, match=r"expected 1..2048 pixels a side"):
         build(tmp_path, text, size=(0, 64))
 
 

@@ -1,4 +1,6 @@
+import dataclasses
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,14 +8,26 @@ import pytest
 
 from tests.support import random_darknet, random_picture
 from yolo_edge import Detector, InputError
-from yolo_edge.export import exporter
-from yolo_edge.export.exporter import export, file_name
+from yolo_edge.export import exporter, onnx_writer
+from yolo_edge.export.exporter import ExportOptions, export, file_name
+from yolo_edge.export.onnx_heads import NmsOptions, append_head
+from yolo_edge.export.onnx_writer import OnnxOptions
 from yolo_edge.export.verify import VerificationError
+from yolo_edge.ondevice.spec import ModelSpec
 
 
-@pytest.mark.parametrize(("size", "name"), [((320, 320), "a.b-320-fp32.onnx"), ((352, 288), "a.b-352x288-fp32.onnx")])
-def test_file_names(size: tuple[int, int], name: str) -> None:
-    assert file_name("a.b", size, "fp32", "onnx") == name
+@pytest.mark.parametrize(
+    ("size", "options", "name"),
+    [
+        ((320, 320), OnnxOptions(), "a.b-320-fp32.onnx"),
+        ((352, 288), OnnxOptions("fp16"), "a.b-352x288-fp16.onnx"),
+        ((320, 320), OnnxOptions(head="decoded"), "a.b-320-fp32-decoded.onnx"),
+        ((320, 320), OnnxOptions(input="uint8"), "a.b-320-fp32-uint8.onnx"),
+        ((320, 320), OnnxOptions("fp16", "nms", "uint8"), "a.b-320-fp16-nms-uint8.onnx"),
+    ],
+)
+def test_file_names(size: tuple[int, int], options: OnnxOptions, name: str) -> None:
+    assert file_name("a.b", size, options) == name
 
 
 def test_every_file_that_was_asked_for(cfg: Path, tmp_path: Path) -> None:
@@ -22,8 +36,7 @@ def test_every_file_that_was_asked_for(cfg: Path, tmp_path: Path) -> None:
     result = export(
         cfg,
         tmp_path / "out",
-        precisions=["fp32", "fp16"],
-        sizes=[None, (128, 64)],
+        ExportOptions(precisions=["fp32", "fp16"], sizes=[None, (128, 64)]),
         pictures=pictures,
         progress=steps.append,
     )
@@ -36,7 +49,7 @@ def test_every_file_that_was_asked_for(cfg: Path, tmp_path: Path) -> None:
     ]
     for file in result.files:
         path = Path(file.path)
-        assert path == tmp_path / "out" / file_name(cfg.stem, file.size, file.precision, "onnx")
+        assert path == tmp_path / "out" / file_name(cfg.stem, file.size, OnnxOptions(file.precision))
         assert path.stat().st_size == file.bytes
         assert (file.format, file.head, file.input, file.verified) == ("onnx", "raw", "float32", True)
         spec = Detector(path).spec
@@ -63,12 +76,21 @@ def test_exporting_twice_gives_the_same_bytes(cfg: Path, tmp_path: Path) -> None
         ({"sizes": [None, (33, 32)]}, "size 33x32"),
         ({"names": "coco"}, "names coco: 80 names"),
         ({"resize": "crop"}, "resize"),
-        ({"weights": Path("missing.weights")}, "missing.weights: no such file"),
+        ({"head": "boxes"}, "head 'boxes': there is raw and decoded and nms"),
+        ({"input": "int8"}, "input 'int8': there is float32 and uint8"),
+        ({"head": "nms", "nms": NmsOptions(iou=2)}, "iou: expected 0..1, got 2"),
+        ({"precisions": []}, "precision: none was given"),
     ],
 )
 def test_nothing_is_written_when_something_is_wrong(cfg: Path, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        export(cfg, tmp_path / "out", **options)
+        export(cfg, tmp_path / "out", ExportOptions(**options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_weights_write_nothing(cfg: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.weights: no such file"):
+        export(cfg, tmp_path / "out", weights=tmp_path / "missing.weights")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,9 +107,10 @@ def test_a_file_that_fails_is_not_left_behind(cfg: Path, tmp_path: Path, monkeyp
     def quarter(weight: np.ndarray) -> np.ndarray:
         return (weight * 0.25).astype(np.float16)
 
-    monkeypatch.setattr("yolo_edge.export.onnx_writer.to_float16", quarter)
+    monkeypatch.setattr(onnx_writer, "to_float16", quarter)
+    monkeypatch.setattr(onnx_writer, "_WORST_NOISE", 1)
     with pytest.raises(VerificationError, match=r"fp16.onnx: fp16 has an SNR of"):
-        export(cfg, tmp_path, precisions=["fp16"])
+        export(cfg, tmp_path, ExportOptions(precisions=["fp16"]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,3 +132,30 @@ def test_an_output_that_is_a_file(cfg: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     with pytest.raises(InputError, match="is not a folder"):
         export(cfg, tmp_path / "out")
+
+
+@pytest.mark.parametrize("head", ["decoded", "nms"])
+def test_a_decoder_that_is_wrong_is_not_left_behind(
+    cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    def shifted(spec: ModelSpec) -> ModelSpec:
+        heads = tuple(dataclasses.replace(item, scale_xy=item.scale_xy + 0.5) for item in spec.heads)
+        return dataclasses.replace(spec, heads=heads)
+
+    monkeypatch.setattr(onnx_writer, "append_head", lambda model, spec, *rest: append_head(model, shifted(spec), *rest))
+    with pytest.raises(VerificationError, match=f"{head}.onnx: the decoder in the file misses or invents"):
+        export(cfg, tmp_path, ExportOptions(head=head))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "LICENCE.txt", "COPYING"])
+def test_a_licence_beside_the_weights_travels(cfg: Path, tmp_path: Path, name: str) -> None:
+    weights = Path(shutil.copy(cfg.with_suffix(".weights"), tmp_path))
+    options = {"weights": weights}
+    plain = export(cfg, tmp_path / "a", **options)
+    assert Detector(plain.files[0].path).spec.provenance.licence is None
+    (tmp_path / name).write_text("\n\n    Some   License 2.0\nmore\n")
+    found = export(cfg, tmp_path / "b", **options)
+    assert Detector(found.files[0].path).spec.provenance.licence == f"{name}: Some License 2.0"
+    given = export(cfg, tmp_path / "c", ExportOptions(licence="MIT"), **options)
+    assert Detector(given.files[0].path).spec.provenance.licence == "MIT"

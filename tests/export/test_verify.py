@@ -6,6 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from tests.support import random_picture
+from yolo_edge import Detector
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
 from yolo_edge.export.verify import (
@@ -68,10 +69,9 @@ def test_agreement_needs_objects(cfg: Path, onnx_bytes: bytes) -> None:
     for outputs in reference.outputs:
         for array in outputs.values():
             np.subtract(array, 30, out=array)  # nothing reaches the threshold
-    detector_sees = reference._agreement
-    from yolo_edge import Detector
-
-    assert detector_sees(Detector(onnx_bytes), reference.outputs) is None
+    detector = Detector(onnx_bytes)
+    placements = [detector.preprocess(picture)[1] for picture in reference.pictures]
+    assert reference._agreement(detector, reference.outputs, placements) is None
 
 
 def test_a_source_that_gives_nan_is_said(tmp_path: Path) -> None:
@@ -123,4 +123,4 @@ def test_fused_counts_what_the_runtime_does(tmp_path: Path) -> None:
 
 def test_speed_ratio_of_a_file_with_itself(reference: Reference, onnx_bytes: bytes) -> None:
     # a wide margin: this is about the sense of the ratio, not about time
-    assert 0.2 < speed_ratio(onnx_bytes, onnx_bytes, reference.inputs[0][0]) < 5
+    assert 0.2 < speed_ratio(onnx_bytes, onnx_bytes, reference.pictures[0]) < 5

@@ -4,17 +4,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.files import printable, reason
 
 _INTERRUPTED, _TERMINATED = 130, 143
+_MAX_PIXELS = 1 << 27  # of a picture: 400 MB decoded; a small PNG can claim far more
 # packages that an extra brings → the extra
 _EXTRAS = {"onnx": "export", "onnx_ir": "export", "faster_coco_eval": "export"}
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM came: clean up as after Ctrl-C."""
+    """SIGTERM or SIGHUP came: clean up as after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,9 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a failed job, 2 bad input or usage, 130 interrupted.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
-    signal.signal(signal.SIGTERM, _terminate)
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_PIXELS))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+    _prepare_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        return _run(words or ["--help"])
     except KeyboardInterrupt:
         _complain("interrupted")
         return _INTERRUPTED
@@ -39,6 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away: nothing to tell it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _prepare_streams() -> None:
+    """Let any text be printed, also to a terminal that lacks its letters and to a stream that was closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for good
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:
@@ -68,6 +85,9 @@ def _run(arguments: list[str]) -> int:
         return 2
     except BrokenPipeError:
         raise
+    except OSError as error:  # a full disk under standard output: what we write ourselves has errors of its own
+        _complain(f"the output cannot be written ({reason(error)})")
+        return 1
     except Exception as error:  # noqa: BLE001 - the last resort: a person sees one line, never a traceback
         return _internal(error)
     if code == _INTERRUPTED:  # typer's way to say it
@@ -85,8 +105,10 @@ def _internal(error: Exception) -> int:
 
 def _complain(message: str) -> None:
     # one line, whatever the message was made from
-    line = "".join(letter if letter.isprintable() else " " for letter in message)
-    print(f"error: {line}", file=sys.stderr)  # noqa: T201
+    try:
+        print(f"error: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        return  # nobody to tell
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from yolo_edge.cli.inspect import inspect
 app = typer.Typer(
     name="yolo-edge",
     help="From a trained YOLO to an edge device: checked ONNX files, and what they find in pictures.",
-    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import Json, Model, Names, Resize, Weights, check_resize
+from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,8 @@ def detect(
     resize: Resize = None,
     names: Names = None,
     save: Annotated[
-        Path | None, typer.Option(help="A folder for the pictures with boxes drawn.", show_default=False)
+        Path | None,
+        typer.Option(help="A folder for the pictures with boxes drawn.", show_default=False, parser=path_option),
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and count them.")
@@ -95,9 +97,11 @@ def detect(
         note(f"{len(bad)} of {len(bad) + len(results)} pictures were skipped")
 
 
-def _result(path: Path, image: "np.ndarray", found: "Detections", names: tuple[str, ...]) -> dict[str, Any]:
+def _result(source: Path, image: "np.ndarray", found: "Detections", names: tuple[str, ...]) -> dict[str, Any]:
+    from yolo_edge.ondevice.files import printable
+
     return {
-        "image": str(path),
+        "image": printable(str(source)),
         "width": image.shape[1],
         "height": image.shape[0],
         "detections": found.to_dicts(names),

@@ -1,11 +1,12 @@
 """`yolo-edge export`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Json, Model, Names, Resize, Weights, check_resize, sizes, split
+from yolo_edge.cli.options import Json, Names, Resize, Source, Weights, check_resize, path, sizes, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,10 @@ _VERIFY_PICTURES = 16
 
 
 def export(
-    model: Model,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the files.", show_default=False)],
+    model: Source,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder for the files.", show_default=False, parser=path)
+    ],
     weights: Weights = None,
     format_: Annotated[str, typer.Option("--format", help="onnx", metavar="LIST")] = "onnx",
     precision: Annotated[str, typer.Option(help="fp32, fp16, with commas between.", metavar="LIST")] = "fp32",
@@ -32,35 +35,57 @@ def export(
             show_default=False,
         ),
     ] = None,
+    head: Annotated[
+        str,
+        typer.Option(
+            help="The outputs: raw maps, decoded boxes and scores, or boxes after nms.", metavar="raw|decoded|nms"
+        ),
+    ] = "raw",
+    input_: Annotated[
+        str, typer.Option("--input", help="float32: RGB 0..1, or uint8: the pixels.", metavar="float32|uint8")
+    ] = "float32",
+    confidence: Annotated[float, typer.Option(help="With --head nms: leave out what is at or below.")] = 0.25,
+    iou: Annotated[float, typer.Option(help="With --head nms: how much boxes of a class may overlap.")] = 0.45,
+    max_detections: Annotated[int, typer.Option(help="With --head nms: rows of the output.")] = 300,
     resize: Resize = None,
     names: Names = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the weights. Default: what a licence file beside them says.", show_default=False),
+    ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="A folder of pictures to verify the files with. Without it: noise.", show_default=False),
+        typer.Option(
+            help="A folder of pictures to verify the files with. Without it: noise.", show_default=False, parser=path
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Write ONNX files of a trained model, each run and compared with the source before it is written."""
     from yolo_edge.cli.output import describe_names, note, print_json, status
+    from yolo_edge.export.exporter import ExportOptions
     from yolo_edge.export.exporter import export as export_model
+    from yolo_edge.export.onnx_heads import NmsOptions
+    from yolo_edge.ondevice.files import printable
 
     check_resize(resize)
-    formats, precisions, wanted = split(format_, "format"), split(precision, "precision"), sizes(size)
+    options = ExportOptions(
+        formats=split(format_, "format"),
+        precisions=split(precision, "precision"),
+        sizes=sizes(size),
+        head=head,
+        input=input_,
+        nms=NmsOptions(confidence, iou, max_detections),
+        resize=resize,
+        names=names,
+        licence=licence,
+    )
     with status("reading the model") as shown:
         exported = export_model(
-            model,
-            output,
-            weights=weights,
-            formats=formats,
-            precisions=precisions,
-            sizes=wanted,
-            resize=resize,
-            names=names,
-            pictures=_pictures(calibration),
-            progress=shown.update,
+            model, output, options, weights=weights, pictures=_pictures(calibration), progress=shown.update
         )
     if json:
-        print_json(exported.files)
+        print_json([replace(file, path=printable(file.path)) for file in exported.files])
     else:
         _print_files(exported.files)
     told = describe_names(exported.spec.names_from, len(exported.spec.names))
@@ -72,21 +97,21 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
     from yolo_edge.cli.output import note, print_table
 
     print_table(
-        ["file", "input", "size>", "SNR dB>", "agreement>", "fused>", "speed>", "verified"],
+        ["file", "input", "size>", "SNR dB>", "agreement>", "fused>", "speed>"],
         (
             [
-                file.path,
+                Path(file.path).name,
                 f"{file.input} {file.size[0]}x{file.size[1]}",
-                f"{file.bytes / 1e6:.2f} MB",
+                f"{file.bytes / 1e6:.3g} MB",
                 f"{min(file.snr_db):.1f}",
                 "-" if file.agreement is None else f"{file.agreement:.3f}",
                 f"{file.fused}/{file.convolutions}",
                 f"{file.speed_vs_fp32:.2f}",
-                "yes" if file.verified else "no",
             ]
             for file in files
         ),
     )
+    note(f"In {Path(files[0].path).parent}; each was run and compared with the source before it was written.")
     note("SNR: the worst head against the source. speed: fp32 = 1, one thread, on this machine.")
     if any(file.agreement is None for file in files):
         note("agreement: not measured (it needs pictures with objects: --calibration DIR).")

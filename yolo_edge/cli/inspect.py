@@ -39,7 +39,9 @@ def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelS
     from yolo_edge.ondevice.names import rename_classes
     from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
-    if model.suffix.lower() != ".onnx":
+    if model.suffix.lower() not in (".cfg", ".onnx"):
+        raise InputError(f"{model}: expected a .cfg or .onnx file, got {model.suffix or 'no suffix'}")
+    if model.suffix.lower() == ".cfg":
         # a cfg is worth looking at without its weights; weights that are there are checked
         given = weights or model.with_suffix(".weights")
         missing = weights is None and not given.exists()
@@ -59,8 +61,10 @@ def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelS
 
 
 def _document(model: Path, spec: "ModelSpec | None", summary: "Summary", notes: list[str]) -> dict[str, Any]:
+    from yolo_edge.ondevice.files import printable
+
     return {
-        "model": str(model),
+        "model": printable(str(model)),
         "parameters": summary.parameters,
         "macs": summary.macs,
         "spec": spec,
@@ -79,7 +83,7 @@ def _print_layers(summary: "Summary") -> None:
                 layer.name,
                 layer.kind,
                 layer.activation,
-                "x".join(map(str, layer.output)),
+                "x".join("?" if size is None else str(size) for size in layer.output),
                 layer.parameters or "",
                 count(layer.macs) if layer.macs else "",
             ]
@@ -93,10 +97,10 @@ def _print_heads(spec: "ModelSpec") -> None:
 
     rows = []
     for head in spec.heads:
-        height, width = spec.grid(head)
+        height, width = spec.grid(head) if head.anchors else ("", "")
         anchors = "  ".join(f"{w:g}x{h:g}" for w, h in head.anchors)
         tensors = ", ".join(head.tensors.values())
-        rows.append([tensors, head.family, head.stride, f"{width}x{height}", anchors, f"{head.scale_xy:g}"])
+        rows.append([tensors, head.family, head.stride, f"{width}x{height}".strip("x"), anchors, f"{head.scale_xy:g}"])
     print_table(["head", "family", "stride>", "grid>", "anchors (width x height, pixels)", "scale_x_y>"], rows)
 
 
@@ -118,6 +122,7 @@ def _print_facts(model: Path, spec: "ModelSpec | None", summary: "Summary") -> N
             ["precision", spec.precision],
             ["classes", f"{len(spec.names)}: {', '.join(spec.names[:8])}{' …' if len(spec.names) > 8 else ''}"],
             ["source", spec.provenance.source],
+            ["licence", spec.provenance.licence or "not known"],
         ]
         rows += [[f"sha256 of {name}", digest] for name, digest in spec.provenance.sha256.items()]
         rows += [["written by", spec.provenance.tool]] if spec.provenance.tool else []

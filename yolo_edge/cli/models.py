@@ -28,6 +28,8 @@ def open_detector(model: Path, weights: Path | None, names: str | None, resize: 
 
         source = load_model(model, weights=weights, names=names, resize=resize)
         return Detector(write_onnx(canonicalize(source.graph), source.spec), **options)
+    if model.suffix.lower() != ".onnx":
+        raise InputError(f"{model}: expected a .cfg or .onnx file, got {model.suffix or 'no suffix'}")
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
     detector = Detector(model, **options)

@@ -8,11 +8,30 @@ import typer
 
 from yolo_edge.ondevice.errors import InputError
 
+
+def path(text: str) -> Path:
+    """A path; the empty text is none, though Python takes it for the current folder.
+
+    Raises:
+        BadParameter: The text is empty.
+    """
+    if not text:
+        raise typer.BadParameter("expected a path, got an empty text")
+    return Path(text)
+
+
 Model = Annotated[
-    Path, typer.Argument(help="A darknet .cfg (its .weights beside it), or an exported .onnx.", show_default=False)
+    Path,
+    typer.Argument(
+        help="A darknet .cfg (its .weights beside it), or an exported .onnx.", show_default=False, parser=path
+    ),
+]
+Source = Annotated[
+    Path, typer.Argument(help="A darknet .cfg, its .weights beside it.", show_default=False, parser=path)
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="The .weights of a .cfg, when they are not beside it.", show_default=False)
+    Path | None,
+    typer.Option(help="The .weights of a .cfg, when they are not beside it.", show_default=False, parser=path),
 ]
 Names = Annotated[
     str | None,

@@ -1,8 +1,7 @@
 """What commands print: results on standard output, everything else on standard error."""
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from yolo_edge.ondevice.files import printable
+
 T = TypeVar("T")
 
-# a table that goes to a file or a pipe is not squeezed into the width of a terminal
-_WIDE = 200
+_WIDEST, _LONGEST = 1000, 120
 
 
 def print_json(value: Any) -> None:
@@ -29,22 +29,25 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
         right = column.endswith(">")
-        table.add_column(column.removesuffix(">"), justify="right" if right else "left", overflow="fold")
+        table.add_column(column.removesuffix(">"), justify="right" if right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    console = Console(highlight=False)
+    # never squeezed: a terminal that is too narrow breaks the lines itself, and numbers and names stay whole
+    console.width = max(console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum, 1)
     console.print(table)
 
 
 def _plain(cell: object) -> str:
     # names come from files: no markup, nothing that moves the cursor
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(cell))
-    return text.replace("[", r"\[")
+    text = printable(str(cell))
+    return (text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…").replace("[", r"\[")
 
 
 def note(message: str) -> None:
     """Say something that is not the result."""
-    typer.echo("".join(letter if letter.isprintable() else "?" for letter in message), err=True)
+    with suppress(OSError):  # a note that cannot be shown does not stop the job
+        typer.echo(printable(message), err=True)
 
 
 def track(items: Sequence[T], what: str) -> Iterator[T]:
@@ -75,7 +78,8 @@ def describe_names(names_from: str, classes: int) -> str | None:
         source = names_from.split(maxsplit=1)[0].upper()
         return f"note: class names are {source}'s, assumed from the {classes} classes (--names says otherwise)"
     if names_from == "none":
-        return f"note: the {classes} classes have no names (--names FILE gives them)"
+        subject = "the class has no name" if classes == 1 else f"the {classes} classes have no names"
+        return f"note: {subject} (--names FILE gives them)"
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import reason
 from yolo_edge.ondevice.images import SUFFIXES
 
 
@@ -17,6 +18,8 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for argument in arguments:
+        if not argument:
+            raise InputError("expected a picture, got an empty text")
         path = Path(argument)
         if _is_folder(path):
             inside = [child for child in path.iterdir() if child.suffix.lower() in SUFFIXES]
@@ -37,8 +40,8 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r}: not a file name ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: {reason(error)}") from error
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

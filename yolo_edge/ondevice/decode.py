@@ -15,11 +15,14 @@ t_o and one t_c a class; s is `scale_xy`, σ the logistic function, all boxes in
   word tree (YOLO9000): a softmax over the children of each node; the class is found by walking down from the root to
   the likeliest child while the product of the probabilities stays above 0.5, and the confidence is σ(t_o), as darknet
   has it. With a map the confidence of each mapped class is σ(t_o) times the product from its root.
+
+Files that decode by themselves have one output, in input pixels: `decoded`, [1, 4 + classes, N], centre, size and a
+score a class; `nms`, [1, max, 6], x1, y1, x2, y2, confidence, class, zeros after the last box.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Tuple
+from typing import Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -48,38 +51,36 @@ def logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def _exponential(logits: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.exp(np.minimum(logits, _MAX_LOG_SIZE))
-    return result
-
-
-def _squared(logits: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.square(2 * sigmoid(logits))
-    return result
-
-
 @dataclass(frozen=True)
-class _Layout:
-    """Where the values of a box stand among the channels of an anchor; the classes follow the objectness."""
+class Layout:
+    """Where the values of a box stand among the channels of an anchor; the classes follow the objectness.
 
-    center: Tuple[int, int] = (0, 1)
-    size: Tuple[int, int] = (2, 3)
+    Attributes:
+        center: t_x and t_y.
+        size: t_w and t_h.
+        objectness: t_o.
+        uncertainty: The four u of `gaussian_yolo`; empty elsewhere.
+        squared: The size is (2σ(t))² anchors instead of exp(t).
+    """
+
+    center: range = range(2)
+    size: range = range(2, 4)
     objectness: int = 4
-    uncertainty: Tuple[int, ...] = ()
-    grow: Callable[[np.ndarray], np.ndarray] = _exponential
+    uncertainty: range = range(0)
+    squared: bool = False
 
 
-_LAYOUTS: Dict[str, _Layout] = {
-    "gaussian_yolo": _Layout((0, 2), (4, 6), 8, (1, 3, 5, 7)),
-    "region": _Layout(),
-    "yolo": _Layout(),
-    "yolov5": _Layout(grow=_squared),
+LAYOUTS: Dict[str, Layout] = {
+    "gaussian_yolo": Layout(range(0, 4, 2), range(4, 8, 2), 8, range(1, 8, 2)),
+    "region": Layout(),
+    "yolo": Layout(),
+    "yolov5": Layout(squared=True),
 }
 
 
 def entries_before_classes(family: str) -> int:
     """How many channels of an anchor come before its classes."""
-    return _LAYOUTS[family].objectness + 1
+    return LAYOUTS[family].objectness + 1
 
 
 def decode(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
@@ -93,48 +94,54 @@ def decode(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float)
     Returns:
         xyxy float32 [n, 4] in input pixels (not clipped), confidence float32 [n], class_id int64 [n].
     """
-    parts = [_decode_anchor_grid(spec, head, outputs, threshold) for head in spec.heads]
+    parts = [_OTHERS.get(head.family, _decode_anchor_grid)(spec, head, outputs, threshold) for head in spec.heads]
     boxes, confidence, class_id = zip(*parts)
     return np.concatenate(boxes), np.concatenate(confidence), np.concatenate(class_id)
 
 
-def check_heads(spec: ModelSpec, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+def check_heads(spec: ModelSpec, shapes: Mapping[str, Tuple[int, ...]], where: str = "spec") -> None:
     """Check that a model has the outputs that its spec speaks of.
 
     Args:
         spec: The model's spec.
         shapes: Output name → shape.
+        where: What the spec was read from, for error messages.
 
     Raises:
         SpecError: An unknown family, a missing output, or one of another shape; both values are stated.
     """
     for i, head in enumerate(spec.heads):
-        where = f"spec.heads[{i}]"
-        if head.family not in _LAYOUTS:
-            raise SpecError(f"{where}.family: expected one of {', '.join(_LAYOUTS)}, got {head.family!r}")
-        if not head.anchors:
-            raise SpecError(f"{where}.anchors: a {head.family} head has anchors, this one has none")
+        at = f"{where}.heads[{i}]"
+        if head.family not in LAYOUTS and head.family not in _OTHERS:
+            known = ", ".join(sorted([*LAYOUTS, *_OTHERS]))
+            raise SpecError(f"{at}.family: expected one of {known}, got {head.family!r}")
+        if head.family in LAYOUTS and not head.anchors:
+            raise SpecError(f"{at}.anchors: a {head.family} head has anchors, this one has none")
         if "map" not in head.tensors:
-            raise SpecError(f"{where}.tensors: a {head.family} head has a tensor 'map', this one has none")
+            raise SpecError(f"{at}.tensors: a {head.family} head has a tensor 'map', this one has none")
         name = head.tensors["map"]
         if name not in shapes:
-            raise SpecError(f"{where}.tensors: the model has no output {name!r}; it has {', '.join(shapes)}")
-        classes = _tensor_classes(spec, head)
-        channels = len(head.anchors) * (entries_before_classes(head.family) + classes)
-        expected = (1, channels, *spec.grid(head))
-        if tuple(shapes[name]) != expected:
-            raise SpecError(
-                f"{where}.tensors: output {name!r} should be {list(expected)} with {len(head.anchors)} "
-                f"anchors and {classes} classes, and is {list(shapes[name])}"
-            )
+            raise SpecError(f"{at}.tensors: the model has no output {name!r}; it has {', '.join(shapes)}")
+        expected, described = _expected_shape(spec, head)
+        shape = tuple(shapes[name])
+        if len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
+            text = ", ".join("N" if side is None else str(side) for side in expected)
+            raise SpecError(f"{at}.tensors: output {name!r} should be [{text}] {described}, and is {list(shape)}")
 
 
-def _tensor_classes(spec: ModelSpec, head: Head) -> int:
-    return len(head.tree) or len(spec.names)
+def _expected_shape(spec: ModelSpec, head: Head) -> Tuple[Tuple[Optional[int], ...], str]:
+    """The shape of a head's map, None where any size will do, and what it follows from."""
+    if head.family == "decoded":
+        return (1, 4 + len(spec.names), None), f"with {len(spec.names)} classes"
+    if head.family == "nms":
+        return (1, None, 6), "after NMS"
+    classes = len(head.tree) or len(spec.names)
+    channels = len(head.anchors) * (entries_before_classes(head.family) + classes)
+    return (1, channels, *spec.grid(head)), f"with {len(head.anchors)} anchors and {classes} classes"
 
 
 def _decode_anchor_grid(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
-    layout = _LAYOUTS[head.family]
+    layout = LAYOUTS[head.family]
     rows, columns = spec.grid(head)
     entries = outputs[head.tensors["map"]].reshape(len(head.anchors), -1, rows * columns)
     # what the objectness is multiplied with is at most 1, so it alone must pass
@@ -150,7 +157,9 @@ def _decode_anchor_grid(spec: ModelSpec, head: Head, outputs: Mapping[str, np.nd
     stretch = np.float32(head.scale_xy)
     place = np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
     center = (sigmoid(found[:, layout.center]) * stretch - (stretch - 1) / 2 + place) * np.float32(head.stride)
-    half = layout.grow(found[:, layout.size]) * np.array(head.anchors, np.float32)[anchor] / 2
+    size = found[:, layout.size]
+    growth = np.square(2 * sigmoid(size)) if layout.squared else np.exp(np.minimum(size, _MAX_LOG_SIZE))
+    half = growth * np.array(head.anchors, np.float32)[anchor] / 2
     return np.concatenate([center - half, center + half], axis=1), confidence[keep], class_id[keep]
 
 
@@ -167,3 +176,23 @@ def _best_class(head: Head, logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]
     if head.class_activation == "softmax":
         return 1 / np.exp(logits - best[:, None]).sum(axis=1), class_id
     return sigmoid(best), class_id
+
+
+def _decode_flat(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
+    values = outputs[head.tensors["map"]][0]
+    best = values[4:].max(axis=0)
+    kept = np.flatnonzero(best > threshold)
+    center, half = values[:2, kept].T, values[2:4, kept].T / 2
+    return np.concatenate([center - half, center + half], axis=1), best[kept], values[4:, kept].argmax(axis=0)
+
+
+def _decode_rows(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
+    rows = outputs[head.tensors["map"]][0]
+    kept = rows[rows[:, 4] > max(threshold, 0)]  # rows of zeros are no boxes
+    return kept[:, :4], kept[:, 4], kept[:, 5].astype(np.int64)
+
+
+_OTHERS: Dict[str, Callable[[ModelSpec, Head, Mapping[str, np.ndarray], float], Decoded]] = {
+    "decoded": _decode_flat,
+    "nms": _decode_rows,
+}

@@ -1,5 +1,6 @@
 """`Detector`: picture in, `Detections` out."""
 
+import threading
 from typing import Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
@@ -11,13 +12,14 @@ from yolo_edge.ondevice.files import PathLike
 from yolo_edge.ondevice.nms import nms
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
 from yolo_edge.ondevice.runtimes import open_runtime
-from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
+from yolo_edge.ondevice.runtimes.base import Runtime
+from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, check_spec
 
 
 class Detector:
     """A model file that finds objects in pictures: preprocess → runtime → decode → NMS.
 
-    Buffers are kept between calls: use one instance a thread.
+    Buffers are kept between calls, so calls from several threads wait for each other.
 
     Example::
 
@@ -67,9 +69,11 @@ class Detector:
         self.runtime = open_runtime(model, runtime, threads)
         where = "model" if isinstance(model, bytes) else str(model)
         self.spec = spec or _spec_inside(self.runtime.metadata, where)
-        _check_input(self.spec, self.runtime.input_name, self.runtime.input_shape, self.runtime.input_dtype)
-        check_heads(self.spec, self.runtime.output_shapes)
+        check_spec(self.spec, f"{where}: spec")
+        _check_input(self.spec, self.runtime, where)
+        check_heads(self.spec, self.runtime.output_shapes, f"{where}: spec")
         self._preprocessor = Preprocessor(self.spec.input)
+        self._lock = threading.Lock()
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Find objects.
@@ -80,8 +84,10 @@ class Detector:
         Raises:
             ValueError: Not such a picture.
         """
-        tensor, placement = self.preprocess(image)
-        return self.postprocess(self.runtime.run(tensor), placement)
+        with self._lock:
+            tensor, placement = self.preprocess(image)
+            outputs = self.runtime.run(tensor)
+        return self.postprocess(outputs, placement)
 
     def preprocess(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
         """The input tensor (valid until the next call) and where the picture lies in it."""
@@ -114,9 +120,9 @@ def _spec_inside(metadata: Mapping[str, str], where: str) -> ModelSpec:
     return ModelSpec.from_json(text, f"{where}: spec")
 
 
-def _check_input(spec: ModelSpec, name: str, shape: Tuple[int, ...], dtype: str) -> None:
-    if (name, shape, dtype) != (spec.input.tensor, spec.input.shape, spec.input.dtype):
-        raise SpecError(
-            f"spec.input: expected {spec.input.tensor} {spec.input.dtype} {list(spec.input.shape)}, "
-            f"the model has {name} {dtype} {list(shape)}"
-        )
+def _check_input(spec: ModelSpec, runtime: Runtime, where: str) -> None:
+    found = (runtime.input_name, runtime.input_dtype, list(runtime.input_shape))
+    expected = (spec.input.tensor, spec.input.dtype, list(spec.input.shape))
+    if found != expected:
+        texts = [" ".join(map(str, item)) for item in (expected, found)]
+        raise SpecError(f"{where}: spec.input: expected {texts[0]}, the model has {texts[1]}")

@@ -31,7 +31,7 @@ def draw(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.
     """
     canvas: np.ndarray = image.copy()
     shorter = min(canvas.shape[:2])
-    line, scale = max(round(shorter / 250), 1), max(shorter / 900, 0.4)
+    line, scale = max(round(shorter / 250), 1), max(shorter / 900, 0.3)
     boxes: List[Box] = [(round(x1), round(y1), round(x2), round(y2)) for x1, y1, x2, y2 in detections.xyxy.tolist()]
     colors = [_PALETTE[class_id % len(_PALETTE)] for class_id in detections.class_id.tolist()]
     for (x1, y1, x2, y2), color in zip(reversed(boxes), reversed(colors)):
@@ -63,9 +63,10 @@ def _place_label(box: Box, size: Tuple[int, int], picture: Tuple[int, ...], take
     """Above the box, inside it, or below it: the first place within the picture that no other label has."""
     width, height = size
     x1, y1, _, y2 = box
+    inside = [y1, y2 - height] if y2 - y1 > 3 * height else []  # a label does not cover what it names
     left = max(min(x1, picture[1] - width), 0)
     room = max(picture[0] - height, 0)
-    tops = [y1 - height, y1, y1 + height, y2, y2 - height, y1 - 2 * height]
+    tops = [y1 - height, y2, *inside, y1 - 2 * height, y2 + height]
     places = [(left, top, left + width, top + height) for top in tops if 0 <= top <= room]
     free = [place for place in places if not any(_overlap(place, other) for other in taken)]
     top = max(min(y1, room), 0)

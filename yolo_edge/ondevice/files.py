@@ -98,7 +98,13 @@ def check_output_folder(path: PathLike) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder, files cannot be written there")
     if not os.access(str(folder), os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: permission denied, files cannot be written there")
+        raise InputError(f"{path}: files cannot be written there (permission denied, or read-only)")
+
+
+def printable(name: str) -> str:
+    """A file name as text that can be printed and encoded: what is no UTF-8 or moves the cursor becomes "?"."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def reason(error: OSError) -> str:

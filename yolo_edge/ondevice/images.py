@@ -12,6 +12,7 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 MAX_BYTES = 256 * 1024 * 1024
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (_JPEG, _PNG, b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -33,7 +34,7 @@ def read_image(path: PathLike) -> np.ndarray:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{path}: OpenCV does not decode it ({reason})") from error
     if image is None:
-        raise InputError(f"{path}: not a picture that OpenCV decodes")
+        raise InputError(f"{path}: OpenCV does not decode it")
     return np.asarray(image, np.uint8)
 
 
@@ -44,12 +45,12 @@ def check_image(path: PathLike) -> None:
         InputError: It does not.
     """
     _read_checked(path)
-    if not cv2.haveImageReader(str(path)):
-        raise InputError(f"{path}: not a picture that OpenCV decodes")
 
 
 def _read_checked(path: PathLike) -> bytes:
     data = read_bytes(path, MAX_BYTES)
+    if not data.startswith(_SIGNATURES) and not (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
+        raise InputError(f"{path}: not a picture (JPEG, PNG, WebP, BMP or TIFF)")
     # some versions of OpenCV fill the missing part of a cut picture with grey, and libpng writes to the terminal
     if (data.startswith(_JPEG) and not _jpeg_ends(data)) or (data.startswith(_PNG) and not _png_ends(data)):
         raise InputError(f"{path}: the picture is truncated or damaged")

@@ -105,7 +105,10 @@ class Preprocessor:
 
     def _fill(self, canvas: np.ndarray) -> None:
         if self.spec.dtype == "uint8":
-            ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
+            if self.spec.layout == "NHWC" and self.spec.color == "RGB":
+                cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._tensor[0])
+                return
+            ordered = canvas[:, :, list(self._channels)]
             self._tensor[0] = ordered if self.spec.layout == "NHWC" else ordered.transpose(2, 0, 1)
             return
         planes = cv2.split(canvas)

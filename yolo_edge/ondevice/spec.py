@@ -5,7 +5,6 @@ is `yolo_edge/spec.schema.json`.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple, Union
 
@@ -24,6 +23,7 @@ _CHOICES = {
     "interpolation": ("LINEAR", "LINEAR_EXACT"),
 }
 _MAX_SIDE = 16384
+_MAX_NUMBER = 1e6  # beyond any anchor, mean or scale; larger ones overflow float32 further on
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Head:
 
     Attributes:
         family: How the tensors are decoded; `yolo_edge.ondevice.decode` has the formulas of each.
-        stride: Input pixels a grid cell, in both axes.
-        tensors: Role → name of an output tensor. The families of darknet have one role, "map".
+        stride: Input pixels a grid cell, in both axes; 1 for files that decode by themselves.
+        tensors: Role → name of an output tensor. The families so far have one role, "map".
         anchors: (width, height) in input pixels, one a box that a cell predicts.
         scale_xy: darknet's `scale_x_y`: how far a centre may reach out of its cell. 1 is not at all.
         class_activation: "sigmoid" (independent classes) or "softmax".
@@ -175,6 +175,9 @@ def check_spec(spec: ModelSpec, where: str = "spec") -> None:
             raise SpecError(f"{where}.input.{name}: expected 1..{_MAX_SIDE}, got {getattr(spec.input, name)}")
     if not 0 <= spec.input.pad_value <= 255:
         raise SpecError(f"{where}.input.pad_value: expected 0..255, got {spec.input.pad_value}")
+    for name in ("mean", "scale"):
+        if not all(abs(value) <= _MAX_NUMBER for value in getattr(spec.input, name)):
+            raise SpecError(f"{where}.input.{name}: expected numbers up to {_MAX_NUMBER:g}")
     if not spec.heads:
         raise SpecError(f"{where}.heads: a detector has at least one head, got none")
     if not spec.names:
@@ -194,8 +197,10 @@ def _check_head(spec: ModelSpec, head: Head, where: str) -> None:
         raise SpecError(f"{where}.class_activation: expected sigmoid or softmax, got {head.class_activation!r}")
     _check_tree(head, len(spec.names), where)
     for j, anchor in enumerate(head.anchors):
-        if not all(math.isfinite(side) and side > 0 for side in anchor):
-            raise SpecError(f"{where}.anchors[{j}]: expected two sides above 0, got {anchor}")
+        if not all(0 < side <= _MAX_NUMBER for side in anchor):
+            raise SpecError(f"{where}.anchors[{j}]: expected two sides above 0, up to {_MAX_NUMBER:g}, got {anchor}")
+    if not 0 < head.scale_xy <= 100:
+        raise SpecError(f"{where}.scale_xy: expected a number above 0, up to 100, got {head.scale_xy:g}")
 
 
 def _check_tree(head: Head, classes: int, where: str) -> None:

@@ -11,7 +11,7 @@ from yolo_edge.export.importers.darknet.tree import read_map, read_tree
 from yolo_edge.ondevice.decode import entries_before_classes
 from yolo_edge.ondevice.spec import Head
 
-_MAX_CLASSES, _MAX_ANCHORS = 100_000, 1000
+_MAX_CLASSES, _MAX_ANCHORS, _MAX_ANCHOR = 100_000, 1000, 1e6
 
 
 def _yolo(net: Network, section: Section) -> None:
@@ -96,8 +96,10 @@ def _anchors(section: Section, count: int) -> list[tuple[float, float]]:
 
 def _finish(net: Network, section: Section, head: Head, classes: int, value: ir.Value) -> None:
     for width, height in head.anchors:
-        if width <= 0 or height <= 0:
+        if not 0 < width <= _MAX_ANCHOR or not 0 < height <= _MAX_ANCHOR:
             raise section.error(f"an anchor has two sides above 0, got {width:g},{height:g}", "anchors")
+    if not 0 < head.scale_xy <= 100:
+        raise section.error(f"expected a number above 0, up to 100, got {head.scale_xy:g}", "scale_x_y")
     entries = entries_before_classes(head.family)
     channels = len(head.anchors) * (entries + classes)
     if shape_of(value)[1] != channels:

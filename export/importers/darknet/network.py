@@ -1,7 +1,6 @@
 """A cfg and its weights → `Graph` and `ModelSpec`."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 from yolo_edge.export.graph import GraphBuilder
@@ -10,12 +9,14 @@ from yolo_edge.export.importers.darknet.cfg import Section, read_cfg
 from yolo_edge.export.importers.darknet.heads import HEADS
 from yolo_edge.export.importers.darknet.layers import LAYERS, REFUSED, TRAINING_ONLY
 from yolo_edge.export.importers.darknet.weights import NoWeights, WeightsFile, WeightSource
+from yolo_edge.export.provenance import find_licence, sha256
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.names import assumed_names
 from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, Provenance
 
-MAX_SIDE = 8192
+MAX_SIDE = 2048  # at 4096 even Yolo-Fastest takes 7 GB to verify
 
 
 def import_darknet(
@@ -79,7 +80,7 @@ def _check_size(sections: list[Section], cfg: Path, own: tuple[int, int], size: 
 
 
 def _build(sections: list[Section], cfg: Path, size: tuple[int, int], weights: WeightSource) -> Network:
-    network = Network(GraphBuilder(cfg.stem, *size), weights)
+    network = Network(GraphBuilder(printable(cfg.stem), *size), weights)
     for section in sections[1:]:
         if section.kind in HEADS:
             HEADS[section.kind](network, section)
@@ -120,18 +121,14 @@ def _finish(network: Network, net: Section, cfg: Path, size: tuple[int, int], fi
         heads=tuple(heads),
         names=class_names,
         names_from=names_from,
-        provenance=Provenance(source=cfg.name, sha256={file.name: _sha256(file) for file in files}),
+        provenance=Provenance(
+            source=printable(cfg.name),
+            sha256={printable(file.name): sha256(file) for file in files},
+            licence=find_licence(files[-1].parent),
+        ),
     )
     return SourceModel(stem=cfg.stem, graph=network.builder.build(outputs), spec=spec)
 
 
 def _named(head: Head, tensor: str) -> Head:
     return dataclasses.replace(head, tensors={"map": tensor})
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -4,26 +4,37 @@ import os
 from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
+
+# its wheels report to Microsoft and leave a device id in the home folder, unless this is set before the import
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable
+from yolo_edge.ondevice.files import PathLike, check_readable, read_bytes
 from yolo_edge.ondevice.runtimes.base import Runtime
+
+MAX_MODEL_BYTES = 1 << 31  # what protobuf can hold
 
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 
 
-def new_session(model: Union[str, bytes], threads: Optional[int] = None, **settings: Any) -> "ort.InferenceSession":
+def new_session(
+    model: Union[str, bytes], threads: Optional[int] = None, optimize: bool = True, **settings: Any
+) -> "ort.InferenceSession":
     """A session on the CPU that logs nothing but fatal errors.
 
     Args:
         model: A path, or the bytes of an ONNX file.
         threads: Threads within one operator; None: onnxruntime's own choice.
+        optimize: Let onnxruntime rewrite the graph.
         **settings: Attributes of `onnxruntime.SessionOptions`.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.inter_op_num_threads = 1
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads:
         options.intra_op_num_threads = threads
     for name, value in settings.items():
@@ -44,7 +55,10 @@ class OnnxRuntime(Runtime):
         """
         where = "model" if isinstance(model, bytes) else os.fspath(model)
         if not isinstance(model, bytes):
-            check_readable(where)
+            if check_readable(where) > MAX_MODEL_BYTES:
+                raise InputError(f"{where}: larger than the 2 GB of one ONNX file")
+            if not _is_text(where):
+                model = read_bytes(where, MAX_MODEL_BYTES)  # onnxruntime wants a name in UTF-8
         ort.set_default_logger_severity(4)
         try:
             self._session = new_session(model if isinstance(model, bytes) else where, threads)
@@ -66,6 +80,14 @@ class OnnxRuntime(Runtime):
         """One inference: the input tensor → output name → array."""
         outputs = self._session.run(self._output_names, {self.input_name: tensor})
         return dict(zip(self._output_names, outputs))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _static_shape(value: "ort.NodeArg") -> Tuple[int, ...]:

@@ -1,0 +1,33 @@
+"""Where a model came from: hashes of its files, and the licence that lies beside them."""
+
+import hashlib
+from pathlib import Path
+
+from yolo_edge.ondevice.files import printable
+
+_LICENCE_NAMES = ("licence", "license", "copying")
+_LONGEST = 200
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def find_licence(folder: Path) -> str | None:
+    """What a licence file in the folder calls itself: its name and its first line; None where there is none.
+
+    Files called LICENSE, LICENCE or COPYING count, with any suffix; the first by name.
+    """
+    found = sorted(path for path in folder.iterdir() if path.name.lower().startswith(_LICENCE_NAMES) and path.is_file())
+    for path in found:
+        with path.open("rb") as file:
+            text = file.read(4096).decode("utf-8", "replace")
+        lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+        title = "".join(letter for letter in lines[0] if letter.isprintable())[:_LONGEST] if lines else ""
+        return f"{printable(path.name)}: {title}"
+    return None
