@@ -10,20 +10,24 @@ from tests.support import ROOT, random_darknet, random_picture
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
+from yolo_edge.export.onnx_heads import NmsOptions
+from yolo_edge.export.onnx_writer import OnnxOptions
 from yolo_edge.ondevice.images import read_image
 
-EXAMPLE = ROOT / "examples" / "onnx_minimal.py"
+EXAMPLES = {path.stem: path for path in (ROOT / "examples").glob("*.py")}
+MINIMAL = EXAMPLES["onnx_minimal"]
 
 
-def test_it_is_short_and_needs_no_yolo_edge() -> None:
-    text = EXAMPLE.read_text()
+@pytest.mark.parametrize("example", sorted(EXAMPLES))
+def test_they_are_short_and_need_no_yolo_edge(example: str) -> None:
+    text = EXAMPLES[example].read_text()
     assert len(text.splitlines()) < 80
     imports = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
-    assert imports == {"cv2", "json", "numpy", "onnxruntime", "sys"}
+    assert imports <= {"cv2", "json", "numpy", "onnxruntime", "sys"}
 
 
-def compare(model: Path, picture: Path) -> int:
-    result = subprocess.run([sys.executable, EXAMPLE, model, picture], capture_output=True, text=True, check=True)
+def compare(model: Path, picture: Path, example: Path = MINIMAL) -> int:
+    result = subprocess.run([sys.executable, example, model, picture], capture_output=True, text=True, check=True)
     lines = [line.rsplit(" ", 5) for line in result.stdout.splitlines()]
     detector = Detector(model, max_detections=10**6)
     image = read_image(picture)
@@ -51,3 +55,13 @@ def test_on_a_trained_model(tmp_path: Path, assets: Path) -> None:
     model = tmp_path / "a.onnx"
     model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
     assert compare(model, assets / "images" / "dog.jpg") >= 5
+
+
+@pytest.mark.parametrize("head", ["decoded", "nms"])
+def test_files_that_decode_by_themselves(tmp_path: Path, cfg: Path, head: str) -> None:
+    source = load_model(cfg)
+    model, picture = tmp_path / "a.onnx", tmp_path / "a.png"
+    options = OnnxOptions(head=head, input="uint8", nms=NmsOptions(max_detections=2000))
+    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec, options))
+    cv2.imwrite(str(picture), random_picture(150, 100, 1))
+    assert compare(model, picture, EXAMPLES[f"onnx_{head}"]) > 0

@@ -102,7 +102,7 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
             [
                 Path(file.path).name,
                 f"{file.input} {file.size[0]}x{file.size[1]}",
-                f"{file.bytes / 1e6:.3g} MB",
+                f"{file.bytes / 1e6:.2f} MB" if file.bytes >= 1e6 else f"{file.bytes / 1e3:.0f} kB",
                 f"{min(file.snr_db):.1f}",
                 "-" if file.agreement is None else f"{file.agreement:.3f}",
                 f"{file.fused}/{file.convolutions}",
