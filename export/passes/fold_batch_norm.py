@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import constant_of, shape_of
+from yolo_edge.ondevice.errors import InputError
 
 
 class FoldBatchNorm(ir.passes.InPlacePass):
@@ -82,6 +83,8 @@ def _array(node: ir.Node, index: int) -> np.ndarray:
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     """An initializer `name`, in place of one that has this name already."""
+    if np.abs(array).max(initial=0) > np.finfo(np.float32).max:
+        raise InputError(f"{name}: beyond float32 once its batch normalization is folded; the weights are damaged")
     tensor = ir.tensor(array.astype(np.float32), name=name)
     graph.initializers.pop(name, None)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)

@@ -123,7 +123,8 @@ def test_built_and_equal_to_opencv(assets: Path, tmp_path: Path, name: str) -> N
     for side, value in zip(("width", "height"), (source.spec.input.width, source.spec.input.height), strict=True):
         text = re.sub(rf"(?m)^\s*{side}\s*=.*$", f"{side}={value}", text, count=1)
     text = re.sub(r"(?m)^\s*(tree|map)\s*=.*$", "", text)  # has no part in the raw maps, and OpenCV refuses it
-    text = re.sub(r"(?m)^num\s*=\s*16$", "num=20", text)  # cspx-p7 lists 20 anchors, and uses them
+    if name == f"{A}/cspx-p7-mish":
+        text = re.sub(r"(?m)^num\s*=\s*16$", "num=20", text)  # it lists 20 anchors, and uses them
     expected = opencv_network(text, weights.file(), tensor)
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):

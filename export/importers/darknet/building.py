@@ -11,6 +11,7 @@ from yolo_edge.export.importers.darknet.cfg import Section
 from yolo_edge.export.importers.darknet.weights import WeightSource
 from yolo_edge.ondevice.spec import Head
 
+_MAX_INPUTS = 64  # of one layer: published networks join up to a dozen
 _MAX_MAP = 1 << 31  # elements of one feature map: 8 GiB, beyond any edge device
 
 
@@ -62,6 +63,8 @@ class Network:
         indices = section.integers(key)
         if not indices:
             raise section.error("names no layer", key)
+        if len(indices) > _MAX_INPUTS:
+            raise section.error(f"names {len(indices)} layers, more than {_MAX_INPUTS}", key)
         return [self.output(section, i if i >= 0 else section.index + i, key) for i in indices]
 
 
@@ -118,7 +121,7 @@ def activate(net: Network, section: Section, value: ir.Value, default: str) -> i
         return value
     if kind not in _ACTIVATIONS:
         known = ", ".join(sorted([*_ACTIVATIONS, "linear"]))
-        raise section.error(f"{kind!r} is not supported; there are {known}", "activation")
+        raise section.error(f"{kind[:40]!r} is not supported; there are {known}", "activation")
     op, attributes = _ACTIVATIONS[kind]
     name = f"{kind}_{section.index}"
     bounds = []

@@ -5,7 +5,6 @@ Sections in brackets, `key=value` lines, `#` and `;` comments; where a key stand
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import TypeVar
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import read_bytes
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 1024 * 1024  # the longest of both darknets has 31 kB
+MAX_SECTIONS = 1000  # and 376 sections
+_MAX_NUMBERS = 10_000
 
 T = TypeVar("T", int, float)
 
@@ -56,7 +57,7 @@ class Section:
         line = self.options[key][1] if key in self.options else self.line
         layer = "" if self.index < 0 else f" (layer {self.index})"
         what = f"{key}: " if key else ""
-        return InputError(f"{self.path}:{line}: [{self.kind}]{layer}: {what}{problem}")
+        return InputError(f"{self.path}:{line}: [{_short(self.kind)}]{layer}: {what}{problem}")
 
     def text(self, key: str, default: str) -> str:
         """The value of `key`, or `default` where it is missing or empty."""
@@ -108,6 +109,8 @@ class Section:
 
     def _numbers(self, key: str, parse: Callable[[str], T], kind: str) -> list[T]:
         text = self.text(key, "")
+        if text.count(",") >= _MAX_NUMBERS:
+            raise self.error(f"more than {_MAX_NUMBERS} numbers", key)
         try:
             return [parse(part) for part in text.split(",") if part.strip()]
         except ValueError:
@@ -128,8 +131,8 @@ def read_cfg(path: Path) -> list[Section]:
     if "\0" in text:
         raise InputError(f"{path}: not a darknet cfg (it is a binary file)")
     sections: list[Section] = []
-    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
-        line = re.split(r"[#;]", raw, maxsplit=1)[0].strip()
+    for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+        line = raw.partition("#")[0].partition(";")[0].strip()
         if line:
             _read_line(line, number, str(path), sections)
     if len(sections) < 2:
@@ -147,6 +150,8 @@ def _read_line(line: str, number: int, path: str, sections: list[Section]) -> No
             problem = "the first section is [net]" if not sections else "a second [net]: one network a file, please"
             raise InputError(f"{path}:{number}: {problem}, got {_short(line)!r}")
         sections.append(section)
+        if len(sections) > MAX_SECTIONS:
+            raise InputError(f"{path}:{number}: more than {MAX_SECTIONS} sections")
         return
     key, equals, value = line.partition("=")
     if not sections or not equals:
@@ -175,4 +180,5 @@ def _parse_float(text: str) -> float:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
+    shown = "".join(c if c.isprintable() else "?" for c in text[:41])
+    return shown if len(shown) <= 40 else shown[:37] + "..."

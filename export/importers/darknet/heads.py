@@ -7,11 +7,11 @@ import onnx_ir as ir
 from yolo_edge.export.graph import shape_of
 from yolo_edge.export.importers.darknet.building import Network, refuse
 from yolo_edge.export.importers.darknet.cfg import Section
-from yolo_edge.export.importers.darknet.tree import read_map, read_tree
+from yolo_edge.export.importers.darknet.tree import MAX_CLASSES, read_map, read_tree
 from yolo_edge.ondevice.decode import entries_before_classes
 from yolo_edge.ondevice.spec import Head
 
-_MAX_CLASSES, _MAX_ANCHORS, _MAX_ANCHOR = 100_000, 1000, 1e6
+_MAX_ANCHORS, _MAX_ANCHOR = 1000, 1e6
 
 
 def _yolo(net: Network, section: Section) -> None:
@@ -46,7 +46,7 @@ def _masked(net: Network, section: Section, value: ir.Value, family: str) -> Non
         anchors=tuple(anchors[number] for number in mask),
         scale_xy=section.number("scale_x_y", 1),
     )
-    _finish(net, section, head, section.integer("classes", 20, 1, _MAX_CLASSES), value)
+    _finish(net, section, head, section.integer("classes", 20, 1, MAX_CLASSES), value)
 
 
 def _region(net: Network, section: Section) -> None:
@@ -56,7 +56,7 @@ def _region(net: Network, section: Section) -> None:
     value = net.previous(section)
     stride = _stride(net, section, value)
     anchors = _anchors(section, section.integer("num", 1, 1, _MAX_ANCHORS))
-    classes = section.integer("classes", 20, 1, _MAX_CLASSES)
+    classes = section.integer("classes", 20, 1, MAX_CLASSES)
     tree, names = read_tree(section, classes) if section.text("tree", "0") != "0" else ((), ())
     tree_map = read_map(section, len(tree)) if tree and section.text("map", "0") != "0" else ()
     if tree:

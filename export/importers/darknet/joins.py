@@ -16,6 +16,7 @@ from yolo_edge.export.importers.darknet.cfg import Section
 
 # names of darknet's normalizations (`parse_shortcut` in src/parser.c)
 _NORMALIZATIONS = {"none": "none", "avg_relu": "relu", "relu": "relu", "softmax": "softmax"}
+_MAX_SHOWN, _MAX_WEIGHTS = 4, 1 << 20
 _WEIGHTS_EPSILON = 0.0001  # of `shortcut_multilayer_cpu` in src/blas.c
 
 
@@ -100,9 +101,14 @@ def _shortcut_factors(net: Network, section: Section, inputs: int, channels: int
         return None
     columns = {"per_feature": 1, "per_layer": 1, "per_channel": channels}.get(kind)
     if columns is None:
-        raise section.error(f"expected none, per_feature or per_channel, got {kind!r}", "weights_type")
+        raise section.error(f"expected none, per_feature or per_channel, got {kind[:40]!r}", "weights_type")
+    if inputs * columns > _MAX_WEIGHTS:
+        raise section.error(f"{inputs} inputs of {columns} channels are more than {_MAX_WEIGHTS} weights")
     where = f"layer {section.index} [shortcut] weights"
     weights = net.weights.take((inputs, columns), where).astype(np.float64)
+    # they are computed with before the whole file is checked
+    if not np.isfinite(weights).all():
+        raise section.error("NaN or infinity among its weights; the weights file is damaged")
     if normalization == "relu":
         weights = np.maximum(weights, 0)
     elif normalization == "softmax":
@@ -150,4 +156,5 @@ def _single(net: Network, section: Section) -> ir.Value:
 
 
 def _sizes_text(values: list[ir.Value]) -> str:
-    return " and ".join(size_text(value) for value in values)
+    different = list(dict.fromkeys(size_text(value) for value in values))
+    return " and ".join(different[:_MAX_SHOWN]) + (" and others" if len(different) > _MAX_SHOWN else "")

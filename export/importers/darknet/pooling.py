@@ -10,6 +10,8 @@ from yolo_edge.export.graph import Attribute, shape_of
 from yolo_edge.export.importers.darknet.building import Network, checked_shape, map_shape, refuse, size_text, strides
 from yolo_edge.export.importers.darknet.cfg import Section
 
+_MAX_SCALE = 1e6
+
 
 def maxpool(net: Network, section: Section) -> ir.Value:
     """`[maxpool]`: windows reach over the edges, where they see nothing."""
@@ -70,6 +72,8 @@ def upsample(net: Network, section: Section) -> ir.Value:
     }
     value = net.builder.node("Resize", [x, None, scales], shape, name, attributes)
     scale = section.number("scale", 1)
+    if not abs(scale) <= _MAX_SCALE:
+        raise section.error(f"expected -{_MAX_SCALE:g}..{_MAX_SCALE:g}, got {scale:g}", "scale")
     if scale == 1:
         return value
     factor_value = net.builder.constant(f"{name}.factor", np.array(scale, np.float32))

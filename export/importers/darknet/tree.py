@@ -1,5 +1,6 @@
 """YOLO9000's word tree (Redmon and Farhadi 2017, section 4): the files that `tree=` and `map=` of a `[region]` name."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from yolo_edge.export.importers.darknet.cfg import Section
@@ -7,6 +8,8 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import read_bytes
 
 _MAX_BYTES = 16 * 1024 * 1024
+_MAX_NAME = 255
+MAX_CLASSES = 100_000
 
 
 def read_tree(section: Section, classes: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -30,8 +33,9 @@ def read_tree(section: Section, classes: int) -> tuple[tuple[int, ...], tuple[st
             parent = int(words[1]) if len(words) == 2 and len(words[1]) < 12 else None
         except ValueError:
             parent = None
-        if parent is None or not -1 <= parent < number - 1:
-            raise InputError(f"{path}:{number}: expected a name and an earlier line (or -1), got {line[:40]!r}")
+        # the line is not shown: a cfg may name any file
+        if parent is None or not -1 <= parent < number - 1 or not words[0].isprintable():
+            raise InputError(f"{path}:{number}: expected a name and an earlier line (or -1)")
         names.append(words[0])
         parents.append(parent)
     if len(parents) != classes:
@@ -53,8 +57,10 @@ def read_map(section: Section, nodes: int) -> tuple[int, ...]:
     for number, line in enumerate(_lines(path), start=1):
         node = int(line) if line.isascii() and line.isdigit() and len(line) < 12 else -1
         if not 0 <= node < nodes:
-            raise InputError(f"{path}:{number}: expected a node 0..{nodes - 1}, got {line[:40]!r}")
+            raise InputError(f"{path}:{number}: expected a node 0..{nodes - 1}")
         found.append(node)
+        if len(found) > MAX_CLASSES:
+            raise InputError(f"{path}: more than {MAX_CLASSES} classes")
     if not found:
         raise InputError(f"{path}: the map is empty")
     return tuple(found)
@@ -65,14 +71,17 @@ def _find(section: Section, key: str) -> Path:
 
     darknet itself looks from where it was started, which is the folder above its cfg files.
     """
-    name = Path(section.text(key, ""))
+    text = section.text(key, "")
+    if len(text) > _MAX_NAME or not text.isprintable():
+        raise section.error("expected the name of a file", key)
+    name = Path(text)
     folder = Path(section.path).parent
     candidates = [folder / name, folder.parent / name, name]
     for path in candidates:
-        if path.is_file():
-            return path
-    looked = " and ".join(dict.fromkeys(str(path) for path in candidates))
-    raise section.error(f"no such file: looked for {looked}", key)
+        with suppress(OSError):  # a name that this file system cannot have
+            if path.is_file():
+                return path
+    raise section.error(f"no such file: {text[:100]} (looked in {folder}, above it and here)", key)
 
 
 def _lines(path: Path) -> list[str]:
