@@ -26,7 +26,8 @@ from types import FrameType
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.hostile import MUTATIONS, make_case, real_cfgs, run_case, write_case  # noqa: E402
+from tests.hostile import make_case, real_cfgs, run_case, write_case  # noqa: E402
+from tests.mutations import MUTATIONS  # noqa: E402
 from yolo_edge.ondevice.errors import YoloEdgeError  # noqa: E402
 
 SECONDS = 1.0  # of one import
