@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support import opencv_network, random_darknet
 from yolo_edge import Detector
@@ -16,9 +18,10 @@ CONV = "[convolutional]\nfilters=12\nsize=3\nstride=2\npad=1\n"
 HEAD = "[yolo]\nclasses=1\nanchors=4,5,6,7\nnum=2\n"
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_random_networks_equal_opencv(tmp_path: Path, seed: int) -> None:
-    cfg = random_darknet(tmp_path, seed)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_random_networks_equal_opencv(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    cfg = random_darknet(tmp_path_factory.mktemp("net"), seed)
     source = load_model(cfg)
     runtime = Detector(write_onnx(canonicalize(source.graph), source.spec)).runtime
     tensor = np.random.default_rng(seed).random(source.spec.input.shape, dtype=np.float32)
