@@ -35,9 +35,7 @@ def accept_pixels(model: ir.Model, spec: ModelSpec) -> ModelSpec:
     )
     scale = np.array(image.scale, np.float64)
     order = [2, 1, 0] if image.color == "BGR" else [0, 1, 2]  # of the model's channels among R, G, B
-    chain = [
-        ir.node("Cast", [pixels], {"to": ir.DataType.FLOAT.value}, name="pixels.cast"),
-    ]
+    chain = [ir.node("Cast", [pixels], {"to": ir.DataType.FLOAT.value}, name="pixels.cast")]
     chain.append(ir.node("Transpose", [chain[-1].outputs[0]], {"perm": [0, 3, 1, 2]}, name="pixels.planes"))
     foldable = not any(image.mean) and all(
         node.op_type == "Conv" and node.attributes.get_int("group", 1) == 1 for node in users
@@ -49,8 +47,8 @@ def accept_pixels(model: ir.Model, spec: ModelSpec) -> ModelSpec:
         if image.color == "BGR":
             picked = _constant(graph, "pixels.order", np.array(order, np.int64))
             chain.append(ir.node("Gather", [chain[-1].outputs[0], picked], {"axis": 1}, name="pixels.ordered"))
-        for op, values in (("Sub", np.array(image.mean)), ("Mul", scale)):
-            if values.any() and not (values == 1).all():
+        for op, values, neutral in (("Sub", np.array(image.mean), 0), ("Mul", scale, 1)):
+            if (values != neutral).any():
                 array = values.astype(np.float32).reshape(1, -1, 1, 1)
                 constant = _constant(graph, f"pixels.{op.lower()}_by", array)
                 chain.append(ir.node(op, [chain[-1].outputs[0], constant], name=f"pixels.{op.lower()}"))

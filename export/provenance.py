@@ -3,10 +3,11 @@
 import hashlib
 from pathlib import Path
 
-from yolo_edge.ondevice.files import printable
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import printable, read_bytes
 
 _LICENCE_NAMES = ("licence", "license", "copying")
-_LONGEST = 200
+_LONGEST, _READ, _MAX_BYTES = 200, 4096, 1 << 20
 
 
 def sha256(path: Path) -> str:
@@ -23,10 +24,15 @@ def find_licence(folder: Path) -> str | None:
 
     Files called LICENSE, LICENCE or COPYING count, with any suffix; the first by name.
     """
-    found = sorted(path for path in folder.iterdir() if path.name.lower().startswith(_LICENCE_NAMES) and path.is_file())
+    try:
+        found = sorted(path for path in folder.iterdir() if path.name.lower().startswith(_LICENCE_NAMES))
+    except PermissionError:  # a folder whose files may be read, but not listed
+        return None
     for path in found:
-        with path.open("rb") as file:
-            text = file.read(4096).decode("utf-8", "replace")
+        try:
+            text = read_bytes(path, _MAX_BYTES)[:_READ].decode("utf-8", "replace")
+        except InputError:  # a folder, a pipe, an empty file
+            continue
         lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
         title = "".join(letter for letter in lines[0] if letter.isprintable())[:_LONGEST] if lines else ""
         return f"{printable(path.name)}: {title}"

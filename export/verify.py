@@ -78,10 +78,7 @@ class Reference:
         self.pictures = list(pictures) or noise(spec.input)
         preprocessor = Preprocessor(spec.input)
         tensors = [preprocessor(picture)[0].copy() for picture in self.pictures]
-        session = new_session(
-            ir.to_proto(source).SerializeToString(),
-            optimize=False,
-        )
+        session = new_session(ir.to_proto(source).SerializeToString(), optimize=False)
         names = [output.name for output in session.get_outputs()]
         self.outputs = [
             dict(zip(names, session.run(names, {spec.input.tensor: tensor}), strict=True)) for tensor in tensors

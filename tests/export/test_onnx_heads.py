@@ -109,7 +109,7 @@ def test_random_networks_find_the_same_whatever_the_file(tmp_path: Path, seed: i
 
 
 @pytest.mark.parametrize("color", ["RGB", "BGR"])
-@pytest.mark.parametrize("mean", [(0.0, 0.0, 0.0), (123.0, 117.0, 104.0)])
+@pytest.mark.parametrize("mean", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (123.0, 117.0, 104.0)])
 def test_pixels_replace_any_normalization(cfg: Path, color: str, mean: tuple[float, float, float]) -> None:
     source = load_model(cfg)
     image = dataclasses.replace(source.spec.input, color=color, mean=mean, scale=(0.017, 0.018, 0.019))

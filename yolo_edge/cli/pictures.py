@@ -22,7 +22,7 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
             raise InputError("expected a picture, got an empty text")
         path = Path(argument)
         if _is_folder(path):
-            inside = [child for child in path.iterdir() if child.suffix.lower() in SUFFIXES]
+            inside = _pictures_in(path)
             if not inside:
                 raise InputError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
             found.update(dict.fromkeys(sorted(inside, key=_natural)))
@@ -35,6 +35,13 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
         else:
             found[path] = None
     return list(found)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    try:
+        return [child for child in folder.iterdir() if child.suffix.lower() in SUFFIXES]
+    except OSError as error:
+        raise InputError(f"{folder}: {reason(error)}") from error
 
 
 def _is_folder(path: Path) -> bool:
