@@ -48,7 +48,7 @@ farm:
 
 $(BIN)/python $(DEV_BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "yolo-edge needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(@D)/..
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.installed: $(BIN)/python setup.cfg
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
