@@ -19,9 +19,11 @@ CONFIDENCE, IOU = 0.25, 0.45
 def main(model, picture):
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     spec = json.loads(session.get_modelmeta().custom_metadata_map["yolo_edge.spec"])
+    if spec["input"]["resize"] != "stretch":
+        sys.exit("this program stretches pictures; onnx_minimal.py shows how to letterbox them")
     image = cv2.imread(picture)
     size = (spec["input"]["width"], spec["input"]["height"])
-    pixels = cv2.cvtColor(cv2.resize(image, size), cv2.COLOR_BGR2RGB)  # stretched, as darknet does
+    pixels = cv2.cvtColor(cv2.resize(image, size), cv2.COLOR_BGR2RGB)
     (output,) = session.run(None, {"images": pixels[None]})
 
     boxes, scores = output[0, :4].T, output[0, 4:].T

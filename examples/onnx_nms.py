@@ -16,9 +16,11 @@ import onnxruntime
 def main(model, picture):
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     spec = json.loads(session.get_modelmeta().custom_metadata_map["yolo_edge.spec"])
+    if spec["input"]["resize"] != "stretch":
+        sys.exit("this program stretches pictures; onnx_minimal.py shows how to letterbox them")
     image = cv2.imread(picture)
     width, height = spec["input"]["width"], spec["input"]["height"]
-    pixels = cv2.cvtColor(cv2.resize(image, (width, height)), cv2.COLOR_BGR2RGB)  # stretched, as darknet does
+    pixels = cv2.cvtColor(cv2.resize(image, (width, height)), cv2.COLOR_BGR2RGB)
     (output,) = session.run(None, {"images": pixels[None]})
     across, down = image.shape[1] / width, image.shape[0] / height
     for x1, y1, x2, y2, confidence, class_id in output[0]:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.functions import FUNCTION_DOMAIN
-from yolo_edge.export.graph import INPUT_NAME, Graph, constant_of
+from yolo_edge.export.graph import INPUT_NAME, OPSET, Graph, constant_of
 
 
 class NotCanonicalError(ValueError):
@@ -59,9 +59,26 @@ def _check_resize(node: ir.Node) -> str | None:
 
 
 def _check_slice(node: ir.Node) -> str | None:
-    if any(array is None or array.shape != (1,) for array in map(constant_of, node.inputs[1:])):
+    bounds = [constant_of(value) for value in node.inputs[1:]]
+    if any(array is None or array.shape != (1,) for array in bounds):
         return "starts, ends, axes and steps have one element each in canonical form"
+    start, end, axis, step = (int(array[0]) for array in bounds if array is not None)
+    if not (0 <= start < end and axis >= 0 and step == 1):
+        return f"0 <= start < end, axis >= 0 and step 1 in canonical form, got {start}, {end}, {axis}, {step}"
     return None
+
+
+def _check_concat(node: ir.Node) -> str | None:
+    axis = node.attributes.get_int("axis")
+    return None if axis is not None and axis >= 0 else f"axis is 0 or more in canonical form, got {axis}"
+
+
+def _stated(*names: str) -> Callable[[ir.Node], str | None]:
+    def check(node: ir.Node) -> str | None:
+        missing = [name for name in names if node.attributes.get(name) is None]
+        return f"{missing[0]} is stated in canonical form" if missing else None
+
+    return check
 
 
 def _check_reshape(node: ir.Node) -> str | None:
@@ -71,28 +88,19 @@ def _check_reshape(node: ir.Node) -> str | None:
     return None
 
 
-def _check_pads(node: ir.Node) -> str | None:
-    for name in ("pads", "strides", "kernel_shape"):
-        if node.attributes.get(name) is None:
-            return f"{name} is stated in canonical form"
-    if node.attributes.get_string("auto_pad") not in (None, "NOTSET"):
-        return "padding is explicit in canonical form"
-    return None
-
-
 _UNARY = Operator("x")
 _BINARY = Operator("ee")
 _SPATIAL = "dilations kernel_shape pads strides"
 
 OPERATORS: dict[str, Operator] = {
     "Add": _BINARY,
-    "AveragePool": Operator("x", _attributes(_SPATIAL), check=_check_pads),
+    "AveragePool": Operator("x", _attributes(_SPATIAL), check=_stated("kernel_shape", "pads", "strides")),
     "Clip": Operator("xww"),
-    "Concat": Operator("x*", _attributes("axis")),
-    "Conv": Operator("xww", _attributes(f"group {_SPATIAL}"), check=_check_pads),
+    "Concat": Operator("x*", _attributes("axis"), check=_check_concat),
+    "Conv": Operator("xww", _attributes(f"group {_SPATIAL}"), check=_stated("kernel_shape", "pads", "strides")),
     "GlobalAveragePool": _UNARY,
-    "LeakyRelu": Operator("x", _attributes("alpha")),
-    "MaxPool": Operator("x", _attributes(_SPATIAL), check=_check_pads),
+    "LeakyRelu": Operator("x", _attributes("alpha"), check=_stated("alpha")),
+    "MaxPool": Operator("x", _attributes(_SPATIAL), check=_stated("kernel_shape", "pads", "strides")),
     "Mish": Operator("x", domain=FUNCTION_DOMAIN),
     "Mul": _BINARY,
     "Relu": _UNARY,
@@ -105,8 +113,8 @@ OPERATORS: dict[str, Operator] = {
     "SiLU": Operator("x", domain=FUNCTION_DOMAIN),
     "Sigmoid": _UNARY,
     "Slice": Operator("xiiii", check=_check_slice),
-    "SpaceToDepth": Operator("x", _attributes("blocksize")),
-    "Transpose": Operator("x", _attributes("perm")),
+    "SpaceToDepth": Operator("x", _attributes("blocksize"), check=_stated("blocksize")),
+    "Transpose": Operator("x", _attributes("perm"), check=_stated("perm")),
 }
 
 ACTIVATIONS = frozenset({"Clip", "LeakyRelu", "Mish", "Relu", "SiLU", "Sigmoid"})
@@ -127,7 +135,11 @@ def check_canonical(graph: Graph) -> None:
         raise NotCanonicalError(f"the input is [1, 3, height, width] in canonical form, got {list(shape)}")
     if not graph.graph.outputs:
         raise NotCanonicalError("the graph has no output")
+    opset = graph.graph.opset_imports.get("")
+    if opset != OPSET:
+        raise NotCanonicalError(f"opset {OPSET} in canonical form, got {opset}")
     computed = {id(value) for value in graph.graph.inputs}
+    value_names: set[str | None] = {INPUT_NAME, *graph.graph.initializers}
     node_names: set[str | None] = set()
     for node in graph.graph:
         where = f"node {node.name!r} ({node.op_type})"
@@ -135,6 +147,11 @@ def check_canonical(graph: Graph) -> None:
             raise NotCanonicalError(f"{where}: each node has a name of its own in canonical form")
         node_names.add(node.name)
         _check_node(node, where, computed)
+        if node.domain == FUNCTION_DOMAIN and node.op_identifier() not in graph.functions:
+            raise NotCanonicalError(f"{where}: the graph does not bring its function")
+        if node.outputs[0].name in value_names:
+            raise NotCanonicalError(f"{where}: {node.outputs[0].name!r} is the name of another value")
+        value_names.add(node.outputs[0].name)
         computed.update(id(output) for output in node.outputs)
         if not any(output.uses() or output.is_graph_output() for output in node.outputs):
             raise NotCanonicalError(f"{where}: nothing uses its output")

@@ -9,11 +9,11 @@ import numpy as np
 
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_heads import HEADS, NmsOptions
+from yolo_edge.export.onnx_heads import HEADS, MAX_ROWS, NmsOptions
 from yolo_edge.export.onnx_input import INPUTS
 from yolo_edge.export.onnx_writer import PRECISIONS, OnnxOptions, write_onnx
 from yolo_edge.export.source import canonicalize
-from yolo_edge.export.verify import Reference, Verification, VerificationError, check_head, speed_ratio
+from yolo_edge.export.verify import Reference, Verification, VerificationError, check_decoded, check_nms, speed_ratio
 from yolo_edge.ondevice.detector import check_options
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_output_folder, write_atomically
@@ -35,8 +35,8 @@ class ExportedFile:
         input: Type of the input: "float32" or "uint8".
         bytes: Size of the file.
         snr_db: Against the source, one value a head.
-        agreement: AP50 with the source's detections as labels, 0..1; None: not measured, as no pictures were given or
-            nothing was found in them.
+        agreement: AP50 with the source's detections as labels, 0..1; None: not measured, as the source found nothing
+            in the pictures, or in the noise that stands in for them.
         fused: Convolutions that the runtime runs as one kernel with their activation.
         convolutions: All of them.
         speed_vs_fp32: Time of the same file in fp32 over the time of this one, one thread, on this machine.
@@ -64,7 +64,7 @@ class Export:
 
     Attributes:
         files: In the order size, precision.
-        spec: Of the last file, but for its precision.
+        spec: Of the source, at the last size.
     """
 
     files: tuple[ExportedFile, ...]
@@ -146,7 +146,7 @@ def export(
         "licence": options.licence,
     }
     for size in options.sizes:  # structure, names and sizes, before anything is written
-        spec = load_model(model, size=size, shapes_only=True, **loading).spec
+        load_model(model, size=size, shapes_only=True, **loading)
     exported = []
     for size in options.sizes:
         source = load_model(model, size=size, **loading)
@@ -167,7 +167,7 @@ def export(
             speed = 1.0 if data is baseline else speed_ratio(baseline, data, reference.pictures[0])
             write_atomically(path, data)
             exported.append(_report(path, (width, height), chosen, len(data), seen, speed))
-    return Export(tuple(exported), spec)
+    return Export(tuple(exported), source.spec)
 
 
 def _onnx_options(options: ExportOptions, precision: str) -> OnnxOptions:
@@ -180,7 +180,13 @@ def _verify(graph: Graph, spec: ModelSpec, options: OnnxOptions, data: bytes, re
         return reference.verify(data, options.precision)
     raw = write_onnx(graph, spec, replace(options, head="raw"))
     seen = reference.verify(raw, options.precision)
-    check_head(raw, data, reference.pictures, options.nms)
+    decoded = data if options.head == "decoded" else write_onnx(graph, spec, replace(options, head="decoded"))
+    check_decoded(raw, decoded, reference.pictures)
+    if options.head == "nms":
+        check_nms(decoded, data, reference.pictures, options.nms)
+        # with every box let in: trained networks find nothing in noise
+        everything = replace(options.nms, confidence=0.0)
+        check_nms(decoded, write_onnx(graph, spec, replace(options, nms=everything)), reference.pictures, everything)
     return seen
 
 
@@ -216,6 +222,8 @@ def _check(options: ExportOptions) -> None:
                 raise InputError(f"{option} {value!r}: there is {' and '.join(choices)}")
         if not values:
             raise InputError(f"{option}: none was given")
+    if options.nms.max_detections > MAX_ROWS:
+        raise InputError(f"max_detections: at most {MAX_ROWS} rows in a file, got {options.nms.max_detections}")
     check_options(options.nms.confidence, options.nms.iou, options.nms.max_detections)
     if not options.sizes:
         raise InputError("size: none was given")

@@ -39,6 +39,29 @@ def constant_of(value: ir.Value | None) -> np.ndarray | None:
     return value.const_value.numpy()
 
 
+def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """Register an initializer that holds `array`, under `name` or, where that is taken, a name like it."""
+    taken = {value.name for value in graph.inputs} | set(graph.initializers)
+    taken.update(value.name for node in graph for value in node.outputs)
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}.{number}", number + 1
+    value = ir.Value(
+        name=free,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        const_value=ir.Tensor(array, name=free),
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def drop_unused_constants(graph: ir.Graph) -> None:
+    """Remove the initializers that nothing uses."""
+    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
+        del graph.initializers[name]
+
+
 class GraphBuilder:
     """Builds a graph node by node; every value gets a name and a shape."""
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import Attribute
-from yolo_edge.ondevice.decode import LAYOUTS
+from yolo_edge.export.graph import Attribute, add_constant
+from yolo_edge.ondevice.decode import LAYOUTS, MAX_LOG_SIZE, MIN_SIDE
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import Head, ModelSpec
 
 HEADS = ("raw", "decoded", "nms")
 OUTPUT_NAME = "output0"  # Ultralytics' name
+MAX_ROWS = 10_000  # of `nms`
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,7 @@ class _Tape:
         return node.outputs
 
     def constant(self, array: np.ndarray) -> ir.Value:
-        name = self._name("constant")
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        self.graph.register_initializer(value)
-        return value
+        return add_constant(self.graph, self._name("constant"), array)
 
     def floats(self, array: object) -> ir.Value:
         return self.constant(np.array(array, np.float32))
@@ -74,7 +72,7 @@ class _Tape:
         return self.constant(np.array(values, np.int64))
 
     def channels(self, x: ir.Value, picked: range) -> ir.Value:
-        """Some channels of [1, anchors, channels, cells]."""
+        """Some of the third axis, as the channels of [1, anchors, channels, cells]."""
         bounds = [self.integers(bound) for bound in (picked.start, picked.stop, 2, picked.step)]
         return self("Slice", [x, *bounds])
 
@@ -100,6 +98,10 @@ def append_head(model: ir.Model, spec: ModelSpec, head: str, options: NmsOptions
     """
     if any(item.tree for item in spec.heads):
         raise InputError(f"--head {head}: classes of a word tree are decoded outside the file only; use --head raw")
+    for node in model.graph:
+        for value in node.outputs:
+            if value.name == OUTPUT_NAME:
+                value.name = f"{OUTPUT_NAME}.inner"
     tape = _Tape(model.graph)
     outputs = {value.name: value for value in model.graph.outputs}
     parts = [_decoded(tape, spec, item, outputs[item.tensors["map"]]) for item in spec.heads]
@@ -135,7 +137,7 @@ def _decoded(tape: _Tape, spec: ModelSpec, head: Head, raw: ir.Value) -> ir.Valu
         size = tape("Sigmoid", [size])
         size, sides = tape("Mul", [size, size]), 4 * sides
     else:
-        size = tape("Exp", [size])
+        size = tape("Exp", [tape("Min", [size, tape.floats(MAX_LOG_SIZE)])])
     size = tape("Mul", [size, tape.floats(sides)])
 
     objectness = tape("Sigmoid", [tape.channels(x, range(first - 1, first))])
@@ -158,9 +160,13 @@ def _suppressed(tape: _Tape, spec: ModelSpec, decoded: ir.Value, options: NmsOpt
     limit = options.max_detections
     boxes, scores = tape.many("Split", [decoded, tape.integers(4, len(spec.names))], 2, {"axis": 1})
     boxes = tape("Transpose", [boxes], {"perm": [0, 2, 1]})
-    # a box has one class, its best
-    best = tape("ReduceMax", [scores], {"axes": [1], "keepdims": 1})
-    scores = tape("Where", [tape("GreaterOrEqual", [scores, best]), scores, tape.floats(0)])
+    # a box has one class, its best and of equals the first, and two sides
+    best = tape("ArgMax", [scores], {"axis": 1, "keepdims": 1})
+    classes = tape.constant(np.arange(len(spec.names)).reshape(1, -1, 1))
+    narrow = tape("ReduceMin", [tape.channels(boxes, range(2, 4))], {"axes": [2], "keepdims": 0})
+    narrow = tape("Reshape", [narrow, tape.integers(1, 1, -1)])
+    counts = tape("And", [tape("Equal", [best, classes]), tape("GreaterOrEqual", [narrow, tape.floats(MIN_SIDE)])])
+    scores = tape("Where", [counts, scores, tape.floats(0)])
     chosen = tape(
         "NonMaxSuppression",
         [boxes, scores, tape.integers(limit), tape.floats([options.iou]), tape.floats([options.confidence])],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import INPUT_NAME, constant_of, shape_of
+from yolo_edge.export.graph import INPUT_NAME, add_constant, constant_of, drop_unused_constants, shape_of
 from yolo_edge.ondevice.spec import ModelSpec
 
 INPUTS = ("float32", "uint8")
@@ -43,14 +43,15 @@ def accept_pixels(model: ir.Model, spec: ModelSpec) -> ModelSpec:
     if foldable:
         for node in dict.fromkeys(users):
             _fold(graph, node, scale, order)
+        drop_unused_constants(graph)
     else:
         if image.color == "BGR":
-            picked = _constant(graph, "pixels.order", np.array(order, np.int64))
+            picked = add_constant(graph, "pixels.order", np.array(order, np.int64))
             chain.append(ir.node("Gather", [chain[-1].outputs[0], picked], {"axis": 1}, name="pixels.ordered"))
         for op, values, neutral in (("Sub", np.array(image.mean), 0), ("Mul", scale, 1)):
             if (values != neutral).any():
                 array = values.astype(np.float32).reshape(1, -1, 1, 1)
-                constant = _constant(graph, f"pixels.{op.lower()}_by", array)
+                constant = add_constant(graph, f"pixels.{op.lower()}_by", array)
                 chain.append(ir.node(op, [chain[-1].outputs[0], constant], name=f"pixels.{op.lower()}"))
     for node in chain:
         node.outputs[0].name = node.name
@@ -69,12 +70,4 @@ def _fold(graph: ir.Graph, node: ir.Node, scale: np.ndarray, order: list[int]) -
     if weight is None or array is None:
         raise ValueError(f"node {node.name!r} (Conv): its weight is not a constant")
     folded = (array.astype(np.float64) * scale.reshape(1, -1, 1, 1))[:, np.argsort(order)]
-    node.replace_input_with(1, _constant(graph, f"{weight.name}.pixels", folded.astype(np.float32)))
-    if not weight.uses():
-        del graph.initializers[str(weight.name)]
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    graph.register_initializer(value)
-    return value
+    node.replace_input_with(1, add_constant(graph, f"{weight.name}.pixels", folded.astype(np.float32)))

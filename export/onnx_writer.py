@@ -13,7 +13,8 @@ from onnx_ir.passes import common
 
 from yolo_edge._version import __version__
 from yolo_edge.export.canonical import check_canonical
-from yolo_edge.export.graph import IR_VERSION, Graph, constant_of
+from yolo_edge.export.functions import FUNCTION_DOMAIN
+from yolo_edge.export.graph import IR_VERSION, Graph, add_constant, constant_of, drop_unused_constants
 from yolo_edge.export.onnx_heads import HEADS, NmsOptions, append_head
 from yolo_edge.export.onnx_input import INPUTS, accept_pixels
 from yolo_edge.export.rounding import FLOAT16_MAX, to_float16
@@ -73,7 +74,7 @@ def write_onnx(graph: Graph, spec: ModelSpec, options: OnnxOptions | str = "fp32
     common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.DeduplicateInitializersPass()(model)
-    model.graph.opset_imports.pop("yolo_edge", None)
+    model.graph.opset_imports.pop(FUNCTION_DOMAIN, None)
     if options.precision == "fp16":
         _store_weights_as_float16(model)
     _forget_inner_shapes(model)
@@ -89,27 +90,23 @@ def write_onnx(graph: Graph, spec: ModelSpec, options: OnnxOptions | str = "fp32
 
 def _store_weights_as_float16(model: ir.Model) -> None:
     graph = model.graph
-    for node in list(graph):
-        if node.op_type != "Conv":
-            continue
-        weight = node.inputs[1]
+    convolutions: dict[ir.Value, list[ir.Node]] = {}  # equal weights are one initializer by now
+    for node in graph:
+        if node.op_type == "Conv" and node.inputs[1] is not None:
+            convolutions.setdefault(node.inputs[1], []).append(node)
+    for weight, nodes in convolutions.items():
         array = constant_of(weight)
-        if weight is None or array is None or np.abs(array).max(initial=0) > FLOAT16_MAX:
+        if array is None or np.abs(array).max(initial=0) > FLOAT16_MAX:
             continue  # what float16 cannot hold stays float32
         rounded = to_float16(array)
         if np.square(array - rounded, dtype=np.float64).sum() > _WORST_NOISE * np.square(array, dtype=np.float64).sum():
             continue  # so does what falls below its normal numbers, as weights that take pixels of 0..255
-        name = weight.name
-        half = ir.Value(
-            name=f"{name}.h",
-            const_value=ir.tensor(rounded, name=f"{name}.h"),
-        )
-        graph.register_initializer(half)
-        cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT.value}, num_outputs=1)
-        graph.initializers.pop(str(name))
-        cast.outputs[0].name = name
-        node.replace_input_with(1, cast.outputs[0])
-        graph.insert_before(node, cast)
+        cast = ir.node("Cast", [add_constant(graph, f"{weight.name}.h", rounded)], {"to": ir.DataType.FLOAT.value})
+        cast.outputs[0].name = f"{weight.name}.f"
+        graph.insert_before(nodes[0], cast)
+        for node in nodes:
+            node.replace_input_with(1, cast.outputs[0])
+    drop_unused_constants(graph)
 
 
 def _forget_inner_shapes(model: ir.Model) -> None:

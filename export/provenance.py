@@ -1,12 +1,14 @@
 """Where a model came from: hashes of its files, and the licence that lies beside them."""
 
 import hashlib
+import re
 from pathlib import Path
 
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable, read_bytes
 
-_LICENCE_NAMES = ("licence", "license", "copying")
+# "license_plate.names" is none
+_LICENCE_NAME = re.compile(r"(licen[cs]e|copying)([.-](txt|md|rst|apache|mit|bsd|gpl)[\w.-]*)?", re.IGNORECASE)
 _LONGEST, _READ, _MAX_BYTES = 200, 4096, 1 << 20
 
 
@@ -22,11 +24,11 @@ def sha256(path: Path) -> str:
 def find_licence(folder: Path) -> str | None:
     """What a licence file in the folder calls itself: its name and its first line; None where there is none.
 
-    Files called LICENSE, LICENCE or COPYING count, with any suffix; the first by name.
+    Files called LICENSE, LICENCE or COPYING count, with or without a suffix such as .txt; the first by name.
     """
     try:
-        found = sorted(path for path in folder.iterdir() if path.name.lower().startswith(_LICENCE_NAMES))
-    except PermissionError:  # a folder whose files may be read, but not listed
+        found = sorted(path for path in folder.iterdir() if _LICENCE_NAME.fullmatch(path.name))
+    except OSError:  # a folder whose files may be read, but not listed
         return None
     for path in found:
         try:

@@ -18,6 +18,7 @@ from yolo_edge.evaluation import MAX_DETECTIONS, average_precision_50
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.onnx_heads import NmsOptions
+from yolo_edge.ondevice.decode import decode_cells
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import YoloEdgeError
@@ -27,12 +28,13 @@ from yolo_edge.ondevice.spec import InputSpec, ModelSpec
 from yolo_edge.timing import interleave
 
 MAX_RELATIVE_ERROR = 1e-4
-MIN_SNR_DB = {"fp16": 50.0}
+MIN_SNR_DB = {"fp32": None, "fp16": 50.0}  # None: the relative error counts
 MAX_SNR_DB = 200.0  # what identical outputs are reported as; float32 itself ends at about 140
 LABEL_CONFIDENCE, CANDIDATE_CONFIDENCE = 0.25, 0.001
 
 _TIMING_SECONDS = 1.0
-_SAME_CONFIDENCE, _SAME_PIXELS = 1e-3, 0.1
+_SAME_CONFIDENCE, _SAME_PIXELS, _SAME_BOX = 1e-3, 0.1, 1e-4
+_ON_THE_EDGE = 0.02
 # with what an activation begins once functions are inlined and onnxruntime has made its own of them
 _ACTIVATION_STARTS = ACTIVATIONS | {"HardSigmoid", "HardSwish", "Neg", "QuickGelu", "Softplus", "Tanh"}
 
@@ -128,7 +130,7 @@ class Reference:
 
 def _check_limits(precision: str, names: Sequence[str], snr: Sequence[float], error: Sequence[float]) -> None:
     for name, decibels, relative in zip(names, snr, error, strict=True):
-        least = MIN_SNR_DB.get(precision)
+        least = MIN_SNR_DB[precision]
         if least is None and not relative <= MAX_RELATIVE_ERROR:
             raise VerificationError(
                 f"{precision} differs from the source by {relative:.2g} at {name}, "
@@ -141,26 +143,58 @@ def _check_limits(precision: str, names: Sequence[str], snr: Sequence[float], er
             )
 
 
-def check_head(raw: bytes, data: bytes, pictures: Sequence[np.ndarray], options: NmsOptions) -> None:
-    """Check that a file with a decoder inside finds what the same file with raw heads finds.
+def check_decoded(raw: bytes, data: bytes, pictures: Sequence[np.ndarray]) -> None:
+    """Check the decoder in a file, box by box, against ours behind the same file with raw heads.
 
     Args:
         raw: The file that ends at the raw heads.
-        data: The file with `decoded` or `nms` behind them.
+        data: The file with `decoded` behind them.
+        pictures: BGR, uint8 [height, width, 3].
+
+    Raises:
+        VerificationError: A box or a confidence differs.
+    """
+    detectors = [Detector(file) for file in (raw, data)]
+    for picture in pictures:
+        expected, found = (
+            decode_cells(detector.spec, detector.runtime.run(detector.preprocess(picture)[0]), -1.0)
+            for detector in detectors
+        )
+        if len(expected[0]) == 0 or len(expected[0]) != len(found[0]):
+            raise VerificationError(f"the decoder in the file gives {len(found[0])} boxes, not {len(expected[0])}")
+        side = np.abs(expected[0]).max()
+        boxes, scores = (np.abs(expected[i] - found[i]).max() for i in (0, 1))
+        if not (boxes <= _SAME_BOX * side and scores <= _SAME_CONFIDENCE):
+            raise VerificationError(
+                f"the decoder in the file differs: boxes by {boxes:.2g} of {side:.3g} pixels, scores by {scores:.2g}"
+            )
+
+
+def _all_boxes(detector: Detector, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    tensor, _ = detector.preprocess(picture)
+    return decode_cells(detector.spec, detector.runtime.run(tensor), -1.0)
+
+
+def check_nms(decoded: bytes, data: bytes, pictures: Sequence[np.ndarray], options: NmsOptions) -> None:
+    """Check the NMS in a file against ours behind the same file without it.
+
+    Args:
+        decoded: The file with `decoded`.
+        data: The file with `nms`.
         pictures: BGR, uint8 [height, width, 3].
         options: Of the NMS, in the file or behind it.
 
     Raises:
-        VerificationError: It finds something else, for more than one box in a hundred (which may sit on a threshold).
+        VerificationError: More than one box in fifty differs (some sit on a threshold).
     """
-    expected, found = (Detector(file, **vars(options)) for file in (raw, data))
+    expected, found = (Detector(file, **vars(options)) for file in (decoded, data))
     missing = total = 0
     for picture in pictures:
         theirs, ours = expected(picture), found(picture)
         total += max(len(theirs), len(ours))
         missing += max(len(theirs), len(ours)) - _common(theirs, ours)
-    if missing > 0.01 * total:
-        raise VerificationError(f"the decoder in the file misses or invents {missing} of {total} boxes")
+    if missing > _ON_THE_EDGE * total:
+        raise VerificationError(f"the NMS in the file misses or invents {missing} of {total} boxes")
 
 
 def _common(a: Detections, b: Detections) -> int:
@@ -176,7 +210,7 @@ def _common(a: Detections, b: Detections) -> int:
 
 
 def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
-    """10·log10(Σ expected² / Σ (expected − found)²), between 0-signal's −200 and 200 dB."""
+    """10·log10(Σ expected² / Σ (expected − found)²), within ±`MAX_SNR_DB`."""
     signal = float(np.square(expected, dtype=np.float64).sum())
     noise_power = float(np.square(expected.astype(np.float64) - found).sum())
     if noise_power == 0:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import constant_of, shape_of
+from yolo_edge.export.graph import add_constant, constant_of, drop_unused_constants, shape_of
 from yolo_edge.ondevice.errors import InputError
 
 
@@ -22,9 +22,7 @@ class FoldBatchNorm(ir.passes.InPlacePass):
         norms = [node for node in model.graph if node.op_type == "BatchNormalization"]
         for norm in norms:
             _fold(model.graph, norm)
-        unused = [name for name, value in model.graph.initializers.items() if not value.uses()]
-        for name in unused:
-            del model.graph.initializers[name]
+        drop_unused_constants(model.graph)
         return ir.passes.PassResult(model, bool(norms))
 
 
@@ -39,14 +37,15 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> None:
     if conv is None or conv.op_type != "Conv" or len(source.uses()) != 1 or source.is_graph_output():
         conv = _depthwise_identity(graph, norm, source)
     weight = _array(conv, 1)
-    bias = _array(conv, 2) if len(conv.inputs) > 2 else np.zeros(len(weight))
+    bias = _array(conv, 2) if len(conv.inputs) > 2 and conv.inputs[2] is not None else np.zeros(len(weight))
     shape = (-1,) + (1,) * (weight.ndim - 1)
     name = conv.name or norm.name or ""
-    inputs = [
-        conv.inputs[0],
-        _constant(graph, f"{name}.weight", weight * factor.reshape(shape)),
-        _constant(graph, f"{name}.bias", (bias - mean) * factor + beta),
-    ]
+    arrays = {"w": weight * factor.reshape(shape), "b": (bias - mean) * factor + beta}
+    inputs = [conv.inputs[0]]
+    for role, array in arrays.items():
+        if np.abs(array).max(initial=0) > np.finfo(np.float32).max:
+            raise InputError(f"{name}: beyond float32 once its batch normalization is folded; the weights are damaged")
+        inputs.append(add_constant(graph, f"{name}.{role}", array.astype(np.float32)))
     output = norm.outputs[0]
     folded = ir.node("Conv", inputs, conv.attributes, name=name, num_outputs=1)
     folded.outputs[0].name, folded.outputs[0].shape = output.name, output.shape
@@ -57,11 +56,7 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> None:
 def _depthwise_identity(graph: ir.Graph, norm: ir.Node, source: ir.Value) -> ir.Node:
     """A depthwise 1x1 convolution that changes nothing, put before `norm`."""
     channels = shape_of(source)[1]
-    weight = ir.Value(
-        name=f"{norm.name}.identity",
-        const_value=ir.tensor(np.ones((channels, 1, 1, 1), np.float32), name=f"{norm.name}.identity"),
-    )
-    graph.register_initializer(weight)
+    weight = add_constant(graph, f"{norm.name}.identity", np.ones((channels, 1, 1, 1), np.float32))
     attributes: dict[str, int | Sequence[int]] = {
         "group": channels,
         "kernel_shape": [1, 1],
@@ -79,14 +74,3 @@ def _array(node: ir.Node, index: int) -> np.ndarray:
     if array is None:
         raise ValueError(f"node {node.name!r} ({node.op_type}): input {index} is not a constant")
     return array.astype(np.float64)
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """An initializer `name`, in place of one that has this name already."""
-    if np.abs(array).max(initial=0) > np.finfo(np.float32).max:
-        raise InputError(f"{name}: beyond float32 once its batch normalization is folded; the weights are damaged")
-    tensor = ir.tensor(array.astype(np.float32), name=name)
-    graph.initializers.pop(name, None)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value

@@ -103,7 +103,7 @@ def test_weights_that_do_not_fit(refuse: Callable[..., str], tmp_path: Path) -> 
 
 def test_what_was_not_measured_is_said(run: Run, assets: Path, tmp_path: Path) -> None:
     result = run("export", assets / "darknet" / "yolo-fastest" / "yolo-fastest-1.1.cfg", "-o", tmp_path)
-    assert "agreement: not measured (it needs pictures with objects: --calibration DIR)." in result.err
+    assert "agreement: not measured where the source found nothing (--calibration DIR gives it pictures)." in result.err
     assert "class names are COCO's, assumed from the 80 classes" in result.err
 
 

@@ -15,7 +15,8 @@ def small(activation: str = "LeakyRelu") -> Graph:
     bias = builder.constant("b", np.zeros(4, np.float32))
     attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1], "group": 1}
     x = builder.node("Conv", [builder.input, weight, bias], (1, 4, 8, 8), "conv", attributes)
-    x = builder.node(activation, [x], (1, 4, 8, 8), "activation")
+    slope = {"alpha": 0.1} if activation == "LeakyRelu" else {}
+    x = builder.node(activation, [x], (1, 4, 8, 8), "activation", slope)
     pool = {"kernel_shape": [2, 2], "pads": [0, 0, 0, 0], "strides": [2, 2]}
     half = builder.node("MaxPool", [x], (1, 4, 4, 4), "pool", pool)
     scales = builder.constant("scales", np.array([1, 1, 2, 2], np.float32))
@@ -115,6 +116,21 @@ def computed_weight(graph: Graph) -> None:
     node(graph, "conv").replace_input_with(1, graph.graph.inputs[0])
 
 
+def drop_attribute(name: str, attribute: str) -> Callable[[Graph], None]:
+    def change(graph: Graph) -> None:
+        del node(graph, name).attributes[attribute]
+
+    return change
+
+
+def older_opset(graph: Graph) -> None:
+    graph.graph.opset_imports[""] = 11
+
+
+def same_value_name(graph: Graph) -> None:
+    node(graph, "pool").outputs[0].name = "conv"
+
+
 def no_outputs(graph: Graph) -> None:
     graph.graph.outputs.clear()
 
@@ -144,6 +160,13 @@ def no_outputs(graph: Graph) -> None:
         (constant_arithmetic, "node 'arithmetic' (Add): computes a constant"),
         (computed_weight, "node 'conv' (Conv): input 1: 'images' is a constant in canonical form"),
         (no_outputs, "the graph has no output"),
+        (older_opset, "opset 17 in canonical form, got 11"),
+        (same_value_name, "node 'pool' (MaxPool): 'conv' is the name of another value"),
+        (drop_attribute("activation", "alpha"), "node 'activation' (LeakyRelu): alpha is stated"),
+        (drop_attribute("pool", "pads"), "node 'pool' (MaxPool): pads is stated"),
+        (set_attribute("concat", "axis", -3), "node 'concat' (Concat): axis is 0 or more in canonical form, got -3"),
+        (set_constant("s", np.array([-4], np.int64)), "node 'slice' (Slice): 0 <= start < end"),
+        (set_constant("t", np.array([2], np.int64)), "node 'slice' (Slice): 0 <= start < end, axis >= 0 and step 1"),
     ],
 )  # fmt: skip
 def test_names_what_is_not(change: Callable[[Graph], None], message: str) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support import RandomWeights
+from tests.support import RandomWeights, random_picture
 from yolo_edge import Detector
 from yolo_edge.export import SourceModel, canonicalize, write_onnx
 from yolo_edge.export.importers.darknet import import_darknet
+from yolo_edge.export.onnx_writer import OnnxOptions
 from yolo_edge.ondevice.errors import InputError
 
 SIDE = 12
@@ -95,6 +96,28 @@ def test_shared_parameters(tmp_path: Path) -> None:
         factor = scale.astype(np.float64) / np.sqrt(variance + 1e-6)
         x = (x - mean[:, None, None]) * factor[:, None, None] + bias[:, None, None]
     check(found, x, weights)
+
+
+@pytest.mark.parametrize(
+    "options", [OnnxOptions("fp16"), OnnxOptions("fp16", "decoded", "uint8"), OnnxOptions("fp16", "nms")]
+)
+def test_shared_parameters_in_every_file(tmp_path: Path, options: OnnxOptions) -> None:
+    layer = "[convolutional]\nbatch_normalize=1\nfilters=3\nsize=3\npad=1\nactivation=linear\n"
+    cfg = tmp_path / "net.cfg"
+    cfg.write_text(f"[net]\nwidth={SIDE}\nheight={SIDE}\n{layer}{layer}share_index=0\n{HEAD}")
+    source = import_darknet(cfg, RandomWeights())
+    data = write_onnx(canonicalize(source.graph), source.spec, options)
+    picture = random_picture(SIDE, SIDE)
+    found, expected = (
+        Detector(file, confidence=0.01)(picture) for file in (data, write_onnx(canonicalize(source.graph), source.spec))
+    )
+    assert options.head == "nms" or len(found) == len(expected) > 0
+
+
+def test_factors_of_shortcuts_are_refused(tmp_path: Path) -> None:
+    for key in ("alpha", "beta"):
+        with pytest.raises(InputError, match=f"{key}: only 1 is supported"):
+            run(tmp_path, f"[shortcut]\nfrom=-1\n{key}=0.5\n")
 
 
 def test_batchnorm_alone(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from yolo_edge.export.exporter import ExportOptions, export, file_name
 from yolo_edge.export.onnx_heads import NmsOptions, append_head
 from yolo_edge.export.onnx_writer import OnnxOptions
 from yolo_edge.export.verify import VerificationError
-from yolo_edge.ondevice.spec import ModelSpec
+from yolo_edge.ondevice.spec import InputSpec, ModelSpec
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_exporting_twice_gives_the_same_bytes(cfg: Path, tmp_path: Path) -> None
         ({"input": "int8"}, "input 'int8': there is float32 and uint8"),
         ({"head": "nms", "nms": NmsOptions(iou=2)}, "iou: expected 0..1, got 2"),
         ({"precisions": []}, "precision: none was given"),
+        ({"head": "nms", "nms": NmsOptions(max_detections=10**9)}, "max_detections: at most 10000 rows"),
     ],
 )
 def test_nothing_is_written_when_something_is_wrong(cfg: Path, tmp_path: Path, options: dict, message: str) -> None:
@@ -143,7 +144,7 @@ def test_a_decoder_that_is_wrong_is_not_left_behind(
         return dataclasses.replace(spec, heads=heads)
 
     monkeypatch.setattr(onnx_writer, "append_head", lambda model, spec, *rest: append_head(model, shifted(spec), *rest))
-    with pytest.raises(VerificationError, match=f"{head}.onnx: the decoder in the file misses or invents"):
+    with pytest.raises(VerificationError, match=f"{head}.onnx: the decoder in the file differs"):
         export(cfg, tmp_path, ExportOptions(head=head))
     assert list(tmp_path.iterdir()) == []
 
@@ -159,3 +160,32 @@ def test_a_licence_beside_the_weights_travels(cfg: Path, tmp_path: Path, name: s
     assert Detector(found.files[0].path).spec.provenance.licence == f"{name}: Some License 2.0"
     given = export(cfg, tmp_path / "c", ExportOptions(licence="MIT"), **options)
     assert Detector(given.files[0].path).spec.provenance.licence == "MIT"
+
+
+def test_what_only_begins_like_a_licence_is_none(cfg: Path, tmp_path: Path) -> None:
+    weights = Path(shutil.copy(cfg.with_suffix(".weights"), tmp_path))
+    for name in ("license_plate.cfg", "license-plate.names", "licensed.txt"):
+        (tmp_path / name).write_text("plate")
+    (tmp_path / "LICENSE").mkdir()
+    (file,) = export(cfg, tmp_path / "out", weights=weights).files
+    assert Detector(file.path).spec.provenance.licence is None
+
+
+def test_a_wrong_decoder_is_found_where_the_network_finds_nothing(
+    cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained networks find nothing in noise: the decoder is checked on every box all the same."""
+
+    def quiet(picture_spec: InputSpec) -> list[np.ndarray]:
+        return [np.zeros((picture_spec.height, picture_spec.width, 3), np.uint8)]
+
+    def shifted(spec: ModelSpec) -> ModelSpec:
+        heads = tuple(dataclasses.replace(item, stride=item.stride) for item in spec.heads)
+        anchors = tuple((width * 1.5, height) for width, height in heads[0].anchors)
+        return dataclasses.replace(spec, heads=(dataclasses.replace(heads[0], anchors=anchors), *heads[1:]))
+
+    monkeypatch.setattr("yolo_edge.export.verify.noise", quiet)
+    monkeypatch.setattr(onnx_writer, "append_head", lambda model, spec, *rest: append_head(model, shifted(spec), *rest))
+    options = ExportOptions(head="nms", nms=NmsOptions(confidence=0.999999))
+    with pytest.raises(VerificationError, match="the decoder in the file differs"):
+        export(cfg, tmp_path, options)

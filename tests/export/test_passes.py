@@ -67,6 +67,23 @@ def test_folding_does_not_write_into_the_weights() -> None:
     assert (weight == 1).all()
 
 
+def test_a_weight_that_others_use_is_left_to_them() -> None:
+    """Two convolutions of one initializer, named as the first of them: only that is folded."""
+    builder = GraphBuilder("shared", 4, 4)
+    weight = builder.constant("a.weight", np.full((3, 3, 1, 1), 0.5, np.float32))
+    attributes = {"kernel_shape": [1, 1], "pads": [0, 0, 0, 0], "strides": [1, 1]}
+    first = builder.node("Conv", [builder.input, weight], (1, 3, 4, 4), "a", attributes)
+    second = builder.node("Conv", [builder.input, weight], (1, 3, 4, 4), "b", attributes)
+    vectors = [builder.constant(name, np.full(3, 4, np.float32)) for name in "cdef"]
+    norm = builder.node("BatchNormalization", [first, *vectors], (1, 3, 4, 4), "norm")
+    graph = builder.build({"head_0": norm, "head_1": second})
+    tensor = np.random.default_rng(0).random((1, 3, 4, 4), dtype=np.float32)
+    before = run(graph, tensor)
+    FoldBatchNorm()(graph)
+    for old, new in zip(before, run(graph, tensor), strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(8, 16, 3, 3), (32, 1, 5, 5), (64, 128, 1, 1), (3, 2, 1, 1)])
 @pytest.mark.parametrize("spread", [1.0, 1e-6, 1e3])
 def test_float16_rounding_keeps_the_sum_of_each_channel(shape: tuple[int, ...], spread: float) -> None:

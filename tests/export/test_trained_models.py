@@ -10,7 +10,7 @@ from yolo_edge import Detections, Detector
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
 from yolo_edge.export.verify import relative_error, snr_db
-from yolo_edge.ondevice.decode import decode
+from yolo_edge.ondevice.decode import decode_cells
 from yolo_edge.ondevice.images import read_image
 
 MODELS = {
@@ -74,7 +74,7 @@ def test_decoded_boxes(exported: Exported) -> None:
         rows, columns = spec.grid(head)
         anchors = len(head.anchors)
         one = spec.__class__(spec.input, (head,), spec.names)
-        boxes, confidence, class_id = decode(one, {head.tensors["map"]: raw}, 0)
+        boxes, confidence, class_id = decode_cells(one, {head.tensors["map"]: raw}, 0)
         assert len(boxes) == rows * columns * anchors
         # ours: anchor by anchor, cells inside
         theirs = decoded.reshape(rows * columns, anchors, -1).transpose(1, 0, 2).reshape(len(boxes), -1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_edge.ondevice.decode import check_heads, decode, entries_before_classes, logit, sigmoid
+from yolo_edge.ondevice.decode import check_heads, decode, decode_cells, entries_before_classes, logit, sigmoid
 from yolo_edge.ondevice.errors import SpecError
 from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec
 
@@ -85,7 +85,7 @@ def test_equals_the_formulas_cell_by_cell(
 ) -> None:
     spec = make_spec(family, anchors, classes, scale_xy=scale_xy)
     maps = random_maps(spec, seed)
-    boxes, confidence, class_id = decode(spec, maps, threshold)
+    boxes, confidence, class_id = decode_cells(spec, maps, threshold)
     order = np.argsort(confidence, kind="stable")
     expected = np.array(slow_decode(spec, maps, threshold)).reshape(-1, 6)
     assert len(confidence) == len(expected)
@@ -132,7 +132,7 @@ def slow_conditional(tree: tuple[int, ...], logits: np.ndarray) -> list[float]:
 def test_word_trees_are_walked_as_darknet_does(tree: tuple[int, ...], seed: int) -> None:
     spec = make_spec("region", 2, len(tree), tree=tree)
     maps = random_maps(spec, seed)
-    boxes, confidence, class_id = decode(spec, maps, 0.1)
+    boxes, confidence, class_id = decode_cells(spec, maps, 0.1)
     expected = []
     for head in spec.heads:
         entries = maps[head.tensors["map"]].reshape(2, 5 + len(tree), -1)
@@ -149,7 +149,7 @@ def test_mapped_trees_have_products_along_the_path(seed: int) -> None:
     tree, nodes = TREES[1], (8, 2, 1)
     spec = dataclasses.replace(make_spec("region", 1, 3, tree=tree, tree_map=nodes))
     maps = random_maps(spec, seed)
-    _, confidence, class_id = decode(spec, maps, 0.01)
+    _, confidence, class_id = decode_cells(spec, maps, 0.01)
     expected = []
     for head in spec.heads:
         entries = maps[head.tensors["map"]].reshape(5 + len(tree), -1).astype(float)
@@ -171,7 +171,7 @@ def test_mapped_trees_have_products_along_the_path(seed: int) -> None:
 def test_region_without_softmax_has_independent_classes() -> None:
     spec = make_spec("region", 2, 4, class_activation="sigmoid")
     maps = random_maps(spec, 0)
-    _, confidence, _ = decode(spec, maps, 0.1)
+    _, confidence, _ = decode_cells(spec, maps, 0.1)
     np.testing.assert_allclose(sorted(confidence), [row[4] for row in slow_decode(spec, maps, 0.1)], rtol=1e-5)
 
 
@@ -184,6 +184,17 @@ def test_absurd_logits_give_finite_boxes(value: float) -> None:
     assert np.isfinite(boxes).all()
     assert np.isfinite(confidence).all()
     assert len(boxes) == (0 if not value > 0 else sum(np.prod(spec.grid(head)) for head in spec.heads))
+
+
+def test_a_box_without_width_does_no_harm() -> None:
+    spec = make_spec("yolo", 1, 2)
+    maps = {name: np.full_like(array, 3) for name, array in random_maps(spec, 0).items()}
+    whole = len(decode(spec, maps, 0.25)[0])
+    maps["head_0"][0, 2, 0, 0] = -100
+    maps["head_1"][0, 0, 0, 0] = np.nan
+    boxes, _, _ = decode(spec, maps, 0.25)
+    assert len(boxes) == whole - 2
+    assert np.isfinite(boxes).all()
 
 
 @given(st.floats(1e-30, 1) | st.just(0.0))

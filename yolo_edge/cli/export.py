@@ -62,7 +62,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write ONNX files of a trained model, each run and compared with the source before it is written."""
-    from yolo_edge.cli.output import describe_names, note, print_json, status
+    from yolo_edge.cli.output import describe_names, note, print_json, steps
     from yolo_edge.export.exporter import ExportOptions
     from yolo_edge.export.exporter import export as export_model
     from yolo_edge.export.onnx_heads import NmsOptions
@@ -80,9 +80,9 @@ def export(
         names=names,
         licence=licence,
     )
-    with status("reading the model") as shown:
+    with steps(len(options.sizes) * (1 + len(options.precisions))) as advance:
         exported = export_model(
-            model, output, options, weights=weights, pictures=_pictures(calibration), progress=shown.update
+            model, output, options, weights=weights, pictures=_pictures(calibration), progress=advance
         )
     if json:
         print_json([replace(file, path=printable(file.path)) for file in exported.files])
@@ -114,7 +114,7 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
     note(f"In {Path(files[0].path).parent}; each was run and compared with the source before it was written.")
     note("SNR: the worst head against the source. speed: fp32 = 1, one thread, on this machine.")
     if any(file.agreement is None for file in files):
-        note("agreement: not measured (it needs pictures with objects: --calibration DIR).")
+        note("agreement: not measured where the source found nothing (--calibration DIR gives it pictures).")
 
 
 def _pictures(folder: Path | None) -> "list[np.ndarray]":

@@ -1,6 +1,6 @@
 """What commands print: results on standard output, everything else on standard error."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -60,10 +60,18 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
 
 
 @contextmanager
-def status(what: str) -> Iterator[Any]:
-    """Show what is being done, on a terminal; the value's `update(text)` changes it."""
-    with Console(stderr=True).status(what) as shown:
-        yield shown
+def steps(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar of `total` steps, on a terminal; call the value with what the next step does."""
+    with _progress() as bar:
+        task = bar.add_task("reading the model", total=total)
+        begun = False
+
+        def advance(what: str) -> None:
+            nonlocal begun
+            bar.update(task, description=what, advance=1 if begun else 0)
+            begun = True
+
+        yield advance
 
 
 def _progress() -> Progress:

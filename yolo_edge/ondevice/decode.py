@@ -33,7 +33,9 @@ from yolo_edge.ondevice.wordtree import map_probabilities, walk
 Decoded = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 # 160 000 anchors wide is beyond any picture; larger logits would only overflow
-_MAX_LOG_SIZE = np.float32(12)
+MAX_LOG_SIZE = np.float32(12)
+# thinner boxes, in input pixels, are no boxes: NMS could not compare them
+MIN_SIDE = 0.01
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -92,11 +94,22 @@ def decode(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float)
         threshold: Boxes at or below this confidence are left out.
 
     Returns:
-        xyxy float32 [n, 4] in input pixels (not clipped), confidence float32 [n], class_id int64 [n].
+        xyxy float32 [n, 4] in input pixels (not clipped), confidence float32 [n], class_id int64 [n]. Boxes that are
+        not finite, or thinner than `MIN_SIDE`, are left out.
     """
+    boxes, confidence, class_id = decode_cells(spec, outputs, threshold)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    whole = np.isfinite(boxes).all(axis=1) & (sides >= MIN_SIDE).all(axis=1)
+    if whole.all():
+        return boxes, confidence, class_id
+    return boxes[whole], confidence[whole], class_id[whole]
+
+
+def decode_cells(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
+    """As `decode`, with all boxes, also those that are none."""
     parts = [_OTHERS.get(head.family, _decode_anchor_grid)(spec, head, outputs, threshold) for head in spec.heads]
-    boxes, confidence, class_id = zip(*parts)
-    return np.concatenate(boxes), np.concatenate(confidence), np.concatenate(class_id)
+    boxes, confidence, class_id = (np.concatenate(arrays) for arrays in zip(*parts))
+    return boxes, confidence, class_id.astype(np.int64, copy=False)
 
 
 def check_heads(spec: ModelSpec, shapes: Mapping[str, Tuple[int, ...]], where: str = "spec") -> None:
@@ -158,7 +171,7 @@ def _decode_anchor_grid(spec: ModelSpec, head: Head, outputs: Mapping[str, np.nd
     place = np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
     center = (sigmoid(found[:, layout.center]) * stretch - (stretch - 1) / 2 + place) * np.float32(head.stride)
     size = found[:, layout.size]
-    growth = np.square(2 * sigmoid(size)) if layout.squared else np.exp(np.minimum(size, _MAX_LOG_SIZE))
+    growth = np.square(2 * sigmoid(size)) if layout.squared else np.exp(np.minimum(size, MAX_LOG_SIZE))
     half = growth * np.array(head.anchors, np.float32)[anchor] / 2
     return np.concatenate([center - half, center + half], axis=1), confidence[keep], class_id[keep]
 

@@ -30,7 +30,7 @@ class Detector:
         spec: The model's spec.
         runtime: What runs it.
         confidence: Detections at or below this are left out; may be changed between calls.
-        iou: NMS drops a box that overlaps a better one by more than this.
+        iou: NMS drops a box that overlaps a better one by more than this; files with NMS inside keep to their own.
         max_detections: At most so many a picture.
         agnostic: NMS lets boxes of different classes suppress each other.
     """
@@ -96,7 +96,10 @@ class Detector:
     def postprocess(self, outputs: Dict[str, np.ndarray], placement: Placement) -> Detections:
         """Outputs of the runtime → detections in the picture."""
         boxes, confidence, class_id = decode(self.spec, outputs, self.confidence)
-        kept = nms(boxes, confidence, class_id, self.iou, self.max_detections, self.agnostic)
+        if self.spec.heads[0].family == "nms":  # done in the file, by its own settings
+            kept = np.argsort(-confidence, kind="stable")[: self.max_detections]
+        else:
+            kept = nms(boxes, confidence, class_id, self.iou, self.max_detections, self.agnostic)
         return Detections(placement.to_source(boxes[kept]), confidence[kept], class_id[kept])
 
 

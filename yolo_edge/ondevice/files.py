@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Union
 
@@ -64,8 +65,8 @@ def write_atomically(path: PathLike, data: bytes) -> None:
         YoloEdgeError: The disk is full or broken.
     """
     target = Path(path)
-    # a name of its own, so that two jobs do not write into one file
-    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.tmp")
+    # a name of its own, so that two jobs or threads do not write into one file
+    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

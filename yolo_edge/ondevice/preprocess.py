@@ -1,4 +1,4 @@
-"""From a picture to the input tensor, in one pass over the pixels and into buffers that are kept."""
+"""From a picture to the input tensor, in few passes over the pixels and into buffers that are kept."""
 
 from dataclasses import dataclass
 from typing import Tuple
@@ -72,6 +72,8 @@ class Preprocessor:
         self._tensor = np.empty(spec.shape, np.dtype(spec.dtype))
         self._canvas = np.empty((spec.height, spec.width, 3), np.uint8)
         self._filled = (-1, -1)  # the size of the picture in the canvas, around which the padding is in place
+        self._scale = np.array(spec.scale, np.float32)
+        self._shift = np.array(spec.mean, np.float32) * self._scale
         self._channels = (2, 1, 0) if spec.color == "RGB" else (0, 1, 2)
 
     def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
@@ -108,12 +110,17 @@ class Preprocessor:
             if self.spec.layout == "NHWC" and self.spec.color == "RGB":
                 cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._tensor[0])
                 return
-            ordered = canvas[:, :, list(self._channels)]
+            ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
             self._tensor[0] = ordered if self.spec.layout == "NHWC" else ordered.transpose(2, 0, 1)
+            return
+        if self.spec.layout == "NHWC":
+            ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
+            np.multiply(ordered, self._scale, out=self._tensor[0])
+            if self._shift.any():
+                self._tensor -= self._shift
             return
         planes = cv2.split(canvas)
         for i, channel in enumerate(self._channels):
-            out = self._tensor[0, i] if self.spec.layout == "NCHW" else self._tensor[0, :, :, i]
-            np.multiply(planes[channel], np.float32(self.spec.scale[i]), out=out)
-            if self.spec.mean[i]:
-                out -= np.float32(self.spec.mean[i] * self.spec.scale[i])
+            np.multiply(planes[channel], self._scale[i], out=self._tensor[0, i])
+            if self._shift[i]:
+                self._tensor[0, i] -= self._shift[i]

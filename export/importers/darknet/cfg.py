@@ -24,7 +24,6 @@ _ALIASES = {
     "avg": "avgpool",
     "conn": "connected",
     "conv": "convolutional",
-    "empty": "empty",
     "local_avg": "local_avgpool",
     "lrn": "normalization",
     "max": "maxpool",

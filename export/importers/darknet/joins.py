@@ -63,6 +63,9 @@ def shortcut(net: Network, section: Section) -> ir.Value:
     As in darknet (`shortcut_multilayer_cpu` in src/blas.c) the sum has the channels of the layer before: a layer with
     fewer is added to the first of them, of one with more only the first count.
     """
+    for key in ("alpha", "beta"):  # pjreddie's factors
+        if section.number(key, 1) != 1:
+            raise section.error("only 1 is supported", key)
     x = net.previous(section)
     others = net.relative(section, "from")
     channels, *size = map_shape(x)

@@ -14,7 +14,7 @@ from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.names import assumed_names
-from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, Provenance
+from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, Provenance, check_spec
 
 MAX_SIDE = 2048  # at 4096 even Yolo-Fastest takes 7 GB to verify
 
@@ -127,6 +127,7 @@ def _finish(network: Network, net: Section, cfg: Path, size: tuple[int, int], fi
             licence=find_licence(files[-1].parent),
         ),
     )
+    check_spec(spec, str(cfg))
     return SourceModel(stem=cfg.stem, graph=network.builder.build(outputs), spec=spec)
 
 

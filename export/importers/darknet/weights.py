@@ -14,6 +14,7 @@ import numpy as np
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_readable
 
+# pjreddie's and OpenCV's; AlexeyAB's fused inference adds 1e-5
 BATCH_NORM_EPSILON = 1e-6
 
 # what people hand over instead, by its first bytes
