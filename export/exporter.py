@@ -9,7 +9,7 @@ import numpy as np
 
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_heads import HEADS, MAX_ROWS, NmsOptions
+from yolo_edge.export.onnx_heads import HEADS, MAX_ROWS
 from yolo_edge.export.onnx_input import INPUTS
 from yolo_edge.export.onnx_writer import PRECISIONS, OnnxOptions, write_onnx
 from yolo_edge.export.source import canonicalize
@@ -17,7 +17,7 @@ from yolo_edge.export.verify import Reference, Verification, VerificationError, 
 from yolo_edge.ondevice.detector import check_options
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_output_folder, write_atomically
-from yolo_edge.ondevice.spec import ModelSpec
+from yolo_edge.ondevice.spec import ModelSpec, NmsOptions
 
 FORMATS = ("onnx",)
 

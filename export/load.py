@@ -7,6 +7,7 @@ from yolo_edge.export.importers.darknet import import_darknet
 from yolo_edge.export.importers.darknet.weights import NoWeights
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.spec import replace_input
 
@@ -44,5 +45,5 @@ def load_model(
     if names is not None:
         spec = rename_classes(spec, names)
     if licence is not None:
-        spec = replace(spec, provenance=replace(spec.provenance, licence=licence))
+        spec = replace(spec, provenance=replace(spec.provenance, licence=printable(licence)))
     return source.with_spec(spec)

@@ -6,7 +6,7 @@ by falling confidence, zeros after the last. The formulas are those of `yolo_edg
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -14,26 +14,11 @@ import onnx_ir as ir
 from yolo_edge.export.graph import Attribute, add_constant
 from yolo_edge.ondevice.decode import LAYOUTS, MAX_LOG_SIZE, MIN_SIDE
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.spec import Head, ModelSpec
+from yolo_edge.ondevice.spec import Head, ModelSpec, NmsOptions
 
 HEADS = ("raw", "decoded", "nms")
 OUTPUT_NAME = "output0"  # Ultralytics' name
 MAX_ROWS = 10_000  # of `nms`
-
-
-@dataclass(frozen=True)
-class NmsOptions:
-    """What `--head nms` does, fixed in the file.
-
-    Attributes:
-        confidence: Boxes at or below are left out.
-        iou: A box is dropped when it overlaps a better one of its class by more.
-        max_detections: Rows of the output.
-    """
-
-    confidence: float = 0.25
-    iou: float = 0.45
-    max_detections: int = 300
 
 
 class _Tape:
@@ -115,7 +100,8 @@ def append_head(model: ir.Model, spec: ModelSpec, head: str, options: NmsOptions
     result.shape, result.type = ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
     model.graph.outputs.clear()
     model.graph.outputs.append(result)
-    return replace(spec, heads=(Head(head, 1, {"map": OUTPUT_NAME}),))
+    nms = options if head == "nms" else None
+    return replace(spec, heads=(Head(head, 1, {"map": OUTPUT_NAME}, nms=nms),))
 
 
 def _decoded(tape: _Tape, spec: ModelSpec, head: Head, raw: ir.Value) -> ir.Value:

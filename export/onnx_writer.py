@@ -15,11 +15,11 @@ from yolo_edge._version import __version__
 from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.functions import FUNCTION_DOMAIN
 from yolo_edge.export.graph import IR_VERSION, Graph, add_constant, constant_of, drop_unused_constants
-from yolo_edge.export.onnx_heads import HEADS, NmsOptions, append_head
+from yolo_edge.export.onnx_heads import HEADS, append_head
 from yolo_edge.export.onnx_input import INPUTS, accept_pixels
 from yolo_edge.export.rounding import FLOAT16_MAX, to_float16
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
+from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, NmsOptions
 
 PRECISIONS = ("fp32", "fp16")
 TOOL = f"yolo-edge {__version__}"

@@ -17,14 +17,13 @@ import onnx_ir as ir
 from yolo_edge.evaluation import MAX_DETECTIONS, average_precision_50
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph
-from yolo_edge.export.onnx_heads import NmsOptions
 from yolo_edge.ondevice.decode import decode_cells
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import YoloEdgeError
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
 from yolo_edge.ondevice.runtimes.onnx import new_session
-from yolo_edge.ondevice.spec import InputSpec, ModelSpec
+from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 from yolo_edge.timing import interleave
 
 MAX_RELATIVE_ERROR = 1e-4
@@ -156,10 +155,7 @@ def check_decoded(raw: bytes, data: bytes, pictures: Sequence[np.ndarray]) -> No
     """
     detectors = [Detector(file) for file in (raw, data)]
     for picture in pictures:
-        expected, found = (
-            decode_cells(detector.spec, detector.runtime.run(detector.preprocess(picture)[0]), -1.0)
-            for detector in detectors
-        )
+        expected, found = (_all_boxes(detector, picture) for detector in detectors)
         if len(expected[0]) == 0 or len(expected[0]) != len(found[0]):
             raise VerificationError(f"the decoder in the file gives {len(found[0])} boxes, not {len(expected[0])}")
         side = np.abs(expected[0]).max()

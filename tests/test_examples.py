@@ -10,9 +10,9 @@ from tests.support import ROOT, random_darknet, random_picture
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_heads import NmsOptions
 from yolo_edge.export.onnx_writer import OnnxOptions
 from yolo_edge.ondevice.images import read_image
+from yolo_edge.ondevice.spec import NmsOptions
 
 EXAMPLES = {path.stem: path for path in (ROOT / "examples").glob("*.py")}
 MINIMAL = EXAMPLES["onnx_minimal"]

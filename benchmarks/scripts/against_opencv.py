@@ -223,6 +223,8 @@ def main() -> None:
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2], metavar="N,M")
     parser.add_argument("--seconds", type=float, default=10, help="for each number of threads")
     options = parser.parse_args()
+    if not hasattr(cv2.dnn, "readNetFromDarknet"):
+        parser.error(f"OpenCV {cv2.__version__} has no darknet importer: run it with .venv-dev/bin/python")
 
     image = read_image(options.image)
     with tempfile.TemporaryDirectory() as folder:

@@ -105,6 +105,15 @@ def test_folders_and_globs_in_natural_order(run: Run, onnx_file: Path, folder: P
     assert [entry["image"] for entry in both] == [str(picture), *expected]
 
 
+def test_nms_in_the_file_is_said(run: Run, cfg: Path, picture: Path, tmp_path: Path) -> None:
+    made = run("export", cfg, "-o", tmp_path, "--head", "nms", "--confidence", 0.3, "--iou", 0.5, "--json")
+    path = made.json[0]["path"]
+    assert "NMS is in the file: confidence 0.3, iou 0.5" in run("detect", path, picture, "--confidence", 0.1).err
+    quiet = run("detect", path, picture, "--confidence", 0.4, "--iou", 0.5)
+    assert "NMS" not in quiet.err
+    assert "confidence 0.3, IoU 0.5, at most 300" in run("inspect", path).out
+
+
 def test_a_table_for_people(run: Run, onnx_file: Path, picture: Path) -> None:
     result = run("detect", onnx_file, picture, "--confidence", 0.05)
     assert "a picture.png (120x90)" in result.out

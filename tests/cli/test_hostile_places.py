@@ -73,7 +73,7 @@ def test_a_hang_up_leaves_nothing_half_written(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (143, b"error: terminated\n")
+    assert (process.returncode, err) == (129, b"error: terminated\n")
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".onnx"}
 
 
@@ -167,3 +167,23 @@ def test_one_detector_in_several_threads(onnx_file: Path) -> None:
         for _ in range(10):
             for boxes, found in zip(expected, pool.map(detector, pictures), strict=True):
                 np.testing.assert_array_equal(found.xyxy, boxes)
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    cfg = random_darknet(tmp_path, 3)
+    sizes = ",".join(str(side) for side in range(96, 480, 96))
+    command = [sys.executable, "-m", "yolo_edge", "export", str(cfg), "-o", str(tmp_path / "out"), "--size", sizes]
+    ignore = "trap '' HUP; exec \"$@\""
+    process = subprocess.Popen(["bash", "-c", ignore, "bash", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not list((tmp_path / "out").glob("*.onnx")) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_a_licence_that_is_no_utf8(cfg: Path, tmp_path: Path) -> None:
+    done = program("export", cfg, "-o", tmp_path, "--licence", NOT_UTF8)
+    assert done.returncode == 0, done.stderr

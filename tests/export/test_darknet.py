@@ -143,7 +143,7 @@ def test_names(tmp_path: Path) -> None:
     names.write_text("\ufeff" + "\n".join(f"thing {i}" for i in range(20)) + "\n\n", encoding="utf-8")
     spec = build(tmp_path, text, names=str(names)).spec  # type: ignore[attr-defined]
     assert (spec.names[19], spec.names_from) == ("thing 19", "file my.names")
-    with pytest.raises(InputError, match="names coco: 80 names, the model has 20 classes"):
+    with pytest.raises(InputError, match="names coco: 80 names for 20 classes"):
         build(tmp_path, text, names="coco")
     for content, message in [
         (b"a\n\nb\n", "my.names:2: expected a class name, got ''"),

@@ -10,10 +10,10 @@ from tests.support import random_darknet, random_picture
 from yolo_edge import Detector, InputError
 from yolo_edge.export import exporter, onnx_writer
 from yolo_edge.export.exporter import ExportOptions, export, file_name
-from yolo_edge.export.onnx_heads import NmsOptions, append_head
+from yolo_edge.export.onnx_heads import append_head
 from yolo_edge.export.onnx_writer import OnnxOptions
 from yolo_edge.export.verify import VerificationError
-from yolo_edge.ondevice.spec import InputSpec, ModelSpec
+from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from yolo_edge import Detector, InputError, ModelSpec
 from yolo_edge.export import Graph, canonicalize, write_onnx
 from yolo_edge.export.graph import GraphBuilder
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_heads import NmsOptions
 from yolo_edge.export.onnx_writer import OnnxOptions
 from yolo_edge.ondevice.decode import entries_before_classes
+from yolo_edge.ondevice.spec import NmsOptions
 
 
 def constant_maps(spec: ModelSpec, maps: dict[str, np.ndarray]) -> Graph:

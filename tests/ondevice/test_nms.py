@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_edge.ondevice.nms import nms
+from yolo_edge.ondevice.nms import MAX_CANDIDATES, nms
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -61,3 +61,14 @@ def test_nothing_in_nothing_out() -> None:
     kept = nms(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), 0.5, 300)
     assert kept.shape == (0,)
     assert kept.dtype == np.int64
+
+
+def test_of_very_many_boxes_the_best_are_compared() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 1e5, (MAX_CANDIDATES + 100, 2))
+    boxes = np.concatenate([corners, corners + 1], axis=1).astype(np.float32)
+    scores = rng.permutation(np.linspace(0.1, 0.9, len(boxes))).astype(np.float32)
+    kept = nms(boxes, scores, np.zeros(len(boxes), np.int64), 0.5, 10**6)
+    assert len(kept) <= MAX_CANDIDATES
+    assert scores[kept[0]] == scores.max()
+    assert (np.diff(scores[kept]) <= 0).all()

@@ -10,7 +10,7 @@ from types import FrameType
 from yolo_edge.ondevice.errors import YoloEdgeError
 from yolo_edge.ondevice.files import printable, reason
 
-_INTERRUPTED, _TERMINATED = 130, 143
+_INTERRUPTED, _BY_SIGNAL = 130, 128
 _MAX_PIXELS = 1 << 27  # of a picture: 400 MB decoded; a small PNG can claim far more
 # packages that an extra brings → the extra
 _EXTRAS = {"onnx": "export", "onnx_ir": "export", "faster_coco_eval": "export"}
@@ -18,6 +18,9 @@ _EXTRAS = {"onnx": "export", "onnx_ir": "export", "faster_coco_eval": "export"}
 
 class _TerminatedError(BaseException):
     """SIGTERM or SIGHUP came: clean up as after Ctrl-C."""
+
+    def __init__(self, number: int):
+        self.number = number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,12 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; None: those of this process.
 
     Returns:
-        The exit code: 0 done, 1 a failed job, 2 bad input or usage, 130 interrupted.
+        The exit code: 0 done, 1 a failed job, 2 bad input or usage, 128 + n ended by signal n.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_PIXELS))
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, _terminate)
     _prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -40,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return _INTERRUPTED
-    except _TerminatedError:
+    except _TerminatedError as error:
         _complain("terminated")
-        return _TERMINATED
+        return _BY_SIGNAL + error.number
     except BrokenPipeError:  # the reader of our output went away: nothing to tell it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -74,7 +78,7 @@ def _run(arguments: list[str]) -> int:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "yolo-edge"
-        _complain(f"{' '.join(message.split())} See: {command} --help")
+        _complain(f"{' '.join(message.split()).rstrip('.')}. See: {command} --help")
         return 2
     except typer.Abort:
         raise KeyboardInterrupt from None
@@ -112,4 +116,4 @@ def _complain(message: str) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _TerminatedError
+    raise _TerminatedError(number)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from yolo_edge.ondevice.detections import Detections
+    from yolo_edge.ondevice.detector import Detector
 
 _JPEG_QUALITY = 95
 
@@ -69,6 +70,7 @@ def detect(
         threads=threads,
         runtime=runtime,
     )
+    _note_fixed_nms(detector, agnostic)
     results = []
     for path in track(paths, "detecting"):
         try:
@@ -95,6 +97,21 @@ def detect(
         note(f"skipped: {problem}")
     if bad:
         note(f"{len(bad)} of {len(bad) + len(results)} pictures were skipped")
+
+
+def _note_fixed_nms(detector: "Detector", agnostic: bool) -> None:
+    """Say where a file with NMS inside cannot do what is asked."""
+    from yolo_edge.cli.output import note
+
+    fixed = detector.spec.heads[0].nms
+    if fixed is None:
+        return
+    asked = (detector.confidence < fixed.confidence, detector.iou != fixed.iou, agnostic)
+    if any(asked) or detector.max_detections > fixed.max_detections:
+        note(
+            f"note: NMS is in the file: confidence {fixed.confidence:g}, iou {fixed.iou:g}, class by class, "
+            f"at most {fixed.max_detections}; only a higher --confidence and a lower --max-detections count"
+        )
 
 
 def _result(source: Path, image: "np.ndarray", found: "Detections", names: tuple[str, ...]) -> dict[str, Any]:

@@ -65,17 +65,21 @@ def export(
     from yolo_edge.cli.output import describe_names, note, print_json, steps
     from yolo_edge.export.exporter import ExportOptions
     from yolo_edge.export.exporter import export as export_model
-    from yolo_edge.export.onnx_heads import NmsOptions
+    from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import printable
+    from yolo_edge.ondevice.spec import NmsOptions
 
     check_resize(resize)
+    nms = NmsOptions(confidence, iou, max_detections)
+    if head != "nms" and nms != NmsOptions():
+        raise InputError("--confidence, --iou and --max-detections of export go with --head nms")
     options = ExportOptions(
         formats=split(format_, "format"),
         precisions=split(precision, "precision"),
         sizes=sizes(size),
         head=head,
         input=input_,
-        nms=NmsOptions(confidence, iou, max_detections),
+        nms=nms,
         resize=resize,
         names=names,
         licence=licence,

@@ -7,7 +7,7 @@ from yolo_edge.cli.options import Json, Model, Names, Weights
 
 if TYPE_CHECKING:
     from yolo_edge.export.summary import Summary
-    from yolo_edge.ondevice.spec import ModelSpec
+    from yolo_edge.ondevice.spec import ModelSpec, NmsOptions
 
 
 def inspect(model: Model, weights: Weights = None, names: Names = None, json: Json = False) -> None:
@@ -104,6 +104,10 @@ def _print_heads(spec: "ModelSpec") -> None:
     print_table(["head", "family", "stride>", "grid>", "anchors (width x height, pixels)", "scale_x_y>"], rows)
 
 
+def _describe_nms(nms: "NmsOptions") -> str:
+    return f"confidence {nms.confidence:g}, IoU {nms.iou:g}, at most {nms.max_detections}"
+
+
 def _print_facts(model: Path, spec: "ModelSpec | None", summary: "Summary") -> None:
     from yolo_edge.cli.output import count, print_table
 
@@ -124,6 +128,7 @@ def _print_facts(model: Path, spec: "ModelSpec | None", summary: "Summary") -> N
             ["source", spec.provenance.source],
             ["licence", spec.provenance.licence or "not known"],
         ]
-        rows += [[f"sha256 of {name}", digest] for name, digest in spec.provenance.sha256.items()]
+        rows += [["NMS inside", _describe_nms(head.nms)] for head in spec.heads if head.nms is not None]
+        rows += [[f"sha256 of {name}", f"{digest[:16]}…"] for name, digest in spec.provenance.sha256.items()]
         rows += [["written by", spec.provenance.tool]] if spec.provenance.tool else []
     print_table(["", ""], rows)

@@ -35,7 +35,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     console = Console(highlight=False)
     # never squeezed: a terminal that is too narrow breaks the lines itself, and numbers and names stay whole
     console.width = max(console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum, 1)
-    console.print(table)
+    with console.capture() as shown:
+        console.print(table)
+    lines = [line.rstrip() for line in shown.get().splitlines()]
+    typer.echo("\n".join([*filter(None, lines), ""]))
 
 
 def _plain(cell: object) -> str:

@@ -48,9 +48,11 @@ def rename_classes(spec: ModelSpec, names: str) -> ModelSpec:
     Raises:
         InputError: The file cannot be read, or there are more or fewer names than classes.
     """
+    if not names:
+        raise InputError("names: expected coco, voc or a file, got an empty text")
     found = NAMES[names] if names in NAMES else _read_names(Path(names))
     if len(found) != len(spec.names):
-        raise InputError(f"names {names}: {len(found)} names, the model has {len(spec.names)} classes")
+        raise InputError(f"names {names}: {len(found)} names for {len(spec.names)} classes")
     names_from = names if names in NAMES else f"file {Path(names).name}"
     return dataclasses.replace(spec, names=found, names_from=names_from)
 

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+MAX_CANDIDATES = 30_000  # the best of so many boxes are compared; Ultralytics' limit too
+
 
 def nms(
     xyxy: np.ndarray,
@@ -29,6 +31,9 @@ def nms(
     """
     if len(confidence) == 0 or max_detections < 1:
         return np.empty(0, np.int64)
+    if len(confidence) > MAX_CANDIDATES:
+        best = np.argsort(-confidence, kind="stable")[:MAX_CANDIDATES]
+        return np.asarray(best[nms(xyxy[best], confidence[best], class_id[best], iou, max_detections, agnostic)])
     corners = xyxy.astype(np.float64)
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     if not agnostic:

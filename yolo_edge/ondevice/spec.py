@@ -69,6 +69,21 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class NmsOptions:
+    """The NMS inside a file.
+
+    Attributes:
+        confidence: Boxes at or below are left out.
+        iou: A box is dropped when it overlaps a better one of its class by more.
+        max_detections: Rows of the output.
+    """
+
+    confidence: float = 0.25
+    iou: float = 0.45
+    max_detections: int = 300
+
+
+@dataclass(frozen=True)
 class Head:
     """One raw head: the tensors that the last convolutions of a scale produce, and how to read them.
 
@@ -82,6 +97,7 @@ class Head:
         tree: YOLO9000's word tree: for each class that the tensor holds its parent, -1 for the roots. Classes with the
             same parent stand together and share a softmax.
         tree_map: With a tree: the node of each class name; without it every node is a class.
+        nms: Of the family "nms": what the file does by itself.
     """
 
     family: str
@@ -92,6 +108,7 @@ class Head:
     class_activation: str = "sigmoid"
     tree: Tuple[int, ...] = ()
     tree_map: Tuple[int, ...] = ()
+    nms: Optional[NmsOptions] = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def loads(cls: Type[T], text: Union[str, bytes], where: str) -> T:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SpecError(f"{where}: not valid JSON ({error})") from error
+        raise SpecError(f"{where}: not valid JSON") from error
     return typing.cast(T, _convert(cls, value, where))
 
 
