@@ -1,7 +1,6 @@
 """What a network consists of: layers, parameters, multiply-accumulates. For people who look into a model."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import onnx_ir as ir
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import check_readable
-from yolo_edge.ondevice.runtimes.onnx import MAX_MODEL_BYTES
+from yolo_edge.ondevice.runtimes.onnx import check_self_contained
 
 
 @dataclass(frozen=True)
@@ -76,15 +74,10 @@ def load_onnx(path: Path) -> Graph:
     Raises:
         InputError: It is not an ONNX file, or its shapes cannot be inferred.
     """
-    if check_readable(path) > MAX_MODEL_BYTES:
-        raise InputError(f"{path}: larger than the 2 GB of one ONNX file")
+    check_self_contained(path, str(path))
     try:
         model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
-        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _all_tensors(model)):
-            raise InputError(f"{path}: keeps its weights in other files, which is not supported")
         graph = ir.from_proto(model)
-    except InputError:
-        raise
     except Exception as error:  # protobuf, onnx and onnx_ir raise types of their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(f"{path}: not an ONNX file that can be read ({reason})") from error
@@ -97,20 +90,6 @@ def load_onnx(path: Path) -> Graph:
                 "models with one input size can be looked at"
             )
     return graph
-
-
-def _all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Initializers and constants, those of functions and of graphs within nodes too."""
-    graphs, nodes = [model.graph], [node for function in model.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            nodes.extend(graph.node)
-            continue
-        for attribute in nodes.pop().attribute:
-            yield from (attribute.t, *attribute.tensors)
-            graphs.extend((attribute.g, *attribute.graphs))
 
 
 def _known_shape(value: ir.Value) -> tuple[int | None, ...]:

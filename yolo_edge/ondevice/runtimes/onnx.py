@@ -1,6 +1,8 @@
 """ONNX files through onnxruntime, on the CPU."""
 
+import mmap
 import os
+from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
@@ -13,6 +15,7 @@ import onnxruntime as ort
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import PathLike, check_readable, read_bytes
 from yolo_edge.ondevice.runtimes.base import Runtime
+from yolo_edge.ondevice.runtimes.onnx_external import has_external_data
 
 MAX_MODEL_BYTES = 1 << 31  # what protobuf can hold
 
@@ -54,11 +57,9 @@ class OnnxRuntime(Runtime):
             InputError: Not a model that onnxruntime loads, or not one with a single image input.
         """
         where = "model" if isinstance(model, bytes) else os.fspath(model)
-        if not isinstance(model, bytes):
-            if check_readable(where) > MAX_MODEL_BYTES:
-                raise InputError(f"{where}: larger than the 2 GB of one ONNX file")
-            if not _is_text(where):
-                model = read_bytes(where, MAX_MODEL_BYTES)  # onnxruntime wants a name in UTF-8
+        check_self_contained(model, where)
+        if not isinstance(model, bytes) and not _is_text(where):
+            model = read_bytes(where, MAX_MODEL_BYTES)  # onnxruntime wants a name in UTF-8
         ort.set_default_logger_severity(4)
         try:
             self._session = new_session(model if isinstance(model, bytes) else where, threads)
@@ -80,6 +81,32 @@ class OnnxRuntime(Runtime):
         """One inference: the input tensor → output name → array."""
         outputs = self._session.run(self._output_names, {self.input_name: tensor})
         return dict(zip(self._output_names, outputs))
+
+
+def check_self_contained(model: Union[PathLike, bytes], where: str) -> None:
+    """Check that a model is one readable file that needs no other.
+
+    Args:
+        model: A path, or the bytes of a file.
+        where: What it is, for error messages.
+
+    Raises:
+        InputError: It cannot be read, is too large, is no ONNX file, or keeps weights in other files.
+    """
+    try:
+        if isinstance(model, bytes):
+            external = has_external_data(model)
+        else:
+            if check_readable(model) > MAX_MODEL_BYTES:
+                raise InputError(f"{where}: larger than the 2 GB of one ONNX file")
+            with Path(model).open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            with mapped, memoryview(mapped) as data:
+                external = has_external_data(data)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: not an ONNX file ({error})") from error
+    if external:
+        raise InputError(f"{where}: keeps its weights in other files, which is not supported")
 
 
 def _is_text(name: str) -> bool:
