@@ -46,12 +46,7 @@ def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     free, number = name, 2
     while free in taken:
         free, number = f"{name}.{number}", number + 1
-    value = ir.Value(
-        name=free,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        const_value=ir.Tensor(array, name=free),
-    )
+    value = _constant(free, array)
     graph.register_initializer(value)
     return value
 
@@ -74,12 +69,7 @@ class GraphBuilder:
 
     def constant(self, name: str, array: np.ndarray) -> ir.Value:
         """An initializer that holds `array` (not copied)."""
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-            const_value=ir.Tensor(array, name=name),
-        )
+        value = _constant(name, array)
         self._initializers[name] = value
         return value
 
@@ -129,6 +119,15 @@ class GraphBuilder:
         )
         functions = [FUNCTIONS[name]() for name in sorted(self._functions)]
         return ir.Model(graph, ir_version=IR_VERSION, functions=functions)
+
+
+def _constant(name: str, array: np.ndarray) -> ir.Value:
+    return ir.Value(
+        name=name,
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        const_value=ir.Tensor(array, name=name),
+    )
 
 
 def _value(name: str, shape: Sequence[int]) -> ir.Value:

@@ -43,7 +43,7 @@ def detect(
 ) -> None:
     """Find objects in pictures."""
     from yolo_edge.cli.models import open_detector
-    from yolo_edge.cli.output import describe_names, note, print_json, track
+    from yolo_edge.cli.output import note, note_names, print_json, track
     from yolo_edge.cli.pictures import find_images
     from yolo_edge.ondevice.draw import draw
     from yolo_edge.ondevice.errors import InputError
@@ -88,9 +88,7 @@ def detect(
         print_json(results)
     else:
         _print_results(results)
-    told = describe_names(detector.spec.names_from, len(detector.spec.names))
-    if told:
-        note(told)
+    note_names(detector.spec)
     if targets:
         note(f"{len(results)} picture{'s' if len(results) > 1 else ''} with boxes in {save}")
     for problem in bad.values():

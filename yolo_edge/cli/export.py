@@ -62,7 +62,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write ONNX files of a trained model, each run and compared with the source before it is written."""
-    from yolo_edge.cli.output import describe_names, note, print_json, steps
+    from yolo_edge.cli.output import note_names, print_json, steps
     from yolo_edge.export.exporter import ExportOptions
     from yolo_edge.export.exporter import export as export_model
     from yolo_edge.ondevice.errors import InputError
@@ -92,9 +92,7 @@ def export(
         print_json([replace(file, path=printable(file.path)) for file in exported.files])
     else:
         _print_files(exported.files)
-    told = describe_names(exported.spec.names_from, len(exported.spec.names))
-    if told:
-        note(told)
+    note_names(exported.spec)
 
 
 def _print_files(files: "Sequence[ExportedFile]") -> None:

@@ -22,13 +22,12 @@ def inspect(model: Model, weights: Weights = None, names: Names = None, json: Js
     if spec is not None:
         _print_heads(spec)
     _print_facts(model, spec, summary)
-    from yolo_edge.cli.output import describe_names, note
+    from yolo_edge.cli.output import note, note_names
 
     for text in notes:
         note(text)
-    told = describe_names(spec.names_from, len(spec.names)) if spec else None
-    if told:
-        note(told)
+    if spec is not None:
+        note_names(spec)
 
 
 def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelSpec | None, Summary, list[str]]":

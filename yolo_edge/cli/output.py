@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from yolo_edge.ondevice.files import printable
+from yolo_edge.ondevice.spec import ModelSpec
 
 T = TypeVar("T")
 
@@ -83,15 +84,15 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def describe_names(names_from: str, classes: int) -> str | None:
-    """What to tell a user whose model brought no class names; None when it did."""
-    if names_from.endswith(" assumed"):
-        source = names_from.split(maxsplit=1)[0].upper()
-        return f"note: class names are {source}'s, assumed from the {classes} classes (--names says otherwise)"
-    if names_from == "none":
+def note_names(spec: ModelSpec) -> None:
+    """Tell a user whose model brought no class names."""
+    classes = len(spec.names)
+    if spec.names_from.endswith(" assumed"):
+        source = spec.names_from.split(maxsplit=1)[0].upper()
+        note(f"note: class names are {source}'s, assumed from the {classes} classes (--names says otherwise)")
+    elif spec.names_from == "none":
         subject = "the class has no name" if classes == 1 else f"the {classes} classes have no names"
-        return f"note: {subject} (--names FILE gives them)"
-    return None
+        note(f"note: {subject} (--names FILE gives them)")
 
 
 def count(number: float) -> str:

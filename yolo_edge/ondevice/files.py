@@ -57,6 +57,18 @@ def read_bytes(path: PathLike, limit: int) -> bytes:
         raise InputError(f"{path}: {reason(error)}") from error
 
 
+def read_text(path: PathLike, limit: int, expected: str) -> str:
+    """The contents of a UTF-8 file of at most `limit` bytes; `expected` says in an error what it should hold.
+
+    Raises:
+        InputError: It cannot be read, is empty, is larger, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {expected} ({error})") from error
+
+
 def write_atomically(path: PathLike, data: bytes) -> None:
     """Write a file whole or not at all: beside its place first, then renamed into it. Makes missing folders.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Dict, Tuple
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import read_bytes
+from yolo_edge.ondevice.files import read_text
 from yolo_edge.ondevice.spec import ModelSpec
 
 COCO: Tuple[str, ...] = (
@@ -58,10 +58,7 @@ def rename_classes(spec: ModelSpec, names: str) -> ModelSpec:
 
 
 def _read_names(path: Path) -> Tuple[str, ...]:
-    try:
-        text = read_bytes(path, _MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: class names are UTF-8 text, one a line ({error})") from error
+    text = read_text(path, _MAX_BYTES, "class names are UTF-8 text, one a line")
     names = [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()

@@ -106,19 +106,22 @@ class Preprocessor:
         return self._canvas
 
     def _fill(self, canvas: np.ndarray) -> None:
-        if self.spec.dtype == "uint8":
-            if self.spec.layout == "NHWC" and self.spec.color == "RGB":
-                cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._tensor[0])
-                return
-            ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
-            self._tensor[0] = ordered if self.spec.layout == "NHWC" else ordered.transpose(2, 0, 1)
+        pixels, interleaved = self.spec.dtype == "uint8", self.spec.layout == "NHWC"
+        if not pixels and not interleaved:
+            self._fill_planes(canvas)
             return
-        if self.spec.layout == "NHWC":
-            ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
-            np.multiply(ordered, self._scale, out=self._tensor[0])
-            if self._shift.any():
-                self._tensor -= self._shift
+        if pixels and interleaved and self.spec.color == "RGB":
+            cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._tensor[0])
             return
+        ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
+        if pixels:
+            self._tensor[0] = ordered if interleaved else ordered.transpose(2, 0, 1)
+            return
+        np.multiply(ordered, self._scale, out=self._tensor[0])
+        if self._shift.any():
+            self._tensor -= self._shift
+
+    def _fill_planes(self, canvas: np.ndarray) -> None:
         planes = cv2.split(canvas)
         for i, channel in enumerate(self._channels):
             np.multiply(planes[channel], self._scale[i], out=self._tensor[0, i])

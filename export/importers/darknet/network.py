@@ -1,6 +1,6 @@
 """A cfg and its weights → `Graph` and `ModelSpec`."""
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 from yolo_edge.export.graph import GraphBuilder
@@ -14,7 +14,7 @@ from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.names import assumed_names
-from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, Provenance, check_spec
+from yolo_edge.ondevice.spec import InputSpec, ModelSpec, Provenance, check_spec
 
 MAX_SIDE = 2048  # at 4096 even Yolo-Fastest takes 7 GB to verify
 
@@ -111,7 +111,7 @@ def _finish(network: Network, net: Section, cfg: Path, size: tuple[int, int], fi
     for head, value in network.heads:
         name = names.setdefault(id(value), f"head_{len(names)}")
         outputs[name] = value
-        heads.append(_named(head, name))
+        heads.append(replace(head, tensors={"map": name}))
     class_names, names_from = assumed_names(network.classes)
     if network.names:
         class_names, names_from = network.names, "tree"
@@ -129,7 +129,3 @@ def _finish(network: Network, net: Section, cfg: Path, size: tuple[int, int], fi
     )
     check_spec(spec, str(cfg))
     return SourceModel(stem=cfg.stem, graph=network.builder.build(outputs), spec=spec)
-
-
-def _named(head: Head, tensor: str) -> Head:
-    return dataclasses.replace(head, tensors={"map": tensor})

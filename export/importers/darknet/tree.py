@@ -5,7 +5,7 @@ from pathlib import Path
 
 from yolo_edge.export.importers.darknet.cfg import Section
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import read_bytes
+from yolo_edge.ondevice.files import read_text
 
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_NAME = 255
@@ -85,8 +85,5 @@ def _find(section: Section, key: str) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        text = read_bytes(path, _MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected UTF-8 text ({error})") from error
+    text = read_text(path, _MAX_BYTES, "expected UTF-8 text")
     return [line.strip() for line in text.splitlines() if line.strip()]
