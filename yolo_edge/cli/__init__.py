@@ -13,7 +13,13 @@ from yolo_edge.ondevice.files import printable, reason
 _INTERRUPTED, _BY_SIGNAL = 130, 128
 _MAX_PIXELS = 1 << 27  # of a picture: 400 MB decoded; a small PNG can claim far more
 # packages that an extra brings → the extra
-_EXTRAS = {"onnx": "export", "onnx_ir": "export", "faster_coco_eval": "export"}
+_EXTRAS = {
+    "altair": "report",
+    "faster_coco_eval": "export",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "vl_convert": "report",
+}
 
 
 class _TerminatedError(BaseException):
