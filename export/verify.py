@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from yolo_edge.evaluation import MAX_DETECTIONS, average_precision_50
+from yolo_edge.evaluation import MAX_DETECTIONS, Found, average_precision_50
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph
 from yolo_edge.ondevice.decode import decode_cells
@@ -124,7 +124,7 @@ class Reference:
         labels = [detector.postprocess(outputs, place) for outputs, place in zip(self.outputs, placements, strict=True)]
         detector.confidence = CANDIDATE_CONFIDENCE
         candidates = [detector.postprocess(outputs, place) for outputs, place in zip(results, placements, strict=True)]
-        return average_precision_50(labels, candidates)
+        return average_precision_50(Found.of_detections(labels), Found.of_detections(candidates))
 
 
 def _check_limits(precision: str, names: Sequence[str], snr: Sequence[float], error: Sequence[float]) -> None:

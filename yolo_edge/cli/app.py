@@ -5,19 +5,21 @@ from typing import Annotated
 import typer
 
 from yolo_edge._version import __version__
+from yolo_edge.cli.anchors import anchors
 from yolo_edge.cli.detect import detect
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
+from yolo_edge.cli.validate import validate
 
 app = typer.Typer(
     name="yolo-edge",
-    help="From a trained YOLO to an edge device: checked ONNX files, and what they find in pictures.",
+    help="From a trained YOLO to an edge device: checked files, what they find in pictures, and how well.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, export, detect):
+for command in (inspect, anchors, export, detect, validate):
     app.command()(command)
 
 

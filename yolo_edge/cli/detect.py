@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_edge.cli.options import Json, Model, Names, Resize, Weights, check_resize
+from yolo_edge.cli.options import Json, Model, Names, Resize, Runtime, SkipBad, Threads, Weights, check_resize
 from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
     import numpy as np
 
     from yolo_edge.ondevice.detections import Detections
-    from yolo_edge.ondevice.detector import Detector
 
 _JPEG_QUALITY = 95
 
@@ -28,27 +27,24 @@ def detect(
     iou: Annotated[float, typer.Option(help="NMS drops a box that overlaps a better one by more, 0..1.")] = 0.45,
     max_detections: Annotated[int, typer.Option(help="Of one picture.")] = 300,
     agnostic: Annotated[bool, typer.Option("--agnostic", help="NMS across classes.")] = False,
-    threads: Annotated[int | None, typer.Option(help="Default: the runtime's choice.", show_default=False)] = None,
-    runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    threads: Threads = None,
+    runtime: Runtime = "auto",
     resize: Resize = None,
     names: Names = None,
     save: Annotated[
         Path | None,
         typer.Option(help="A folder for the pictures with boxes drawn.", show_default=False, parser=path_option),
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and count them.")
-    ] = False,
+    skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Find objects in pictures."""
     from yolo_edge.cli.models import open_detector
-    from yolo_edge.cli.output import note, note_names, print_json, track
+    from yolo_edge.cli.output import note, note_fixed_nms, note_names, print_json, track
     from yolo_edge.cli.pictures import find_images
+    from yolo_edge.datasets import Preparer, load_images
     from yolo_edge.ondevice.draw import draw
-    from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import check_output_folder
-    from yolo_edge.ondevice.images import read_image
 
     check_resize(resize)
     paths = find_images(images)
@@ -70,20 +66,19 @@ def detect(
         threads=threads,
         runtime=runtime,
     )
-    _note_fixed_nms(detector, agnostic)
+    note_fixed_nms(detector)
     results = []
-    for path in track(paths, "detecting"):
-        try:
-            image = read_image(path)
-        except InputError as error:
-            if not skip_bad:
-                raise
-            bad[path] = str(error)
+    prepare = Preparer([detector.spec.input])
+    loaded = load_images(paths, lambda image: (image if targets else None, prepare(image)[0]))
+    for item in track(loaded, "detecting", len(paths)):
+        if item.error is not None and skip_bad:
+            bad[item.path] = str(item.error)
             continue
-        found = detector(image)
-        results.append(_result(path, image, found, detector.spec.names))
-        if path in targets:
-            _write_picture(targets[path], draw(image, found, detector.spec.names))
+        image, (tensor, placement) = item.get()
+        found = detector.postprocess(detector.runtime.run(tensor), placement)
+        results.append(_result(item.path, item.size, found, detector.spec.names))
+        if image is not None:
+            _write_picture(targets[item.path], draw(image, found, detector.spec.names))
     if json:
         print_json(results)
     else:
@@ -97,28 +92,13 @@ def detect(
         note(f"{len(bad)} of {len(bad) + len(results)} pictures were skipped")
 
 
-def _note_fixed_nms(detector: "Detector", agnostic: bool) -> None:
-    """Say where a file with NMS inside cannot do what is asked."""
-    from yolo_edge.cli.output import note
-
-    fixed = detector.spec.heads[0].nms
-    if fixed is None:
-        return
-    asked = (detector.confidence < fixed.confidence, detector.iou != fixed.iou, agnostic)
-    if any(asked) or detector.max_detections > fixed.max_detections:
-        note(
-            f"note: NMS is in the file: confidence {fixed.confidence:g}, iou {fixed.iou:g}, class by class, "
-            f"at most {fixed.max_detections}; only a higher --confidence and a lower --max-detections count"
-        )
-
-
-def _result(source: Path, image: "np.ndarray", found: "Detections", names: tuple[str, ...]) -> dict[str, Any]:
+def _result(source: Path, size: tuple[int, int], found: "Detections", names: tuple[str, ...]) -> dict[str, Any]:
     from yolo_edge.ondevice.files import printable
 
     return {
         "image": printable(str(source)),
-        "width": image.shape[1],
-        "height": image.shape[0],
+        "width": size[0],
+        "height": size[1],
         "detections": found.to_dicts(names),
     }
 

@@ -121,10 +121,10 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
 
 def _pictures(folder: Path | None) -> "list[np.ndarray]":
     from yolo_edge.cli.pictures import find_images
-    from yolo_edge.ondevice.images import read_image
+    from yolo_edge.datasets import load_images
 
     if folder is None:
         return []
     paths = find_images([str(folder)])
     step = -(-len(paths) // _VERIFY_PICTURES)
-    return [read_image(path) for path in paths[::step]]
+    return [item.get() for item in load_images(paths[::step], lambda image: image)]

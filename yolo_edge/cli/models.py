@@ -6,7 +6,7 @@ from typing import Any
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.names import rename_classes
-from yolo_edge.ondevice.spec import replace_input
+from yolo_edge.ondevice.spec import ModelSpec, replace_input
 
 
 def open_detector(model: Path, weights: Path | None, names: str | None, resize: str | None, **options: Any) -> Detector:
@@ -41,3 +41,16 @@ def open_detector(model: Path, weights: Path | None, names: str | None, resize: 
     if resize is not None:
         spec = replace_input(spec, resize=resize)
     return Detector(model, spec, **options)
+
+
+def read_spec(model: Path) -> ModelSpec:
+    """The spec of a `.cfg` (its weights are not needed) or an exported file.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    if model.suffix.lower() == ".cfg":
+        from yolo_edge.export.load import load_model
+
+        return load_model(model, shapes_only=True).spec
+    return open_detector(model, None, None, None).spec

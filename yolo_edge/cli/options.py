@@ -49,6 +49,19 @@ Resize = Annotated[
         show_default=False,
     ),
 ]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="The folder of the pictures of a COCO or VOC dataset. Default: where they usually are.",
+        show_default=False,
+        parser=path,
+    ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out pictures and labels that cannot be used, and count them.")
+]
+Threads = Annotated[int | None, typer.Option(help="Default: the runtime's choice.", show_default=False)]
+Runtime = Annotated[str, typer.Option(help="auto or onnxruntime.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 

@@ -1,8 +1,8 @@
 """What commands print: results on standard output, everything else on standard error."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import typer
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from yolo_edge.ondevice.detector import Detector
 
 T = TypeVar("T")
 
@@ -54,10 +57,10 @@ def note(message: str) -> None:
         typer.echo(printable(message), err=True)
 
 
-def track(items: Sequence[T], what: str) -> Iterator[T]:
-    """Go through `items` with a progress bar, on a terminal."""
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Go through `items` with a progress bar, on a terminal; `total` is how many, where they do not say."""
     with _progress() as bar:
-        task = bar.add_task(what, total=len(items))
+        task = bar.add_task(what, total=len(items) if isinstance(items, Sized) else total)
         for item in items:
             yield item
             bar.advance(task)
@@ -93,6 +96,19 @@ def note_names(spec: ModelSpec) -> None:
     elif spec.names_from == "none":
         subject = "the class has no name" if classes == 1 else f"the {classes} classes have no names"
         note(f"note: {subject} (--names FILE gives them)")
+
+
+def note_fixed_nms(detector: "Detector") -> None:
+    """Say where a file with NMS inside cannot do what is asked."""
+    fixed = detector.spec.heads[0].nms
+    if fixed is None:
+        return
+    asked = (detector.confidence < fixed.confidence, detector.iou != fixed.iou, detector.agnostic)
+    if any(asked) or detector.max_detections > fixed.max_detections:
+        note(
+            f"note: NMS is in the file: confidence {fixed.confidence:g}, iou {fixed.iou:g}, class by class, "
+            f"at most {fixed.max_detections}; only a higher --confidence and a lower --max-detections count"
+        )
 
 
 def count(number: float) -> str:

@@ -122,6 +122,22 @@ def read_cfg(path: Path) -> list[Section]:
     Raises:
         InputError: It cannot be read, or is no cfg.
     """
+    sections: list[Section] = []
+    for number, raw in enumerate(decode_cfg(path).split("\n"), start=1):
+        line = raw.partition("#")[0].partition(";")[0].strip()
+        if line:
+            _read_line(line, number, str(path), sections)
+    if len(sections) < 2:
+        raise InputError(f"{path}: not a darknet cfg (it has no layers)")
+    return sections
+
+
+def decode_cfg(path: Path) -> str:
+    """The text of a cfg, its lines ended by newlines.
+
+    Raises:
+        InputError: It cannot be read, or is no text.
+    """
     data = read_bytes(path, MAX_BYTES)
     try:
         text = data.decode("utf-8-sig")
@@ -129,14 +145,7 @@ def read_cfg(path: Path) -> list[Section]:
         text = data.decode("latin-1")  # comments in other encodings
     if "\0" in text:
         raise InputError(f"{path}: not a darknet cfg (it is a binary file)")
-    sections: list[Section] = []
-    for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
-        line = raw.partition("#")[0].partition(";")[0].strip()
-        if line:
-            _read_line(line, number, str(path), sections)
-    if len(sections) < 2:
-        raise InputError(f"{path}: not a darknet cfg (it has no layers)")
-    return sections
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _read_line(line: str, number: int, path: str, sections: list[Section]) -> None:

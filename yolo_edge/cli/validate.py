@@ -1,0 +1,296 @@
+"""`yolo-edge validate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from yolo_edge.cli.options import Images, Json, Names, Resize, Runtime, SkipBad, Threads, Weights, check_resize, path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from yolo_edge.datasets import Dataset
+    from yolo_edge.evaluation import Accuracy, Difference, Found
+    from yolo_edge.ondevice.detector import Detector
+
+LABEL_CONFIDENCE = 0.25  # of `detect`: what the first model would show is what the others should find
+
+
+def validate(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Models (.cfg or exported files); the others are compared with the first.",
+            metavar="MODEL...",
+            show_default=False,
+            parser=path,
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A data.yaml, COCO's instances.json, a VOC folder, or a folder of pictures with YOLO labels.",
+            show_default=False,
+            parser=path,
+        ),
+    ],
+    split: Annotated[
+        str | None, typer.Option(help="Of a data.yaml or a VOC folder. Default: val.", show_default=False)
+    ] = None,
+    images: Images = None,
+    weights: Weights = None,
+    confidence: Annotated[float, typer.Option(help="Leave out what is at or below, 0..1.")] = 0.001,
+    iou: Annotated[float, typer.Option(help="NMS drops a box that overlaps a better one by more, 0..1.")] = 0.6,
+    max_detections: Annotated[int, typer.Option(help="Of one picture.")] = 300,
+    threads: Threads = None,
+    runtime: Runtime = "auto",
+    resize: Resize = None,
+    names: Names = None,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    per_class: Annotated[bool, typer.Option("--per-class", help="A table of all classes too.")] = False,
+    skip_bad: SkipBad = False,
+    json: Json = False,
+) -> None:
+    """Measure how well models detect: COCO's mAP on labelled pictures, side by side."""
+    import numpy as np
+
+    from yolo_edge.cli.data import note_dataset, note_skipped
+    from yolo_edge.cli.models import open_detector
+    from yolo_edge.cli.output import note, note_fixed_nms, note_names, print_json, track
+    from yolo_edge.datasets import read_dataset
+    from yolo_edge.evaluation.run import run_detectors
+    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.files import printable
+
+    check_resize(resize)
+    if not 1 <= resamples <= 100_000 or seed < 0:
+        raise InputError(f"expected --resamples of 1..100000 and --seed of 0 or more, got {resamples} and {seed}")
+    dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
+    has_cfg = any(model.suffix.lower() == ".cfg" for model in models)
+    detectors = [
+        open_detector(
+            model,
+            weights if model.suffix.lower() == ".cfg" or not has_cfg else None,
+            names,
+            resize,
+            confidence=confidence,
+            iou=iou,
+            max_detections=max_detections,
+            threads=threads,
+            runtime=runtime,
+        )
+        for model in models
+    ]
+    run = run_detectors(
+        detectors, dataset, skip_bad=skip_bad, track=lambda items, total: track(items, "detecting", total)
+    )
+    found, classes, remarks = _to_dataset_classes(detectors, models, run.found, dataset)
+    accuracies, changes = _measure(run.dataset, found, classes, resamples, seed)
+    agreements = [
+        None,
+        *(_agreement(detectors[0], run.found[0], *pair) for pair in zip(detectors[1:], run.found[1:], strict=True)),
+    ]
+    results = [
+        _result(dataset, model, detector, accuracy, change, agreement, float(np.median(times)))
+        for model, detector, accuracy, change, agreement, times in zip(
+            models, detectors, accuracies, [None, *changes], agreements, run.milliseconds, strict=True
+        )
+    ]
+    for result in results:
+        result["settings"].update(data=printable(str(data)), split=split, resamples=resamples, seed=seed)
+    if json:
+        print_json(results)
+    else:
+        _print(results)
+        if per_class:
+            _print_classes(results)
+    for detector in detectors:
+        note_fixed_nms(detector)
+    note_names(detectors[0].spec)
+    for remark in remarks:
+        note(f"note: {remark}")
+    note_dataset(dataset)
+    note_skipped(run.skipped)
+    if not json:
+        _explain(results, run.seconds)
+
+
+def _result(
+    dataset: "Dataset",
+    model: Path,
+    detector: "Detector",
+    accuracy: "Accuracy",
+    change: "dict[str, Difference | None] | None",
+    agreement: float | None,
+    milliseconds: float,
+) -> dict[str, Any]:
+    from yolo_edge.evaluation import METRICS
+    from yolo_edge.ondevice.files import printable
+
+    difference = None
+    if change is not None:
+        difference = {metric: None if d is None else [d.value, d.low, d.high] for metric, d in change.items()}
+    return {
+        "model": printable(str(model)),
+        "images": accuracy.images,
+        **{metric: accuracy.value(metric) for metric in METRICS},
+        "by_size": accuracy.by_size,
+        "difference": difference,
+        "agreement": agreement,
+        "per_class": {
+            dataset.names[i]: {**values, "boxes": int(accuracy.boxes[i])} for i, values in accuracy.per_class.items()
+        },
+        "inference_ms": milliseconds,
+        "settings": _settings(detector),
+    }
+
+
+def _to_dataset_classes(
+    detectors: "Sequence[Detector]", models: list[Path], found: "Sequence[Found]", dataset: "Dataset"
+) -> "tuple[list[Found], list[int], list[str]]":
+    """The detections with the dataset's class ids, the classes that all models and the dataset have, and remarks."""
+    from yolo_edge.datasets import match_classes
+    from yolo_edge.ondevice.errors import InputError
+
+    common = set(range(len(dataset.names)))
+    mapped, remarks = [], []
+    for detector, model, boxes in zip(detectors, models, found, strict=True):
+        spec = detector.spec
+        named = dataset.names_known and spec.names_from != "none"
+        try:
+            match = match_classes(spec.names, dataset.names, named=named)
+        except InputError as error:
+            raise InputError(f"{model}: {error}") from error
+        if match.by == "id":
+            whose = f"{model} brings" if dataset.names_known else f"{dataset.source} brings"
+            remarks.append(f"classes are matched by their ids, as {whose} no names")
+        if match.only_dataset:
+            remarks.append(
+                f"{model} does not know {_some(match.only_dataset)}: left out, for all models, though labelled"
+            )
+        if match.only_model:
+            remarks.append(f"{_some(match.only_model)} of {model} are not in the dataset: finding them counts nothing")
+        common &= set(match.to_dataset.tolist())
+        mapped.append(boxes.in_classes(match.to_dataset))
+    return mapped, sorted(common), list(dict.fromkeys(remarks))
+
+
+def _some(names: "Sequence[str]", limit: int = 6) -> str:
+    if len(names) <= limit:
+        return ", ".join(names)
+    return f"{', '.join(names[:limit])} and {len(names) - limit} other classes"
+
+
+def _measure(
+    dataset: "Dataset", found: "Sequence[Found]", classes: list[int], resamples: int, seed: int
+) -> "tuple[list[Accuracy], list[dict[str, Difference | None]]]":
+    import numpy as np
+
+    from yolo_edge.evaluation import Truth, differences, evaluate
+
+    truth = Truth.of_dataset(dataset)
+    accuracies = [evaluate(truth, boxes, classes=np.array(classes, np.int64)) for boxes in found]
+    return accuracies, differences(accuracies, resamples=resamples, seed=seed)
+
+
+def _agreement(first: "Detector", labels: "Found", other: "Detector", candidates: "Found") -> float | None:
+    """AP50 with what the first model would show as labels; None where their classes differ, or it shows nothing."""
+    from yolo_edge.datasets import match_classes
+    from yolo_edge.evaluation import average_precision_50
+    from yolo_edge.ondevice.errors import InputError
+
+    try:
+        match = match_classes(other.spec.names, first.spec.names)
+    except InputError:
+        return None
+    shown = labels.select(labels.confidence > LABEL_CONFIDENCE)
+    return average_precision_50(shown, candidates.in_classes(match.to_dataset))
+
+
+def _settings(detector: "Detector") -> dict[str, Any]:
+    fixed = detector.spec.heads[0].nms
+    if fixed is None:
+        return {"confidence": detector.confidence, "iou": detector.iou, "max_detections": detector.max_detections}
+    return {
+        "confidence": max(detector.confidence, fixed.confidence),
+        "iou": fixed.iou,
+        "max_detections": min(detector.max_detections, fixed.max_detections),
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _change(change: "Sequence[float] | None") -> str:
+    if change is None:
+        return "-"
+    value, low, high = (round(100 * number, 2) + 0.0 for number in change)
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _print(results: list[dict[str, Any]]) -> None:
+    from yolo_edge.cli.output import print_table
+
+    several = len(results) > 1
+    columns = ["model", "mAP50>", "mAP50-95>", "small>", "medium>", "large>"]
+    columns += ["difference, mAP50>", "mAP50-95>", "agreement>"] if several else []
+    rows = []
+    for result in results:
+        row = [Path(result["model"]).name, _percent(result["mAP50"]), _percent(result["mAP50_95"])]
+        row += [_percent(value) for value in result["by_size"].values()]
+        if several:
+            change = result["difference"] or {}
+            row += [_change(change.get(metric)) for metric in ("mAP50", "mAP50_95")]
+            row.append("-" if result["agreement"] is None else f"{result['agreement']:.3f}")
+        rows.append([*row, f"{result['inference_ms']:.1f} ms"])
+    print_table([*columns, "inference>"], rows)
+
+
+def _print_classes(results: list[dict[str, Any]]) -> None:
+    from yolo_edge.cli.output import print_table
+
+    columns = ["class", "boxes>"]
+    for result in results:
+        columns += [f"{Path(result['model']).stem}: mAP50>", "mAP50-95>"]
+    first = results[0]["per_class"]
+    print_table(
+        columns,
+        (
+            [name, values["boxes"]]
+            + [_percent(result["per_class"][name][metric]) for result in results for metric in ("mAP50", "mAP50_95")]
+            for name, values in sorted(first.items(), key=lambda item: -item[1]["boxes"])
+        ),
+    )
+
+
+def _explain(results: list[dict[str, Any]], seconds: float) -> None:
+    from yolo_edge.cli.output import note
+
+    settings, images = results[0]["settings"], results[0]["images"]
+    boxes = sum(values["boxes"] for values in results[0]["per_class"].values())
+    note(
+        f"COCO mAP in percent: {images} pictures, {boxes} boxes of {len(results[0]['per_class'])} classes; "
+        f"confidence {settings['confidence']:g}, NMS IoU {settings['iou']:g}, at most {settings['max_detections']} "
+        "detections a picture."
+    )
+    if len(results) > 1:
+        unclear = [
+            Path(result["model"]).name
+            for result in results[1:]
+            if (change := (result["difference"] or {}).get("mAP50_95")) is not None and change[1] <= 0 <= change[2]
+        ]
+        note(
+            f"difference: to the first model, in points, with the 95 % interval of a paired bootstrap over the "
+            f"pictures ({settings['resamples']} draws)."
+        )
+        if unclear:
+            note(f"No difference can be told in mAP50-95: {', '.join(unclear)} (the interval holds 0).")
+        note(f"agreement: AP50 with the first model's detections above {LABEL_CONFIDENCE:g} as labels.")
+    rate = images * len(results) / seconds if seconds else 0.0
+    note(
+        f"{seconds:.1f} s, {rate:.1f} pictures a second and model. inference: median in this job, beside the loading "
+        "of pictures; no benchmark."
+    )

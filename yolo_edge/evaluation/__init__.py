@@ -1,0 +1,26 @@
+"""How well detections agree with labels: COCO's mAP, differences between models, agreement."""
+
+from yolo_edge.evaluation.boxes import Found, Truth
+from yolo_edge.evaluation.metrics import (
+    MAX_DETECTIONS,
+    METRICS,
+    RESAMPLES,
+    Accuracy,
+    Difference,
+    average_precision_50,
+    differences,
+    evaluate,
+)
+
+__all__ = [
+    "MAX_DETECTIONS",
+    "METRICS",
+    "RESAMPLES",
+    "Accuracy",
+    "Difference",
+    "Found",
+    "Truth",
+    "average_precision_50",
+    "differences",
+    "evaluate",
+]

@@ -1,0 +1,90 @@
+"""Run detectors over the pictures of a dataset, side by side."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yolo_edge.datasets import Dataset, Loaded, Preparer, load_images
+from yolo_edge.datasets.dataset import Reading
+from yolo_edge.evaluation.boxes import Floats, Found
+from yolo_edge.ondevice.detections import Detections
+from yolo_edge.ondevice.detector import Detector
+from yolo_edge.ondevice.errors import InputError
+
+
+@dataclass(frozen=True)
+class Run:
+    """What detectors found in the pictures of a dataset.
+
+    Attributes:
+        dataset: The pictures that could be used, with their labels.
+        found: One entry a detector, with the detector's own class ids.
+        milliseconds: float64 [pictures], one entry a detector: of its inference alone.
+        seconds: Of the whole job.
+        skipped: A line for each picture that was left out.
+    """
+
+    dataset: Dataset
+    found: tuple[Found, ...]
+    milliseconds: tuple[Floats, ...]
+    seconds: float
+    skipped: tuple[str, ...]
+
+
+def run_detectors(
+    detectors: Sequence[Detector],
+    dataset: Dataset,
+    *,
+    skip_bad: bool = False,
+    track: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
+) -> Run:
+    """Find objects in all pictures with each detector. Each picture is read once.
+
+    Args:
+        detectors: With the settings to use.
+        dataset: The pictures.
+        skip_bad: Leave out pictures that cannot be used.
+        track: Goes through the pictures, of which it is told the number, and shows the progress.
+
+    Raises:
+        InputError: A picture cannot be read, or is not of the size that its labels say; or none is left.
+    """
+    reading = Reading(skip_bad)
+    keep = np.zeros(len(dataset.paths), bool)
+    found: list[list[Detections]] = [[] for _ in detectors]
+    times: list[list[float]] = [[] for _ in detectors]
+    began = time.perf_counter()
+    prepare = Preparer([detector.spec.input for detector in detectors])
+    loaded: Iterable[Loaded[Any]] = load_images(dataset.paths, prepare)
+    for item in track(loaded, len(dataset.paths)) if track else loaded:
+        problem = _problem(item, dataset)
+        if problem is not None:
+            reading.bad(problem)
+            continue
+        keep[item.index] = True
+        for number, (detector, (tensor, placement)) in enumerate(zip(detectors, item.get(), strict=True)):
+            start = time.perf_counter()
+            outputs = detector.runtime.run(tensor)
+            times[number].append(1000 * (time.perf_counter() - start))
+            found[number].append(detector.postprocess(outputs, placement))
+    if not keep.any():
+        raise InputError(f"{dataset.source}: no picture can be used, such as {reading.messages[0]}")
+    return Run(
+        dataset if keep.all() else dataset.select(keep),
+        tuple(Found.of_detections(pictures) for pictures in found),
+        tuple(np.array(values) for values in times),
+        time.perf_counter() - began,
+        tuple(reading.messages),
+    )
+
+
+def _problem(item: Loaded[Any], dataset: Dataset) -> str | None:
+    if item.error is not None:
+        return str(item.error)
+    stated = tuple(dataset.sizes[item.index].tolist())
+    if item.size != stated:
+        return f"{item.path}: has {item.size[0]}x{item.size[1]} pixels, its labels are for {stated[0]}x{stated[1]}"
+    return None
