@@ -67,7 +67,6 @@ def validate(
     check_resize(resize)
     if not 1 <= resamples <= 100_000 or seed < 0:
         raise InputError(f"expected --resamples of 1..100000 and --seed of 0 or more, got {resamples} and {seed}")
-    dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
     has_cfg = any(model.suffix.lower() == ".cfg" for model in models)
     detectors = [
         open_detector(
@@ -83,6 +82,7 @@ def validate(
         )
         for model in models
     ]
+    dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
     run = run_detectors(
         detectors, dataset, skip_bad=skip_bad, track=lambda items, total: track(items, "detecting", total)
     )

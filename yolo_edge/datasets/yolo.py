@@ -24,20 +24,24 @@ _NAMES_FILES = ("classes.txt", "obj.names", "classes.names")
 def read_yolo_folder(folder: Path, reading: Reading) -> Dataset:
     """Read a folder of pictures (not of folders in it) and their label files.
 
-    Class names come from a `classes.txt` or `obj.names` in it or in the folder above; without one they are made up.
+    Class names come from a `classes.txt` or `obj.names` in it or up to two folders above; without one they are made up.
 
     Args:
-        folder: Labels are beside the pictures, or in `labels` where the path has `images`.
+        folder: Of pictures, or with `images` in it. Labels are beside the pictures, or in `labels` where their path has
+            `images`.
         reading: What to do about bad labels.
 
     Raises:
         InputError: No pictures, no labels at all, or a bad label.
     """
     pictures = pictures_in(folder)
+    if not pictures and (folder / "images").is_dir():  # as many label tools lay it out
+        pictures = pictures_in(folder / "images")
     if not pictures:
-        raise InputError(
-            f"{folder}: neither a VOC folder (no Annotations) nor pictures in it ({', '.join(sorted(SUFFIXES))})"
-        )
+        others = sorted(child.name for child in folder.iterdir() if child.suffix.lower() in (".yaml", ".yml", ".json"))
+        hint = f"; did you mean {folder / others[0]}?" if others else ""
+        kinds = ", ".join(sorted(SUFFIXES))
+        raise InputError(f"{folder}: neither a VOC folder (no Annotations) nor pictures in it ({kinds}){hint}")
     names = _names_beside(folder)
     return read_labels(pictures, names, str(folder), reading)
 
@@ -186,7 +190,7 @@ def _around(polygon: list[float]) -> list[float]:
 
 
 def _names_beside(folder: Path) -> list[str] | None:
-    for place in (folder, folder.parent):
+    for place in (folder, *folder.absolute().parents[:2]):
         for name in _NAMES_FILES:
             if (place / name).is_file():
                 text = read_text(place / name, _MAX_BYTES, "class names are UTF-8 text, one a line")

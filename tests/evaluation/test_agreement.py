@@ -2,12 +2,17 @@ import numpy as np
 import pytest
 
 from yolo_edge import Detections
-from yolo_edge.evaluation import average_precision_50
+from yolo_edge.evaluation import Found
+from yolo_edge.evaluation import average_precision_50 as average_precision_of_found
 
 
 def detections(*rows: tuple[float, float, float, float, float, int]) -> Detections:
     array = np.array(rows, np.float64).reshape(-1, 6)
     return Detections(array[:, :4].astype(np.float32), array[:, 4].astype(np.float32), array[:, 5].astype(np.int64))
+
+
+def average_precision_50(labels: list[Detections], candidates: list[Detections]) -> float | None:
+    return average_precision_of_found(Found.of_detections(labels), Found.of_detections(candidates))
 
 
 ONE = detections((10, 10, 30, 30, 0.9, 0))
