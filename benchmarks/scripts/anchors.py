@@ -4,9 +4,9 @@
     python benchmarks/scripts/anchors.py                                 # 860 000 boxes like COCO train's, k = 9
     python benchmarks/scripts/anchors.py --labels instances_val2017.json  # drawn from real ones, each with 10 % noise
 
-Each row is a whole call on one thread, the median of `--rounds`. `plain numpy` is k-means in darknet's manner on all boxes
-(random boxes to start with, 1 − IoU, the mean); `best of 20` its best average IoU over 20 starts with our own seeding and
-update, all boxes in every round, which takes minutes (`--reference`).
+Each row is a whole call on one thread, the median of `--rounds`. `plain numpy` is k-means in darknet's manner on all
+boxes (random boxes to start with, 1 − IoU, the mean). `--reference`: the best average IoU of 20 starts of ours that go
+through all boxes in every round; it takes minutes.
 """
 
 import argparse
@@ -109,7 +109,8 @@ def main() -> None:
     print(f"{len(boxes)} boxes, k = {k}, median of {options.rounds} rounds")
     for name in calls:
         seconds, fit = float(np.median(samples[name])), score(boxes, results[name])
-        print(f"{name:16} {seconds:8.2f} s  {seconds / base:7.1f} x   average IoU {fit.avg_iou:.4f}   BPR {fit.bpr:.4f}")
+        quality = f"average IoU {fit.avg_iou:.4f}   BPR {fit.bpr:.4f}"
+        print(f"{name:16} {seconds:8.2f} s  {seconds / base:7.1f} x   {quality}")
     if options.reference:
         for update in ("median", "mean"):
             print(f"best of 20 on all boxes, {update}: average IoU {best_of_20(boxes, k, update):.4f}")

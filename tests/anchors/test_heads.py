@@ -4,7 +4,9 @@ import pytest
 from yolo_edge.anchors import assign, default_strides, region_fragment, yolo_fragment
 from yolo_edge.ondevice.errors import InputError
 
-YOLOV3 = np.array([[10, 13], [16, 30], [33, 23], [30, 61], [62, 45], [59, 119], [116, 90], [156, 198], [373, 326]], float)
+YOLOV3 = np.array(
+    [[10, 13], [16, 30], [33, 23], [30, 61], [62, 45], [59, 119], [116, 90], [156, 198], [373, 326]], np.float64
+)
 
 
 def test_either_order() -> None:

@@ -1,7 +1,8 @@
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -105,8 +106,8 @@ def test_sweep_and_plot(run: Run, coco: Path, tmp_path: Path) -> None:
     swept = result.json["sweep"]
     assert [entry["k"] for entry in swept] == [2, 3, 4, 5, 6]
     assert swept[2]["avg_iou"] == result.json["avg_iou"]
-    assert all(b["avg_iou"] > a["avg_iou"] for a, b in zip(swept, swept[1:], strict=False))
-    root = ElementTree.fromstring(plot.read_text())  # noqa: S314 - our own file
+    assert all(b["avg_iou"] > a["avg_iou"] for a, b in pairwise(swept))
+    root = ET.fromstring(plot.read_text())  # noqa: S314 - our own file
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     for width, height in result.json["anchors"]:
         assert f"{width:.0f}x{height:.0f}" in texts
@@ -126,7 +127,8 @@ def test_difficult_and_splits(run: Run, tmp_path: Path) -> None:
 def test_letterbox_differs_from_stretch(run: Run, tmp_path: Path) -> None:
     path = write_coco(tmp_path)
     stretch, letterbox = (
-        run("anchors", path, "-k", 3, "--resize", way, "--size", "64", "--json").json for way in ("stretch", "letterbox")
+        run("anchors", path, "-k", 3, "--resize", way, "--size", "64", "--json").json
+        for way in ("stretch", "letterbox")
     )
     assert stretch["avg_iou"] == letterbox["avg_iou"] == pytest.approx(1)
     assert stretch["anchors"] != letterbox["anchors"]

@@ -99,18 +99,19 @@ def test_as_pycocotools_from_the_detections_of_detect(run: Run, model: Path, dat
         coco = COCO()
         coco.dataset = json.loads(dataset.read_text())
         for number, annotation in enumerate(coco.dataset["annotations"], start=1):
-            x, y, width, height = annotation["bbox"]
+            _, _, width, height = annotation["bbox"]
             annotation.update(id=number, iscrowd=0, area=width * height)
         coco.createIndex()
         results = [
             {
                 "image_id": int(Path(item["image"]).stem),
                 "category_id": 1 + each["class_id"],
-                "bbox": [each["box"][0], each["box"][1], each["box"][2] - each["box"][0], each["box"][3] - each["box"][1]],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": each["confidence"],
             }
             for item in found
             for each in item["detections"]
+            for x1, y1, x2, y2 in [each["box"]]
         ]
         evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
         evaluation.params.maxDets = [1, 10, 300]

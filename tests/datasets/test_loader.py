@@ -34,7 +34,7 @@ def test_order_is_kept(pictures: list[Path]) -> None:
 
 
 def test_memory_is_bounded(pictures: list[Path]) -> None:
-    begun, used = 0, 0
+    begun = 0
     lock = threading.Lock()
 
     def prepare(image: np.ndarray) -> int:
@@ -43,8 +43,7 @@ def test_memory_is_bounded(pictures: list[Path]) -> None:
             begun += 1
         return 0
 
-    for _ in load_images(pictures, prepare, workers=2, ahead=3):
-        used += 1
+    for used, _ in enumerate(load_images(pictures, prepare, workers=2, ahead=3), start=1):
         time.sleep(0.005)  # let the workers run as far as they may
         with lock:
             assert begun <= used + 2 + 3

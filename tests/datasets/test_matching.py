@@ -45,7 +45,8 @@ def test_by_id() -> None:
 
 
 def test_what_does_not_match() -> None:
-    with pytest.raises(InputError, match=r"no class of the model \(cat, dog\) is one of the dataset's \(a, b, c, d, e …\)"):
+    message = r"no class of the model \(cat, dog\) is one of the dataset's \(a, b, c, d, e …\)"
+    with pytest.raises(InputError, match=message):
         match_classes(["cat", "dog"], list("abcdefg"))
     with pytest.raises(InputError, match="two classes 'tv' and 'tvmonitor'"):
         match_classes(["TV"], ["tv", "tvmonitor"])

@@ -74,7 +74,8 @@ def test_a_worse_model_is_seen() -> None:
 def test_another_score_is_no_clear_difference() -> None:
     case = random_case(3, 60, 3, ties=False)
     rng = np.random.default_rng(0)
-    noisy = dataclasses.replace(case.found, confidence=case.found.confidence + rng.normal(0, 1e-3, len(case.found.image)))
+    confidence = case.found.confidence + rng.normal(0, 1e-3, len(case.found.image))
+    noisy = dataclasses.replace(case.found, confidence=confidence)
     change = differences([evaluate(case.truth, found) for found in (case.found, noisy)])[0]["mAP50_95"]
     assert change is not None
     assert change.low <= 0 <= change.high

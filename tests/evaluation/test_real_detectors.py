@@ -96,8 +96,8 @@ def test_ultralytics_and_voc_models(assets: Path, run: Run, tmp_path: Path) -> N
     data = tmp_path / "coco128.yaml"
     data.write_text(f"path: {assets / 'coco128'}\ntrain: images/train2017\nval: images/val2017\nnames:\n{listed}\n")
     folder = assets / "darknet"
-    models = [folder / "yolo-fastest" / "yolo-fastest-1.1.cfg", folder / "mobilenet-yolo" / "MobileNetV2-YOLO-Fastest-voc.cfg"]
-    result = run("validate", *models, "--data", data, "--resamples", 100, "--json")
+    models = ("yolo-fastest/yolo-fastest-1.1.cfg", "mobilenet-yolo/MobileNetV2-YOLO-Fastest-voc.cfg")
+    result = run("validate", *(folder / model for model in models), "--data", data, "--resamples", 100, "--json")
     assert result.code == 0, result.err
     coco, voc = result.json
     # VOC's twenty classes, under darknet's names for them here, are all that is compared
