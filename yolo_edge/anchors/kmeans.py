@@ -70,7 +70,9 @@ def check_boxes(boxes: Floats) -> None:
         raise InputError(f"box {bad[0]}: expected a width and a height above 0, got {width:g} x {height:g}")
 
 
-def cluster(boxes: Floats, k: int, *, update: str = "median", seed: int = 0, starts: int = STARTS) -> Clusters:
+def cluster(
+    boxes: Floats, k: int, *, update: str = "median", seed: int = 0, starts: int = STARTS, exact: bool = False
+) -> Clusters:
     """Find k anchors.
 
     The anchors come by rising area, to five digits. Up to 32 768 boxes are clustered as they are, more of them in bins
@@ -82,6 +84,7 @@ def cluster(boxes: Floats, k: int, *, update: str = "median", seed: int = 0, sta
         update: "median" or "mean".
         seed: Of the starts.
         starts: The best of so many is taken.
+        exact: No bins, however many boxes there are.
 
     Raises:
         InputError: An option out of its range, bad boxes, or fewer distinct boxes than k.
@@ -91,7 +94,7 @@ def cluster(boxes: Floats, k: int, *, update: str = "median", seed: int = 0, sta
         raise InputError(f"update: expected {' or '.join(UPDATES)}, got {update!r}")
     if not 1 <= k <= MAX_K or starts < 1:
         raise InputError(f"expected k of 1..{MAX_K} and at least one start, got {k} and {starts}")
-    points = _points(boxes, k)
+    points = _points(boxes, k, exact)
     if k > len(points.size):
         problem = f"there are {len(points.size)} distinct boxes among {len(boxes)}"
         raise InputError(f"k = {k}: {problem}; choose a smaller k")
@@ -161,8 +164,8 @@ def _round(anchors: Floats) -> Floats:
     return np.array([[float(f"{side:.5g}") for side in anchor] for anchor in anchors])
 
 
-def _points(boxes: Floats, k: int) -> _Points:
-    size, weight = _binned(boxes) if len(boxes) > _MAX_BOXES else _distinct(boxes)
+def _points(boxes: Floats, k: int, exact: bool) -> _Points:
+    size, weight = _distinct(boxes) if exact or len(boxes) <= _MAX_BOXES else _binned(boxes)
     if len(size) < k:
         size, weight = _distinct(boxes)
     # columns lie together: they are gone through one by one
