@@ -88,6 +88,12 @@ def _check_reshape(node: ir.Node) -> str | None:
     return None
 
 
+def _check_softmax(node: ir.Node) -> str | None:
+    axis, shape = node.attributes.get_int("axis"), node.outputs[0].shape
+    last = len(shape) - 1 if shape is not None else None
+    return None if axis == last else f"the axis is the last in canonical form, got {axis}"
+
+
 _UNARY = Operator("x")
 _BINARY = Operator("ee")
 _SPATIAL = "dilations kernel_shape pads strides"
@@ -99,7 +105,9 @@ OPERATORS: dict[str, Operator] = {
     "Concat": Operator("x*", _attributes("axis"), check=_check_concat),
     "Conv": Operator("xww", _attributes(f"group {_SPATIAL}"), check=_stated("kernel_shape", "pads", "strides")),
     "GlobalAveragePool": _UNARY,
+    "HardSwish": Operator("x", domain=FUNCTION_DOMAIN),
     "LeakyRelu": Operator("x", _attributes("alpha"), check=_stated("alpha")),
+    "MatMul": Operator("xx"),
     "MaxPool": Operator("x", _attributes(_SPATIAL), check=_stated("kernel_shape", "pads", "strides")),
     "Mish": Operator("x", domain=FUNCTION_DOMAIN),
     "Mul": _BINARY,
@@ -113,11 +121,12 @@ OPERATORS: dict[str, Operator] = {
     "SiLU": Operator("x", domain=FUNCTION_DOMAIN),
     "Sigmoid": _UNARY,
     "Slice": Operator("xiiii", check=_check_slice),
+    "Softmax": Operator("x", _attributes("axis"), check=_check_softmax),
     "SpaceToDepth": Operator("x", _attributes("blocksize"), check=_stated("blocksize")),
     "Transpose": Operator("x", _attributes("perm"), check=_stated("perm")),
 }
 
-ACTIVATIONS = frozenset({"Clip", "LeakyRelu", "Mish", "Relu", "SiLU", "Sigmoid"})
+ACTIVATIONS = frozenset({"Clip", "HardSwish", "LeakyRelu", "Mish", "Relu", "SiLU", "Sigmoid"})
 
 
 def check_canonical(graph: Graph) -> None:

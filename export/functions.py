@@ -37,6 +37,13 @@ def mish() -> ir.Function:
     return _function("Mish", x, [one, negative, t, square, numerator, denominator, ratio, result])
 
 
+def hard_swish() -> ir.Function:
+    """Hard-swish: x · clip(x/6 + ½, 0, 1) (Howard et al. 2019)."""
+    x = ir.Value(name="x")
+    gate = ir.node("HardSigmoid", [x], {"alpha": 1 / 6, "beta": 0.5})
+    return _function("HardSwish", x, [gate, ir.node("Mul", [x, gate.outputs[0]])])
+
+
 def _function(name: str, x: ir.Value, nodes: list[ir.Node]) -> ir.Function:
     for i, node in enumerate(nodes):
         node.outputs[0].name = f"{name}_{i}"
@@ -44,4 +51,4 @@ def _function(name: str, x: ir.Value, nodes: list[ir.Node]) -> ir.Function:
     return ir.Function(FUNCTION_DOMAIN, name, graph=graph, attributes=[])
 
 
-FUNCTIONS: dict[str, Callable[[], ir.Function]] = {"Mish": mish, "SiLU": silu}
+FUNCTIONS: dict[str, Callable[[], ir.Function]] = {"HardSwish": hard_swish, "Mish": mish, "SiLU": silu}

@@ -7,6 +7,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.passes.fold_batch_norm import FoldBatchNorm
+from yolo_edge.export.passes.fold_scale import FoldScale
+from yolo_edge.export.passes.fuse_activations import FuseActivations
+from yolo_edge.export.passes.merge_convolutions import MergeConvolutions
 from yolo_edge.ondevice.spec import ModelSpec
 
 
@@ -18,11 +21,13 @@ class SourceModel:
         stem: What exported files are named after.
         graph: The network before any pass; what exports are compared with.
         spec: What surrounds it.
+        notes: What a person should know of it.
     """
 
     stem: str
     graph: Graph
     spec: ModelSpec
+    notes: tuple[str, ...] = ()
 
     def with_spec(self, spec: ModelSpec) -> "SourceModel":
         """The same network, surrounded by something else."""
@@ -36,7 +41,8 @@ def canonicalize(graph: Graph) -> Graph:
         NotCanonicalError: The passes do not bring it there.
     """
     result = graph.clone()
-    FoldBatchNorm()(result)
+    for step in (FoldBatchNorm, FuseActivations, MergeConvolutions, FoldScale):
+        step()(result)
     RemoveUnusedNodesPass()(result)
     check_canonical(result)
     return result
