@@ -79,8 +79,33 @@ def _start(model: ModelProto, path: str) -> OnnxNetwork:
         set(),
         opsets,
     )
+    for node in nodes:
+        _check_node(network, node)
     network.nodes = _in_order(network)
     return network
+
+
+def _check_node(network: OnnxNetwork, node: NodeProto) -> None:
+    """Check what ONNX says of an operator: how many inputs and outputs, and the types of its attributes."""
+    if node.domain not in ("", "ai.onnx"):
+        return  # what it is, is asked when it is met
+    try:
+        schema = onnx.defs.get_schema(node.op_type, network.opset, "")
+    except Exception as error:  # an error of the C++ part
+        raise InputError(f"{network.where(node)}: no operator of opset {network.opset}") from error
+    for what, given, least, most in (
+        ("inputs", len(node.input), schema.min_input, schema.max_input),
+        ("outputs", len(node.output), schema.min_output, schema.max_output),
+    ):
+        if not least <= given <= most:
+            raise InputError(f"{network.where(node)}: {given} {what}; the file is damaged")
+    if not all(node.input[: schema.min_input]):
+        raise InputError(f"{network.where(node)}: an input is missing; the file is damaged")
+    for item in node.attribute:
+        wanted = schema.attributes.get(item.name)
+        if wanted is None or int(wanted.type) != item.type:
+            name = printable(item.name)[:40]
+            raise InputError(f"{network.where(node)}: attribute {name!r} is not one of it, or of another type")
 
 
 def _array(tensor: TensorProto, path: str) -> np.ndarray:
@@ -233,6 +258,8 @@ def _evaluate(network: OnnxNetwork, node: NodeProto) -> list[np.ndarray] | None:
     inputs = list(inputs_of(node))
     if not all(name in network.constants for name in inputs) or node.op_type in _RANDOM:
         return None
+    if node.op_type == "DequantizeLinear":
+        return [_dequantized(network, node)]
     if any(attribute.g.node or attribute.graphs for attribute in node.attribute):
         return None
     if node.op_type in _GROWING and _grown_size(network, node) > _MAX_COMPUTED:
@@ -262,6 +289,22 @@ def _constant(network: OnnxNetwork, node: NodeProto) -> np.ndarray:
         if value is not None:
             return np.array(value, kind)
     raise InputError(f"{network.where(node)}: a constant without a value that is read here")
+
+
+def _dequantized(network: OnnxNetwork, node: NodeProto) -> np.ndarray:
+    """(x − zero-point) · scale, for all of it or along an axis."""
+    arrays = [network.constants[name] if name else None for name in node.input]
+    x, scale, zero = arrays[0], arrays[1], arrays[2] if len(arrays) > 2 else None
+    if x is None or scale is None or integer(node, "block_size", 0):
+        raise InputError(f"{network.where(node)}: this way of quantizing is not folded back; export the float model")
+    sides = [1] * x.ndim
+    if scale.size > 1:
+        axis = integer(node, "axis", 1)
+        if not -x.ndim <= axis < x.ndim or scale.size != x.shape[axis]:
+            raise InputError(f"{network.where(node)}: {scale.size} scales for the shape {list(x.shape)}")
+        sides[axis] = -1
+    exact = x.astype(np.float64) - (0 if zero is None else zero.astype(np.float64).reshape(sides))
+    return np.asarray(exact * scale.astype(np.float64).reshape(sides), np.float32)
 
 
 def _grown_size(network: OnnxNetwork, node: NodeProto) -> int:

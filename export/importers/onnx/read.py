@@ -1,5 +1,6 @@
 """An untrusted ONNX file → `ModelProto`, with its external data, checked."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 import onnx
@@ -28,6 +29,8 @@ def read_onnx(path: Path) -> tuple[ModelProto, list[Path]]:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not an ONNX file ({type(error).__name__})") from error
+    if not all(isinstance(name, str) for name in _names(model)):  # proto2 gives bytes for what is no UTF-8
+        raise InputError(f"{path}: not an ONNX file (a name in it is not UTF-8)")
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path}: not an ONNX file with a network in it")
     opset = max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=0)
@@ -43,6 +46,32 @@ def read_onnx(path: Path) -> tuple[ModelProto, list[Path]]:
         except Exception as error:  # the C++ part raises types of its own
             raise InputError(f"{path}: its functions cannot be put in place ({_first_line(error)})") from error
     return model, [path, *files]
+
+
+def _names(model: ModelProto) -> Iterator[object]:
+    """Everything in a model that should be text."""
+    for item in model.opset_import:
+        yield item.domain
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    graphs = [model.graph]
+    nodes = [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            nodes.extend(graph.node)
+            for value in (*graph.input, *graph.output, *graph.value_info):
+                yield value.name
+                yield from (side.dim_param for side in value.type.tensor_type.shape.dim)
+            for tensor in graph.initializer:
+                yield tensor.name
+                yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+            continue
+        node = nodes.pop()
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            graphs.extend([attribute.g, *attribute.graphs])
 
 
 def _first_line(error: Exception) -> str:

@@ -48,6 +48,11 @@ def recognize(network: OnnxNetwork) -> Recognition:
     Raises:
         InputError: Not a family that is known; the message shows what was found.
     """
+    with np.errstate(all="ignore"):  # what is not finite is no match
+        return _recognize(network)
+
+
+def _recognize(network: OnnxNetwork) -> Recognition:
     heads = find_heads(network)
     levels = _levels(network, heads)
     decoder = _Decoder(network, [name for level in levels for name in level.tensors.values()])
@@ -100,7 +105,7 @@ def find_heads(network: OnnxNetwork) -> list[str]:
 
 def _sums_bins(network: OnnxNetwork, node: NodeProto) -> bool:
     weight = network.constants.get(node.input[1])
-    if weight is None or weight.shape[0] != 1:
+    if weight is None or weight.ndim != 4 or weight.shape[0] != 1:
         return False
     # 8-bit files have them rounded
     return bool(np.abs(weight.reshape(-1) - np.arange(weight.size)).max() < 0.05)
@@ -130,7 +135,7 @@ def _levels(network: OnnxNetwork, heads: Sequence[str]) -> list[Level]:
     grids: dict[tuple[int, int], list[str]] = {}
     for name in heads:
         shape = network.shapes.get(name, ())
-        if len(shape) != 4 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
+        if len(shape) != 4 or shape[0] != 1 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
             raise InputError(
                 f"{network.path}: a convolution before the outputs gives {list(shape)}, no grid of the "
                 f"{width}x{height} input; not a detector that is known"
@@ -200,11 +205,17 @@ class _Decoder:
         self._values = [name for name in values if name not in self._inputs]
         _, _, height, width = network.shapes[network.input]
         self._size = (width, height)
-        self._session = new_session(network.part(self._inputs, self._values), optimize=False) if self._values else None
         self._zeros = {name: np.zeros(shape, np.float32) for name, shape in self._inputs.items()}
         rng = np.random.default_rng(0)
         self._random = {name: rng.normal(0, _SPREAD, shape).astype(np.float32) for name, shape in self._inputs.items()}
-        self._at_zero, self._at_random = self._run(self._zeros), self._run(self._random)
+        try:
+            self._session = (
+                new_session(network.part(self._inputs, self._values), optimize=False) if self._values else None
+            )
+            self._at_zero, self._at_random = self._run(self._zeros), self._run(self._random)
+        except Exception as error:  # onnxruntime raises types of its own
+            reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
+            raise InputError(f"{network.path}: what follows its heads does not run ({reason})") from error
 
     def _run(self, maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if self._session is None:
@@ -300,6 +311,8 @@ def _anchors_of(levels: Sequence[Level], sides: np.ndarray, count: int, cells_fi
         start += cells * count
         grid = part.reshape((cells, count, 2) if cells_first else (count, cells, 2))
         each = grid.transpose(1, 0, 2) if cells_first else grid
+        if not np.isfinite(each).all():
+            return None
         anchors = np.median(each, axis=1)
         if not (anchors > 0).all() or np.abs(each - anchors[:, None]).max() > 1e-3 * anchors.max():
             return None

@@ -24,8 +24,13 @@ def at_size(graph: Graph, size: tuple[int, int], path: str) -> Graph:
     image = result.graph.inputs[0]
     values = [image, *(value for node in result.graph for value in node.outputs)]
     before = {value.name: shape_of(value) for value in values}
-    grids: set[Shape] = {shape[2:] for shape in before.values() if len(shape) == 4}
-    scale = (Fraction(size[1], before[image.name][2]), Fraction(size[0], before[image.name][3]))
+    _, _, height, width = before[image.name]
+    grids: set[Shape] = {
+        shape[2:]
+        for shape in before.values()
+        if len(shape) == 4 and shape[2] * width == shape[3] * height and height % shape[2] == 0
+    }
+    scale = (Fraction(size[1], height), Fraction(size[0], width))
     image.shape = ir.Shape([1, 3, size[1], size[0]])
     for node in result.graph:
         target = before[node.outputs[0].name]
@@ -36,7 +41,8 @@ def at_size(graph: Graph, size: tuple[int, int], path: str) -> Graph:
             node.replace_input_with(1, add_constant(result.graph, f"{node.name}.shape", np.array(shape, np.int64)))
         elif node.op_type == "Slice":
             axes = constant_of(node.inputs[3])
-            if axes is not None and len(target) == 4 and axes.max() >= 2:
+            source = before[node.inputs[0].name] if node.inputs[0] is not None else ()
+            if axes is not None and source[2:] in grids and axes.max() >= 2:
                 raise InputError(f"{path}: node {node.name!r} (Slice) is made for the file's own size only")
         for value in node.outputs:
             value.shape = None
