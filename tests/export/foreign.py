@@ -104,7 +104,9 @@ class OnnxWriter:
         return model
 
 
-def body(w: OnnxWriter, activation: str = "silu", focus: bool = False, attention: bool = False) -> list[tuple[str, int]]:
+def body(
+    w: OnnxWriter, activation: str = "silu", focus: bool = False, attention: bool = False
+) -> list[tuple[str, int]]:
     """A small backbone and neck: maps at strides 8, 16 and 32, with their channels."""
     x, channels = "picture", 3
     if focus:

@@ -18,13 +18,14 @@ MAKERS = (foreign.yolov5, foreign.yolov8, foreign.yolox)
 
 def attempt(path: Path) -> str:
     """Import a file; the error's text, or nothing."""
+    message = ""
     try:
         canonicalize(import_onnx(path).graph)
     except InputError as error:
-        assert "\n" not in str(error)
-        assert str(path) in str(error)
-        return str(error)
-    return ""
+        message = str(error)
+    assert "\n" not in message
+    assert not message or str(path) in message
+    return message
 
 
 def cut_names(model: onnx.ModelProto, rng: random.Random) -> None:
@@ -61,7 +62,8 @@ def change_input(model: onnx.ModelProto, rng: random.Random) -> None:
 
 def change_operator(model: onnx.ModelProto, rng: random.Random) -> None:
     node = rng.choice(model.graph.node)
-    node.op_type = rng.choice(["Relu", "Conv", "Loop", "If", "Expand", "Tile", "NonZero", "Evil", "Resize", "Split", ""])
+    kinds = ["Relu", "Conv", "Loop", "If", "Expand", "Tile", "NonZero", "Evil", "Resize", "Split", ""]
+    node.op_type = rng.choice(kinds)
 
 
 def change_attribute(model: onnx.ModelProto, rng: random.Random) -> None:
@@ -150,7 +152,8 @@ def test_constants_that_would_fill_the_memory(kind: str, inputs: list[object], t
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    for data, message in ((b"", "the file is empty"), (b"hello", "not an ONNX file"), (b"\x08\x07", "not an ONNX file")):
+    no_model = "not an ONNX file"
+    for data, message in ((b"", "the file is empty"), (b"hello", no_model), (b"\x08\x07", no_model)):
         path = tmp_path / "a.onnx"
         path.write_bytes(data)
         assert message in attempt(path)

@@ -135,7 +135,8 @@ def _levels(network: OnnxNetwork, heads: Sequence[str]) -> list[Level]:
     grids: dict[tuple[int, int], list[str]] = {}
     for name in heads:
         shape = network.shapes.get(name, ())
-        if len(shape) != 4 or shape[0] != 1 or height % shape[2] or width % shape[3] or height // shape[2] != width // shape[3]:
+        tiles = len(shape) == 4 and shape[0] == 1 and height % shape[2] == 0 == width % shape[3]
+        if not tiles or height // shape[2] != width // shape[3]:
             raise InputError(
                 f"{network.path}: a convolution before the outputs gives {list(shape)}, no grid of the "
                 f"{width}x{height} input; not a detector that is known"
