@@ -114,7 +114,7 @@ def test_other_sizes(model: onnx.ModelProto, size: tuple[int, int], tmp_path: Pa
 
 def test_attention_has_the_size_that_it_was_exported_for(tmp_path: Path) -> None:
     # the file has it written into it, so nothing could be compared with
-    with pytest.raises(InputError, match=r"foreign\.onnx: does not run at 128x64 .*Reshape"):
+    with pytest.raises(InputError, match=r"foreign\.onnx: does not run at 128x64"):
         load(tmp_path, foreign.yolov8(attention=True), (128, 64))
 
 

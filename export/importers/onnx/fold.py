@@ -103,7 +103,7 @@ def _check_node(network: OnnxNetwork, node: NodeProto) -> None:
         raise InputError(f"{network.where(node)}: an input is missing; the file is damaged")
     for item in node.attribute:
         wanted = schema.attributes.get(item.name)
-        if wanted is None or int(wanted.type) != item.type:
+        if wanted is None or wanted.type.value != item.type:  # type: ignore[attr-defined]  # an enum of the C++ part
             name = printable(item.name)[:40]
             raise InputError(f"{network.where(node)}: attribute {name!r} is not one of it, or of another type")
 
