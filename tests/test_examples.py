@@ -10,7 +10,7 @@ from tests.support import ROOT, random_darknet, random_picture
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_writer import OnnxOptions
+from yolo_edge.export.options import FileOptions
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.spec import NmsOptions
 
@@ -61,7 +61,7 @@ def test_on_a_trained_model(tmp_path: Path, assets: Path) -> None:
 def test_files_that_decode_by_themselves(tmp_path: Path, cfg: Path, head: str) -> None:
     source = load_model(cfg)
     model, picture = tmp_path / "a.onnx", tmp_path / "a.png"
-    options = OnnxOptions(head=head, input="uint8", nms=NmsOptions(max_detections=2000))
+    options = FileOptions(head=head, input="uint8", nms=NmsOptions(max_detections=2000))
     model.write_bytes(write_onnx(canonicalize(source.graph), source.spec, options))
     cv2.imwrite(str(picture), random_picture(150, 100, 1))
     assert compare(model, picture, EXAMPLES[f"onnx_{head}"]) > 0

@@ -74,7 +74,7 @@ def test_names_and_resize_are_in_the_file(run: Run, cfg: Path, tmp_path: Path) -
         (["--size", "320;416"], "expected a size such as 320, or 352x288"),
         (["--size", "320,"], "expected values between commas"),
         (["--size", "99999999"], "expected a size such as"),
-        (["--format", "tflite"], "format 'tflite': there is onnx"),
+        (["--format", "coreml"], "format 'coreml': there is onnx and tflite"),
         (["--head", "boxes"], "head 'boxes': there is raw and decoded and nms"),
         (["--iou", "0.6"], "of export go with --head nms"),
         (["--names", ""], "expected coco, voc or a file, got an empty text"),

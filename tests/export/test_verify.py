@@ -8,12 +8,13 @@ from onnx import numpy_helper
 from tests.support import random_picture
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export.fusion import count_fused
 from yolo_edge.export.load import load_model
 from yolo_edge.export.verify import (
     MAX_SNR_DB,
     Reference,
     VerificationError,
-    count_fused,
+    _agreement,
     noise,
     relative_error,
     snr_db,
@@ -71,7 +72,7 @@ def test_agreement_needs_objects(cfg: Path, onnx_bytes: bytes) -> None:
             np.subtract(array, 30, out=array)  # nothing reaches the threshold
     detector = Detector(onnx_bytes)
     placements = [detector.preprocess(picture)[1] for picture in reference.pictures]
-    assert reference._agreement(detector, reference.outputs, placements) is None
+    assert _agreement(detector, reference.outputs, reference.outputs, placements) is None
 
 
 def test_a_source_that_gives_nan_is_said(tmp_path: Path) -> None:

@@ -14,14 +14,23 @@ from tests.frame.tools import ROOT, run
 ROOMS = ("yolo_edge", "export", "benchmarks", "devices")
 
 # runtimes, and what only some commands need
-HEAVY = ("ai_edge_litert", "altair", "faster_coco_eval", "onnx", "onnx_ir", "onnxruntime", "tflite_runtime")
+HEAVY = (
+    "ai_edge_litert",
+    "altair",
+    "faster_coco_eval",
+    "flatbuffers",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "tflite_runtime",
+)
 
 # what travels to a device, where Python is 3.8
 ONDEVICE = ROOT / "yolo_edge" / "ondevice"
 TRAVELLERS = [ROOT / "yolo_edge/__init__.py", ROOT / "yolo_edge/_version.py", *sorted(ONDEVICE.rglob("*.py"))]
 LATER_THAN_3_8 = {"annotationlib", "compression", "graphlib", "tomllib", "zoneinfo"}
 ANYWHERE = (sys.stdlib_module_names - LATER_THAN_3_8) | {"cv2", "numpy"}
-IN_RUNTIMES = {"onnxruntime"}
+IN_RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime"}
 
 LAYERS = "Arrows point down only"
 DEVICE = "What travels to a device loads no library of the host"

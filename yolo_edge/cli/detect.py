@@ -29,7 +29,7 @@ def detect(
     max_detections: Annotated[int, typer.Option(help="Of one picture.")] = 300,
     agnostic: Annotated[bool, typer.Option("--agnostic", help="NMS across classes.")] = False,
     threads: Annotated[int | None, typer.Option(help="Default: the runtime's choice.", show_default=False)] = None,
-    runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, onnxruntime or tflite.")] = "auto",
     resize: Resize = None,
     names: Names = None,
     save: Annotated[

@@ -23,7 +23,9 @@ def path(text: str) -> Path:
 Model = Annotated[
     Path,
     typer.Argument(
-        help="A darknet .cfg (its .weights beside it), or an exported .onnx.", show_default=False, parser=path
+        help="A darknet .cfg (its .weights beside it), or an exported .onnx or .tflite.",
+        show_default=False,
+        parser=path,
     ),
 ]
 Source = Annotated[

@@ -1,0 +1,147 @@
+"""TFLite files through LiteRT (`ai-edge-litert`), or `tflite-runtime` where there is no other; on the CPU."""
+
+import contextlib
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Union
+
+import numpy as np
+
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import PathLike, check_readable, read_bytes
+from yolo_edge.ondevice.runtimes.base import Runtime
+from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, is_tflite, read_metadata
+
+MAX_MODEL_BYTES = 1 << 31  # what offsets in a FlatBuffer can reach
+_STDERR = 2
+_redirecting = threading.Lock()
+
+
+def interpreter_class() -> Any:
+    """The class `Interpreter` of the runtime that is installed.
+
+    Raises:
+        InputError: None is, or one that cannot work with this numpy.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - whichever there is
+
+        return Interpreter
+    except ImportError as litert:
+        # it imports with numpy 2 and fails once a model is loaded
+        try:
+            from tflite_runtime.interpreter import Interpreter as Older  # noqa: PLC0415
+        except ImportError as error:
+            missing = isinstance(litert, ModuleNotFoundError) and litert.name == "ai_edge_litert"
+            found = "is missing" if missing else f"does not load ({litert})"
+            raise InputError(
+                f"ai-edge-litert, which runs TFLite files, {found}; run: pip install ai-edge-litert (where there is "
+                "none for the device: pip install tflite-runtime 'numpy<2')"
+            ) from error
+    if int(np.__version__.split(".", maxsplit=1)[0]) >= 2:
+        raise InputError(
+            f"tflite-runtime does not work with numpy {np.__version__}; "
+            "run: pip install 'numpy<2', or: pip install ai-edge-litert"
+        )
+    return Older
+
+
+def load_interpreter(model: Union[PathLike, bytes], threads: Optional[int] = None, **settings: Any) -> Any:
+    """An interpreter with its tensors allocated.
+
+    Args:
+        model: A path, or the bytes of a TFLite file.
+        threads: For one inference; None: one.
+        **settings: Other arguments of `Interpreter`.
+
+    Raises:
+        InputError: No runtime is installed, or it does not load the model.
+    """
+    where = "model" if isinstance(model, bytes) else os.fspath(model)
+    _check_identifier(model, where)
+    interpreter = interpreter_class()
+    source = {"model_content": model} if isinstance(model, bytes) else _by_name(where)
+    with _without_notes():
+        try:
+            loaded = interpreter(num_threads=threads or 1, **source, **settings)
+            loaded.allocate_tensors()
+        except (ValueError, RuntimeError, TypeError) as error:
+            text = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(f"{where}: the TFLite runtime does not load it ({text[0][:200]})") from error
+    return loaded
+
+
+class TfliteRuntime(Runtime):
+    """A TFLite file loaded into LiteRT or tflite-runtime, which run it with XNNPACK where they can."""
+
+    name = "tflite"
+
+    def __init__(self, model: Union[PathLike, bytes], threads: Optional[int] = None):
+        """Load `model`, a path or the bytes of a file.
+
+        Raises:
+            InputError: No runtime is installed, it does not load the model, or that has not a single input.
+        """
+        where = "model" if isinstance(model, bytes) else os.fspath(model)
+        self._interpreter = load_interpreter(model, threads)
+        self.threads = threads
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1:
+            raise InputError(f"{where}: a detector has one input, this model has {len(inputs)}")
+        self._input = inputs[0]["index"]
+        self.input_name = inputs[0]["name"]
+        self.input_shape = tuple(int(size) for size in inputs[0]["shape"])
+        self.input_dtype = np.dtype(inputs[0]["dtype"]).name
+        self._outputs = {output["name"]: output["index"] for output in outputs}
+        self.output_shapes = {output["name"]: tuple(int(size) for size in output["shape"]) for output in outputs}
+        self.metadata = read_metadata(model, where)
+
+    def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:
+        """One inference: the input tensor → output name → array."""
+        self._interpreter.set_tensor(self._input, tensor)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def _check_identifier(model: Union[PathLike, bytes], where: str) -> None:
+    if isinstance(model, bytes):
+        start = model[:8]
+    else:
+        if check_readable(model) > MAX_MODEL_BYTES:
+            raise InputError(f"{where}: larger than the 2 GB of one TFLite file")
+        with Path(model).open("rb") as file:
+            start = file.read(8)
+    if not is_tflite(start):
+        raise InputError(f"{where}: not a TFLite file (its bytes 4 to 8 are {start[4:8]!r}, expected {IDENTIFIER!r})")
+
+
+def _by_name(name: str) -> Dict[str, Any]:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # the runtime wants a name in UTF-8
+        return {"model_content": read_bytes(name, MAX_MODEL_BYTES)}
+    return {"model_path": name}
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    """Keep the notes of the C++ side ("INFO: Created ... delegate") off the terminal; anything else gets there."""
+    with _redirecting, contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            saved = os.dup(_STDERR)
+        except OSError:  # standard error was closed, or nothing can be written anywhere
+            yield
+            return
+        os.dup2(file.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(saved, _STDERR)
+            os.close(saved)
+            file.seek(0)
+            rest = b"".join(line for line in file if not line.startswith(b"INFO: "))
+            if rest:
+                os.write(_STDERR, rest)
