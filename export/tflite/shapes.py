@@ -8,6 +8,8 @@ import onnx_ir as ir
 from yolo_edge.export.graph import constant_of, shape_of
 from yolo_edge.export.tflite.lowering import NHWC, Lowering, Output
 
+_MOST_AT_ONCE = 4
+
 _Groups = list[tuple[list[int], list[int]]]
 
 
@@ -15,8 +17,22 @@ def lower_concat(ctx: Lowering, node: ir.Node, out: Output) -> None:
     """Concat → CONCATENATION along the same axis, wherever that is stored."""
     order = ctx.stored(node.inputs[0]).order
     axis = order.index(node.attributes.get_int("axis") or 0)
-    tensors = [ctx.arranged(value, order) for value in node.inputs]
+    tensors = _few(ctx, [ctx.arranged(value, order) for value in node.inputs], axis, node.name or "concat")
     ctx.add("CONCATENATION", tensors, out, order, axis=axis)
+
+
+def _few(ctx: Lowering, tensors: list[int], axis: int, name: str) -> list[int]:
+    """Neighbours joined, the smallest first, until there are as many as XNNPACK concatenates at once."""
+    lengths = [ctx.assembly.shape(tensor)[axis] for tensor in tensors]
+    while len(tensors) > _MOST_AT_ONCE:
+        count = min(len(tensors) - _MOST_AT_ONCE + 1, _MOST_AT_ONCE)
+        start = min(range(len(tensors) - count + 1), key=lambda i: sum(lengths[i : i + count]))
+        part = slice(start, start + count)
+        shape = list(ctx.assembly.shape(tensors[start]))
+        shape[axis] = sum(lengths[part])
+        tensors[part] = [ctx.step("CONCATENATION", tensors[part], f"{name}.{len(tensors)}", shape, axis=axis)]
+        lengths[part] = [shape[axis]]
+    return tensors
 
 
 def lower_slice(ctx: Lowering, node: ir.Node, out: Output) -> None:
@@ -112,11 +128,13 @@ def lower_resize(ctx: Lowering, node: ir.Node, out: Output) -> None:
     name, result = node.name or "resize", ctx.nhwc(node.inputs[0])
     if columns > 1:
         shape = [1, height, width, columns * channels]
-        result = ctx.step("CONCATENATION", [result] * columns, f"{name}.columns", shape, axis=3)
+        copies = _few(ctx, [result] * columns, 3, name)
+        result = ctx.step("CONCATENATION", copies, f"{name}.columns", shape, axis=3)
     if rows > 1:
         length = width * columns * channels
         result = ctx.reshaped(result, f"{name}.row", [1, height, 1, length])
-        result = ctx.step("CONCATENATION", [result] * rows, f"{name}.rows", [1, height, rows, length], axis=2)
+        copies = _few(ctx, [result] * rows, 2, name)
+        result = ctx.step("CONCATENATION", copies, f"{name}.rows", [1, height, rows, length], axis=2)
     ctx.bind(out.value, ctx.reshaped(result, name, [out.shape[axis] for axis in NHWC]), NHWC)
 
 

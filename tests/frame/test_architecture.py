@@ -30,7 +30,7 @@ ONDEVICE = ROOT / "yolo_edge" / "ondevice"
 TRAVELLERS = [ROOT / "yolo_edge/__init__.py", ROOT / "yolo_edge/_version.py", *sorted(ONDEVICE.rglob("*.py"))]
 LATER_THAN_3_8 = {"annotationlib", "compression", "graphlib", "tomllib", "zoneinfo"}
 ANYWHERE = (sys.stdlib_module_names - LATER_THAN_3_8) | {"cv2", "numpy"}
-IN_RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime"}
+IN_RUNTIMES = {"onnxruntime"}
 
 LAYERS = "Arrows point down only"
 DEVICE = "What travels to a device loads no library of the host"

@@ -1,6 +1,8 @@
 """TFLite files through LiteRT (`ai-edge-litert`), or `tflite-runtime` where there is no other; on the CPU."""
 
 import contextlib
+import importlib
+import importlib.util
 import os
 import tempfile
 import threading
@@ -15,6 +17,7 @@ from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, is_tflite, read_metadata
 
 MAX_MODEL_BYTES = 1 << 31  # what offsets in a FlatBuffer can reach
+_PACKAGES = ("ai_edge_litert", "tflite_runtime")  # the first is the one that goes on
 _STDERR = 2
 _redirecting = threading.Lock()
 
@@ -25,27 +28,24 @@ def interpreter_class() -> Any:
     Raises:
         InputError: None is, or one that cannot work with this numpy.
     """
-    try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - whichever there is
-
-        return Interpreter
-    except ImportError as litert:
-        # it imports with numpy 2 and fails once a model is loaded
-        try:
-            from tflite_runtime.interpreter import Interpreter as Older  # noqa: PLC0415
-        except ImportError as error:
-            missing = isinstance(litert, ModuleNotFoundError) and litert.name == "ai_edge_litert"
-            found = "is missing" if missing else f"does not load ({litert})"
+    broken = ""
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            continue
+        if package == "tflite_runtime" and int(np.__version__.split(".", maxsplit=1)[0]) >= 2:
+            # it imports all the same, and fails once a model is loaded
             raise InputError(
-                f"ai-edge-litert, which runs TFLite files, {found}; run: pip install ai-edge-litert (where there is "
-                "none for the device: pip install tflite-runtime 'numpy<2')"
-            ) from error
-    if int(np.__version__.split(".", maxsplit=1)[0]) >= 2:
-        raise InputError(
-            f"tflite-runtime does not work with numpy {np.__version__}; "
-            "run: pip install 'numpy<2', or: pip install ai-edge-litert"
-        )
-    return Older
+                f"tflite-runtime does not work with numpy {np.__version__}; "
+                "run: pip install 'numpy<2', or: pip install ai-edge-litert"
+            )
+        try:
+            return importlib.import_module(f"{package}.interpreter").Interpreter
+        except ImportError as error:
+            broken = f"{package}, which runs TFLite files, does not load ({error})"
+    raise InputError(
+        f"{broken or 'nothing that runs TFLite files is installed'}; run: pip install ai-edge-litert "
+        "(where there is none for the device: pip install tflite-runtime 'numpy<2')"
+    )
 
 
 def load_interpreter(model: Union[PathLike, bytes], threads: Optional[int] = None, **settings: Any) -> Any:
