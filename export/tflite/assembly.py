@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from yolo_edge.export.tflite.operators import BUILTIN_OPERATORS, OPERATORS
-from yolo_edge.export.tflite.schema import TENSOR_TYPES
+from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES
 
 CUSTOM = "CUSTOM"
 SIGNATURE = "serving_default"

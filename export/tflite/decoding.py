@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.tflite.lowering import Lowering, Output
-from yolo_edge.export.tflite.schema import TENSOR_TYPES
+from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES
 
 _REDUCTIONS = {"ReduceMean": "MEAN", "ReduceMin": "REDUCE_MIN"}
 

@@ -3,9 +3,10 @@
 The model is that of tensorflow/lite/schema/schema.fbs, its metadata that of tflite-support's metadata_schema.fbs.
 """
 
-from yolo_edge.export.tflite.flatbuffer import Schema
+from yolo_edge.ondevice.flatbuffer import Schema
+from yolo_edge.ondevice.runtimes.tflite_file import MODEL_TABLES
 
-FILE_IDENTIFIER, METADATA_IDENTIFIER = b"TFL3", b"M001"
+METADATA_IDENTIFIER = b"M001"
 
 _ACTIVATION = {"fused_activation_function": "int8"}
 _STRIDES = {"padding": "int8", "stride_w": "int32", "stride_h": "int32"}
@@ -47,62 +48,7 @@ _OPTIONS = {
 }
 
 SCHEMA = Schema(
-    {
-        "Model": {
-            "version": "uint32",
-            "operator_codes": "[OperatorCode]",
-            "subgraphs": "[SubGraph]",
-            "description": "string",
-            "buffers": "[Buffer]",
-            "metadata_buffer": "[int32]",
-            "metadata": "[Metadata]",
-            "signature_defs": "[SignatureDef]",
-        },
-        "OperatorCode": {
-            "deprecated_builtin_code": "int8",
-            "custom_code": "string",
-            "version": "int32=1",
-            "builtin_code": "int32",
-        },
-        "SubGraph": {
-            "tensors": "[Tensor]",
-            "inputs": "[int32]",
-            "outputs": "[int32]",
-            "operators": "[Operator]",
-            "name": "string",
-        },
-        "Tensor": {
-            "shape": "[int32]",
-            "type": "int8",
-            "buffer": "uint32",
-            "name": "string",
-            "quantization": "QuantizationParameters",
-        },
-        "QuantizationParameters": {
-            "min": "[float32]",
-            "max": "[float32]",
-            "scale": "[float32]",
-            "zero_point": "[int64]",
-        },
-        "Operator": {
-            "opcode_index": "uint32",
-            "inputs": "[int32]",
-            "outputs": "[int32]",
-            "builtin_options": "union",
-            "custom_options": "[uint8]",
-        },
-        "Buffer": {"data": "bytes16"},
-        "Metadata": {"name": "string", "buffer": "uint32"},
-        "SignatureDef": {
-            "inputs": "[TensorMap]",
-            "outputs": "[TensorMap]",
-            "signature_key": "string",
-            "deprecated_tag": "string",
-            "subgraph_index": "uint32",
-        },
-        "TensorMap": {"name": "string", "tensor_index": "uint32"},
-        **{name: fields for name, (_, fields) in _OPTIONS.items()},
-    },
+    {**MODEL_TABLES, **{name: fields for name, (_, fields) in _OPTIONS.items()}},
     {"builtin_options": {name: number for name, (number, _) in _OPTIONS.items()}},
 )
 
@@ -149,6 +95,5 @@ METADATA_SCHEMA = Schema(
     },
 )
 
-TENSOR_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 PADDING = {"SAME": 0, "VALID": 1}
 ACTIVATION = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}

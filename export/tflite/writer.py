@@ -13,8 +13,9 @@ from yolo_edge.export.tflite.flatbuffer import encode
 from yolo_edge.export.tflite.heads import lower_heads
 from yolo_edge.export.tflite.lowering import Lowering
 from yolo_edge.export.tflite.pixels import lower_input
-from yolo_edge.export.tflite.schema import FILE_IDENTIFIER, SCHEMA
+from yolo_edge.export.tflite.schema import SCHEMA
 from yolo_edge.export.tflite.table import lower_nodes
+from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER
 from yolo_edge.ondevice.spec import ModelSpec
 
 
@@ -42,4 +43,4 @@ def write_tflite(graph: Graph, spec: ModelSpec, options: FileOptions | str = "fp
     outputs, spec = lower_heads(ctx, raw, spec, options)
     spec = written(spec, options.precision)
     tables = assembly.tables([source], outputs, spec.provenance.tool, {metadata.NAME: metadata.describe(spec)})
-    return encode(SCHEMA, "Model", tables, FILE_IDENTIFIER, tail=metadata.archive(spec))
+    return encode(SCHEMA, "Model", tables, IDENTIFIER, tail=metadata.archive(spec))

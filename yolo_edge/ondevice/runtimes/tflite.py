@@ -6,15 +6,14 @@ import importlib.util
 import os
 import tempfile
 import threading
-from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Union
 
 import numpy as np
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable, read_bytes
+from yolo_edge.ondevice.files import PathLike, check_readable, mapped, read_bytes, reason
 from yolo_edge.ondevice.runtimes.base import Runtime
-from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, is_tflite, read_metadata
+from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, check_model, is_tflite, read_metadata
 
 MAX_MODEL_BYTES = 1 << 31  # what offsets in a FlatBuffer can reach
 _PACKAGES = ("ai_edge_litert", "tflite_runtime")  # the first is the one that goes on
@@ -60,16 +59,12 @@ def load_interpreter(model: Union[PathLike, bytes], threads: Optional[int] = Non
         InputError: No runtime is installed, or it does not load the model.
     """
     where = "model" if isinstance(model, bytes) else os.fspath(model)
-    _check_identifier(model, where)
+    _check(model, where)
     interpreter = interpreter_class()
     source = {"model_content": model} if isinstance(model, bytes) else _by_name(where)
-    with _without_notes():
-        try:
-            loaded = interpreter(num_threads=threads or 1, **source, **settings)
-            loaded.allocate_tensors()
-        except (ValueError, RuntimeError, TypeError) as error:
-            text = str(error).strip().splitlines() or [type(error).__name__]
-            raise InputError(f"{where}: the TFLite runtime does not load it ({text[0][:200]})") from error
+    with _without_notes(), _explained(where, "load"):
+        loaded = interpreter(num_threads=threads or 1, **source, **settings)
+        loaded.allocate_tensors()
     return loaded
 
 
@@ -85,9 +80,11 @@ class TfliteRuntime(Runtime):
             InputError: No runtime is installed, it does not load the model, or that has not a single input.
         """
         where = "model" if isinstance(model, bytes) else os.fspath(model)
+        self._where = where
         self._interpreter = load_interpreter(model, threads)
         self.threads = threads
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        with _explained(where, "load"):
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1:
             raise InputError(f"{where}: a detector has one input, this model has {len(inputs)}")
         self._input = inputs[0]["index"]
@@ -99,22 +96,35 @@ class TfliteRuntime(Runtime):
         self.metadata = read_metadata(model, where)
 
     def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:
-        """One inference: the input tensor → output name → array."""
-        self._interpreter.set_tensor(self._input, tensor)
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        """One inference: the input tensor → output name → array.
+
+        Raises:
+            InputError: The runtime refuses to run the model.
+        """
+        with _explained(self._where, "run"):
+            self._interpreter.set_tensor(self._input, tensor)
+            self._interpreter.invoke()
+            return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
 
-def _check_identifier(model: Union[PathLike, bytes], where: str) -> None:
+def _check(model: Union[PathLike, bytes], where: str) -> None:
     if isinstance(model, bytes):
-        start = model[:8]
-    else:
-        if check_readable(model) > MAX_MODEL_BYTES:
-            raise InputError(f"{where}: larger than the 2 GB of one TFLite file")
-        with Path(model).open("rb") as file:
-            start = file.read(8)
+        _check_bytes(model, where)
+        return
+    if check_readable(model) > MAX_MODEL_BYTES:
+        raise InputError(f"{where}: larger than the 2 GB of one TFLite file")
+    try:
+        with mapped(model) as data:
+            _check_bytes(data, where)
+    except OSError as error:
+        raise InputError(f"{where}: {reason(error)}") from error
+
+
+def _check_bytes(data: Union[bytes, memoryview], where: str) -> None:
+    start = bytes(data[:8])
     if not is_tflite(start):
-        raise InputError(f"{where}: not a TFLite file (its bytes 4 to 8 are {start[4:8]!r}, expected {IDENTIFIER!r})")
+        raise InputError(f"{where}: not a TFLite file (its bytes 4 to 8 are {start[4:]!r}, expected {IDENTIFIER!r})")
+    check_model(data, where)
 
 
 def _by_name(name: str) -> Dict[str, Any]:
@@ -123,6 +133,16 @@ def _by_name(name: str) -> Dict[str, Any]:
     except UnicodeEncodeError:  # the runtime wants a name in UTF-8
         return {"model_content": read_bytes(name, MAX_MODEL_BYTES)}
     return {"model_path": name}
+
+
+@contextlib.contextmanager
+def _explained(where: str, what: str) -> Iterator[None]:
+    """Turn what the runtime raises into an error for a person."""
+    try:
+        yield
+    except (ValueError, RuntimeError, TypeError, MemoryError) as error:
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{where}: the TFLite runtime does not {what} it ({text[0][:200]})") from error
 
 
 @contextlib.contextmanager
