@@ -12,13 +12,21 @@ CUSTOM = "CUSTOM"
 SIGNATURE = "serving_default"
 
 _CUSTOM_RUNTIME = "1.5.0"
+_SMALL_BYTES = 4096
 _VERSION_BYTES = 16  # of the buffer that holds `min_runtime_version`
+
+
+def identity(array: np.ndarray) -> tuple[object, ...]:
+    """A key that is equal for small arrays that are equal, and for views of the same large one."""
+    small = array.nbytes <= _SMALL_BYTES
+    memory = (array.tobytes(),) if small else (array.__array_interface__["data"][0], array.strides)
+    return (array.dtype.str, array.shape, *memory)
 
 
 class Assembly:
     """Collects a model of one subgraph; `tables` gives what `flatbuffer.encode` takes.
 
-    Constants that are equal are stored once.
+    Constants that are equal are stored once (`identity`).
     """
 
     def __init__(self) -> None:
@@ -49,8 +57,7 @@ class Assembly:
 
     def constant(self, name: str, array: np.ndarray) -> int:
         """Add a tensor that holds `array`, or find one that does; the array may be a view of any strides."""
-        memory = (array.__array_interface__["data"][0], array.strides) if array.nbytes > 4096 else (array.tobytes(),)
-        key = (array.dtype.str, array.shape, *memory)
+        key = identity(array)
         if key not in self._constants:
             number = self.tensor(name, array.shape, array.dtype.name)
             self._tensors[number]["buffer"] = self._buffer(array)

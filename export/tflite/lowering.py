@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from yolo_edge.export.graph import constant_of, shape_of
 from yolo_edge.export.rounding import as_float16
-from yolo_edge.export.tflite.assembly import Assembly
+from yolo_edge.export.tflite.assembly import Assembly, identity
 from yolo_edge.export.tflite.schema import ACTIVATION
 
 NHWC = (0, 2, 3, 1)
@@ -69,7 +69,7 @@ class Lowering:
         self.precision = precision
         self._stored: dict[int, Stored] = {}
         self._arranged: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._weights: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._weights: dict[tuple[object, ...], int] = {}
 
     def bind(self, value: ir.Value, tensor: int, order: Sequence[int]) -> None:
         """Say where a value is."""
@@ -170,12 +170,17 @@ class Lowering:
         if value is None or array is None:
             raise ValueError("the weights of a convolution are not a constant")
         name = value.name or "weights"
-        half = as_float16(array) if self.precision == "fp16" else None
-        if half is None:
-            return self.assembly.constant(name, array.transpose(permutation))
-        key = (id(value), tuple(permutation))
+        stored = array.transpose(permutation)
+        key = identity(stored)
         if key not in self._weights:
-            stored = self.assembly.constant(f"{name}.half", half.transpose(permutation))
-            shape = self.assembly.shape(stored)
-            self._weights[key] = self.step("DEQUANTIZE", [stored], name, shape, version=3)
+            half = as_float16(array) if self.precision == "fp16" else None
+            if half is None:
+                self._weights[key] = self.assembly.constant(name, stored)
+            else:
+                self._weights[key] = self._widened(name, half.transpose(permutation))
         return self._weights[key]
+
+    def _widened(self, name: str, half: np.ndarray) -> int:
+        """The tensor in float32 of a constant in float16."""
+        stored = self.assembly.constant(f"{name}.half", half)
+        return self.step("DEQUANTIZE", [stored], name, half.shape, version=3)

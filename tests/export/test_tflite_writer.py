@@ -12,7 +12,7 @@ import pytest
 from tests.support import RandomWeights, random_darknet
 from tests.tflite_support import convolve, operators, read_model
 from yolo_edge import Detector, InputError, ModelSpec
-from yolo_edge.export import SourceModel, canonicalize, write_onnx, write_tflite
+from yolo_edge.export import SourceModel, canonicalize, write_tflite
 from yolo_edge.export.canonical import OPERATORS
 from yolo_edge.export.graph import GraphBuilder
 from yolo_edge.export.importers.darknet import import_darknet
@@ -273,4 +273,3 @@ def test_shared_weights_are_stored_once(tmp_path: Path) -> None:
     one = 4 * 64 * 64 * 9
     for precision, size in (("fp32", one), ("fp16", one / 2)):
         assert len(write_tflite(graph, source.spec, precision)) < 1.2 * size + 20_000
-        assert len(write_onnx(graph, source.spec, precision)) < 1.2 * size + 20_000

@@ -14,7 +14,7 @@ from typing import Any, Dict, Sequence, Union
 import numpy as np
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike
+from yolo_edge.ondevice.files import PathLike, reason
 from yolo_edge.ondevice.flatbuffer import Schema, decode
 from yolo_edge.ondevice.spec import METADATA_KEY
 
@@ -155,14 +155,18 @@ def read_metadata(model: Union[PathLike, bytes], where: str) -> Dict[str, str]:
     """
     source = io.BytesIO(model) if isinstance(model, bytes) else os.fspath(model)
     try:
-        with zipfile.ZipFile(source) as archive:
+        archive = zipfile.ZipFile(source)
+    except zipfile.BadZipFile:
+        return {}
+    except OSError as error:
+        raise InputError(f"{where}: {reason(error)}") from error
+    try:
+        with archive:
             if SPEC_FILE not in archive.namelist():
                 return {}
             with archive.open(SPEC_FILE) as file:
                 data = file.read(_MAX_BYTES + 1)  # whatever size the zip claims
-    except zipfile.BadZipFile:
-        return {}
-    except (OSError, RuntimeError, NotImplementedError, ValueError, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"{where}: {SPEC_FILE} in it cannot be read ({error})") from error
     if len(data) > _MAX_BYTES:
         raise InputError(f"{where}: {SPEC_FILE} in it is larger than {_MAX_BYTES} bytes")
