@@ -37,12 +37,8 @@ def tflite_file(tflite_bytes: bytes, tmp_path: Path) -> Path:
 
 def test_a_path_and_bytes_are_the_same(tflite_bytes: bytes, tflite_file: Path, onnx_bytes: bytes) -> None:
     picture = random_picture(70, 50)
-    detectors = [
-        Detector(tflite_bytes),
-        Detector(tflite_file),
-        Detector(str(tflite_file), threads=2),
-        Detector(onnx_bytes),
-    ]
+    detectors = [Detector(tflite_bytes), Detector(tflite_file), Detector(str(tflite_file), threads=2)]
+    detectors.append(Detector(onnx_bytes))
     found = [detector(picture) for detector in detectors]
     assert len(found[0]) > 0
     for other in found[1:]:
@@ -66,17 +62,18 @@ def test_runtimes_go_by_the_file(tflite_file: Path, onnx_file: Path) -> None:
         open_runtime(onnx_file, "tflite")
 
 
+def python(script: str, *arguments: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+
+
 def test_the_terminal_stays_quiet(tflite_file: Path) -> None:
     script = "import sys, yolo_edge; yolo_edge.Detector(sys.argv[1]); print('loaded')"
-    done = subprocess.run(
-        [sys.executable, "-c", script, tflite_file], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    done = python(script, tflite_file)
     assert (done.stdout, done.stderr) == ("loaded\n", "")
     # with standard error closed, too
     closed = f"import os; os.close(2); {script}"
-    done = subprocess.run(
-        [sys.executable, "-c", closed, tflite_file], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    done = python(closed, tflite_file)
     assert done.stdout == "loaded\n"
 
 
@@ -87,24 +84,20 @@ def test_what_is_no_note_reaches_the_terminal(tflite_file: Path) -> None:
         "with tflite._without_notes():\n"
         "    os.write(2, b'INFO: a note\\nERROR: a complaint\\n')\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = python(script)
     assert done.stderr == "ERROR: a complaint\n"
 
 
 def test_nothing_that_runs_it(monkeypatch: pytest.MonkeyPatch, tflite_file: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        InputError, match="nothing that runs TFLite files is installed; run: pip install ai-edge-litert"
-    ):
+    with pytest.raises(InputError, match="nothing that runs TFLite files is installed; run: pip install"):
         Detector(tflite_file)
 
 
 def test_tflite_runtime_with_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True if name == "tflite_runtime" else None)
     monkeypatch.setattr(np, "__version__", "2.1.0")
-    with pytest.raises(
-        InputError, match=r"tflite-runtime does not work with numpy 2\.1\.0; run: pip install 'numpy<2'"
-    ):
+    with pytest.raises(InputError, match=r"tflite-runtime does not work with numpy 2\.1\.0; run: pip install"):
         interpreter_class()
 
 
