@@ -81,7 +81,8 @@ class _File:
         return users[0] if len(users) == 1 and self._code(users[0]) in _ACTIVATIONS else None
 
     def _code(self, operator: dict[str, Any]) -> str:
-        return self._codes[operator["opcode_index"]]
+        index: int = operator["opcode_index"]
+        return self._codes[index]
 
     def _tensor(self, number: int) -> dict[str, Any]:
         return self._tensors[number] if number >= 0 else {"shape": None, "name": None, "buffer": 0}

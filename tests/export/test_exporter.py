@@ -12,6 +12,7 @@ from yolo_edge.export import exporter, onnx_writer, rounding
 from yolo_edge.export.exporter import ExportOptions, export, file_name
 from yolo_edge.export.onnx_heads import append_head
 from yolo_edge.export.options import FileOptions
+from yolo_edge.export.tflite import heads as tflite_heads
 from yolo_edge.export.verify import VerificationError
 from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 
@@ -28,6 +29,7 @@ from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 )
 def test_file_names(size: tuple[int, int], options: FileOptions, name: str) -> None:
     assert file_name("a.b", size, options) == name
+    assert file_name("a.b", size, options, "tflite") == name.removesuffix("onnx") + "tflite"
 
 
 def test_every_file_that_was_asked_for(cfg: Path, tmp_path: Path) -> None:
@@ -115,6 +117,23 @@ def test_a_file_that_fails_is_not_left_behind(cfg: Path, tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tflite_file_that_fails_is_not_left_behind(
+    cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounding, "to_float16", lambda weight: (weight * 0.25).astype(np.float16))
+    monkeypatch.setattr(rounding, "_WORST_NOISE", 1)
+    with pytest.raises(VerificationError, match=r"fp16.tflite: fp16 has an SNR of"):
+        export(cfg, tmp_path, ExportOptions(formats=["tflite"], precisions=["fp16"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_runtime_nothing_is_written(cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="nothing that runs TFLite files is installed"):
+        export(cfg, tmp_path / "out", ExportOptions(formats=["onnx", "tflite"]))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupted_export_leaves_the_old_file(cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(export(cfg, tmp_path).files[0].path)
     path.write_bytes(b"old")
@@ -144,8 +163,13 @@ def test_a_decoder_that_is_wrong_is_not_left_behind(
         return dataclasses.replace(spec, heads=heads)
 
     monkeypatch.setattr(onnx_writer, "append_head", lambda model, spec, *rest: append_head(model, shifted(spec), *rest))
-    with pytest.raises(VerificationError, match=f"{head}.onnx: the decoder in the file differs"):
-        export(cfg, tmp_path, ExportOptions(head=head))
+    decode = tflite_heads.decode_heads
+    monkeypatch.setattr(
+        tflite_heads, "decode_heads", lambda tape, spec, *rest, **more: decode(tape, shifted(spec), *rest, **more)
+    )
+    for suffix in ("onnx", "tflite"):
+        with pytest.raises(VerificationError, match=f"{head}.{suffix}: the decoder in the file differs"):
+            export(cfg, tmp_path, ExportOptions(formats=[suffix], head=head))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,26 +13,11 @@ import pytest
 
 from tests.support import ROOT, random_picture
 from yolo_edge import Detector, InputError
-from yolo_edge.export import canonicalize, write_tflite
-from yolo_edge.export.load import load_model
 from yolo_edge.ondevice.errors import SpecError
 from yolo_edge.ondevice.runtimes import open_runtime
 from yolo_edge.ondevice.runtimes.tflite import TfliteRuntime, interpreter_class
 from yolo_edge.ondevice.runtimes.tflite_file import SPEC_FILE, read_metadata
 from yolo_edge.ondevice.spec import METADATA_KEY
-
-
-@pytest.fixture(scope="module")
-def tflite_bytes(cfg: Path) -> bytes:
-    source = load_model(cfg)
-    return write_tflite(canonicalize(source.graph), source.spec)
-
-
-@pytest.fixture
-def tflite_file(tflite_bytes: bytes, tmp_path: Path) -> Path:
-    path = tmp_path / "a.tflite"
-    path.write_bytes(tflite_bytes)
-    return path
 
 
 def test_a_path_and_bytes_are_the_same(tflite_bytes: bytes, tflite_file: Path, onnx_bytes: bytes) -> None:
