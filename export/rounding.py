@@ -5,7 +5,7 @@ import numpy as np
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 _WORST_NOISE = 1e-6  # 60 dB; a float16 weight usually has 70 or more
-_BLOCK = 1 << 18  # weights that are worked on at a time: some 25 MB of float64
+_BLOCK = 1 << 14  # weights that are worked on at a time: some 1.6 MB of float64
 
 
 def as_float16(weight: np.ndarray) -> np.ndarray | None:

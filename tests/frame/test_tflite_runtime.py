@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
@@ -72,15 +73,50 @@ class Jobs:
                     assert min(snr_db(nhwc(array), found[key]) for key, array in expected.items()) >= 50
 
 
+TASK = """
+import json, sys
+from tflite_support import metadata
+from tflite_support.task import core, processor, vision
+
+shown = metadata.MetadataDisplayer.with_model_file(sys.argv[1])
+options = vision.ObjectDetectorOptions(core.BaseOptions(file_name=sys.argv[1]), processor.DetectionOptions())
+found = vision.ObjectDetector.create_from_options(options).detect(vision.TensorImage.create_from_file(sys.argv[2]))
+print(json.dumps({
+    "files": shown.get_packed_associated_file_list(),
+    "metadata": json.loads(shown.get_metadata_json()),
+    "detections": [
+        {
+            "class": item.categories[0].category_name,
+            "confidence": item.categories[0].score,
+            "box": [item.bounding_box.origin_x, item.bounding_box.origin_y],
+        }
+        for item in found.detections
+    ],
+}))
+"""
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The programs of an environment with tflite-runtime and without onnxruntime."""
-    python = find_python("3.11", "3.10", "3.9")
-    if python is None:
-        pytest.skip("no Python 3.9 to 3.11 that runs: tflite-runtime has no wheels for later ones")
-    with new_environment(tmp_path_factory.mktemp("tflite") / "environment", python) as programs:
+    with _environment(tmp_path_factory) as programs:
         install(programs, *REQUIREMENTS)
         yield programs
+
+
+@pytest.fixture(scope="module")
+def task_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The programs of an environment with tflite-support."""
+    with _environment(tmp_path_factory) as programs:
+        install(programs, "tflite-support==0.4.4", "numpy<2")
+        yield programs
+
+
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> AbstractContextManager[Path]:
+    python = find_python("3.11", "3.10", "3.9")
+    if python is None:
+        pytest.skip("no Python 3.9 to 3.11 that runs: there are no wheels for later ones")
+    return new_environment(tmp_path_factory.mktemp("tflite") / "environment", python)
 
 
 def test_random_files(programs: Path, tmp_path: Path) -> None:
@@ -137,3 +173,24 @@ def test_numpy_2_is_noticed(programs: Path, tmp_path: Path, cfg: Path) -> None:
     done = run([programs / "python", "-c", DETECT, model, picture], cwd=tmp_path, status=1, PYTHONPATH=path)
     assert "InputError: tflite-runtime does not work with numpy 2." in done.stderr
     assert "run: pip install 'numpy<2', or: pip install ai-edge-litert" in done.stderr
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_the_task_library_finds_the_same(task_library: Path, tmp_path: Path, kind: str) -> None:
+    """Google's own object detector, which knows nothing of yolo-edge, goes by the metadata alone."""
+    source = load_model(random_darknet(tmp_path, 1))
+    picture, model = tmp_path / "picture.png", tmp_path / "a.tflite"
+    cv2.imwrite(str(picture), random_picture(source.spec.input.width, source.spec.input.height))
+    limits = NmsOptions(0.2, 0.45, 25)
+    graph = canonicalize(source.graph)
+    model.write_bytes(write_tflite(graph, source.spec, FileOptions(head="nms", input=kind, nms=limits)))
+    done = json.loads(run([task_library / "python", "-c", TASK, model, picture], cwd=tmp_path).stdout)
+    assert done["files"] == ["labels.txt", "yolo_edge.spec.json"]
+    assert done["metadata"]["subgraph_metadata"][0]["input_tensor_metadata"][0]["name"] == "images"
+    expected = Detector(write_onnx(graph, source.spec), **vars(limits))(cv2.imread(str(picture)))
+    assert len(done["detections"]) == len(expected) > 5
+    for item, wanted in zip(done["detections"], expected.to_dicts(source.spec.names), strict=True):
+        assert item["class"] == wanted["class"]
+        assert abs(item["confidence"] - wanted["confidence"]) <= 1e-3
+        # whole pixels
+        np.testing.assert_allclose(np.clip(item["box"], 0, None), wanted["box"][:2], atol=1.1)
