@@ -146,7 +146,7 @@ def count_boxes(spec: ModelSpec) -> int:
     return sum(len(head.anchors) * int(np.prod(spec.grid(head))) for head in spec.heads)
 
 
-def keep_best_class(tape: Tape, spec: ModelSpec, decoded: ir.Value) -> tuple[ir.Value, ir.Value]:
+def keep_best_class(tape: Tape, spec: ModelSpec, decoded: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     """What NMS works on: a box has one class, its best and of equals the first, and two sides.
 
     Args:
@@ -155,7 +155,7 @@ def keep_best_class(tape: Tape, spec: ModelSpec, decoded: ir.Value) -> tuple[ir.
         decoded: [1, 4 + classes, N], in input pixels.
 
     Returns:
-        Boxes [1, 4, N], and scores [1, classes, N] that are 0 where a box does not count.
+        Boxes [1, 4, N], scores [1, classes, N] that are 0 where a box does not count, and the best class [1, 1, N].
     """
     classes = len(spec.names)
     boxes, scores = tape.part(decoded, 1, range(4)), tape.part(decoded, 1, range(4, 4 + classes))
@@ -163,7 +163,7 @@ def keep_best_class(tape: Tape, spec: ModelSpec, decoded: ir.Value) -> tuple[ir.
     every = tape.constant(np.arange(classes).reshape(1, -1, 1))
     narrow = tape("ReduceMin", [tape.part(boxes, 1, range(2, 4))], {"axes": [1], "keepdims": 1})
     counts = tape("And", [tape("Equal", [best, every]), tape("GreaterOrEqual", [narrow, tape.floats(MIN_SIDE)])])
-    return boxes, tape("Where", [counts, scores, tape.floats(0)])
+    return boxes, tape("Where", [counts, scores, tape.floats(0)]), best
 
 
 def check_decodable(spec: ModelSpec, head: str) -> None:

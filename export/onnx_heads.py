@@ -50,7 +50,7 @@ def append_head(model: ir.Model, spec: ModelSpec, head: str, options: NmsOptions
 def _suppressed(tape: Tape, spec: ModelSpec, decoded: ir.Value, options: NmsOptions) -> ir.Value:
     """[1, 4 + classes, N] → [1, max, 6]. The one operator with an output of unknown size stays inside."""
     limit = options.max_detections
-    boxes, scores = keep_best_class(tape, spec, decoded)
+    boxes, scores, _ = keep_best_class(tape, spec, decoded)
     boxes = tape("Transpose", [boxes], {"perm": [0, 2, 1]})
     chosen = tape(
         "NonMaxSuppression",

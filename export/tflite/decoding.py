@@ -1,4 +1,4 @@
-"""Operators that only decoders use: reductions along an axis."""
+"""Operators that only decoders use: reductions along an axis, and from numbers of classes to floats."""
 
 import numpy as np
 import onnx_ir as ir
@@ -35,3 +35,10 @@ def lower_arg_max(ctx: Lowering, node: ir.Node, out: Output) -> None:
     ctx.assembly.operator("ARG_MAX", [x.tensor, axis], [found], output_type=TENSOR_TYPES[dtype])
     sizes = [out.shape[axis] for axis in x.order]
     ctx.add("RESHAPE", [found, ctx.integers(f"{node.name}.shape", sizes)], out, x.order, new_shape=sizes)
+
+
+def lower_cast(ctx: Lowering, node: ir.Node, out: Output) -> None:
+    """Cast of int64 to float32 → CAST."""
+    x = ctx.stored(node.inputs[0])
+    types = {"in_data_type": TENSOR_TYPES["int64"], "out_data_type": TENSOR_TYPES["float32"]}
+    ctx.add("CAST", [x.tensor], out, x.order, **types)

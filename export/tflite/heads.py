@@ -6,6 +6,7 @@ y2, x2, fractions of the input; classes [1, max]; scores [1, max], falling; and 
 count is not defined.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -29,8 +30,10 @@ NMS_OUTPUTS = {
     "count": "num_detections",
 }
 _PLAIN, _BOXES_FIRST = (0, 1, 2), (0, 2, 1)
-# the operator refuses boxes without a side, and wants thresholds within (0, 1); these are far below what counts
-_LEAST_SIDE, _LEAST, _MOST = 1e-6, 1e-30, 1 - 1e-7
+# what lies further out, in inputs, does not count for NMS; each class gets a square of this side for itself
+_LOW, _HIGH = -8.0, 8.0
+_SPAN = _HIGH - _LOW
+_LEAST, _MOST = 1e-30, 1 - 1e-7  # the operator wants thresholds within (0, 1)
 
 
 def lower_heads(
@@ -61,8 +64,9 @@ def lower_heads(
         (decoded,) = _lower(ctx, graph, raw, decode_heads(tape, spec, copies, unit=side))
         tensor = _named(ctx, ctx.arranged(decoded, _PLAIN), OUTPUT_NAME)
         return [tensor], replace(spec, heads=(Head("decoded", 1, {"map": OUTPUT_NAME}, normalized=True),))
-    boxes, scores = keep_best_class(tape, spec, decode_heads(tape, spec, copies, by_cell=True))
-    boxes, scores = _lower(ctx, graph, raw, _encode_boxes(tape, boxes, side), scores)
+    boxes, scores, best = keep_best_class(tape, spec, decode_heads(tape, spec, copies, by_cell=True))
+    encoded = _encode_boxes(tape, boxes, best, side, _squares(spec))
+    boxes, scores = _lower(ctx, graph, raw, encoded, scores)
     outputs = _postprocess(ctx, spec, boxes, scores, options.nms)
     return outputs, replace(spec, heads=(Head("detection_postprocess", 1, NMS_OUTPUTS, nms=options.nms),))
 
@@ -101,38 +105,74 @@ def _flexbuffer(settings: Mapping[str, int | float | bool]) -> bytes:
     return bytes(builder.Finish())
 
 
-def _encode_boxes(tape: Tape, boxes: ir.Value, side: tuple[int, int]) -> ir.Value:
-    """Boxes in pixels [1, 4, N] → centre y, x, logarithm of height, width [1, 4, N], of fractions."""
+def _squares(spec: ModelSpec) -> int:
+    """How many squares of `_SPAN` lie in a row, so that all classes have one."""
+    return math.isqrt(len(spec.names) - 1) + 1
+
+
+def _encode_boxes(tape: Tape, boxes: ir.Value, best: ir.Value, side: tuple[int, int], squares: int) -> ir.Value:
+    """Boxes in pixels [1, 4, N] and their classes [1, 1, N] → what the operator decodes, [1, 4, N].
+
+    That is centre y, x and the logarithms of height, width, as fractions of the input. Classes are moved apart, each
+    into its square, so that NMS across classes does it class by class.
+    """
     center_x, center_y, width, height = (tape.part(boxes, 1, range(i, i + 1)) for i in range(4))
-    centers, sizes = tape("Concat", [center_y, center_x], {"axis": 1}), tape("Concat", [height, width], {"axis": 1})
-    fraction = np.array([[[1 / side[1]], [1 / side[0]]]])
-    centers, sizes = (tape("Mul", [value, tape.floats(fraction)]) for value in (centers, sizes))
-    logarithm = tape("Log", [tape("Max", [sizes, tape.floats(_LEAST_SIDE)])])
-    return tape("Concat", [centers, logarithm], {"axis": 1})
+    fraction = tape.floats([[[1 / side[1]], [1 / side[0]]]])
+    center = tape("Mul", [tape("Concat", [center_y, center_x], {"axis": 1}), fraction])
+    size = tape("Mul", [tape("Concat", [height, width], {"axis": 1}), fraction])
+    half = tape("Mul", [size, tape.floats(0.5)])
+    low = tape("Max", [tape("Sub", [center, half]), tape.floats(_LOW)])
+    high = tape("Min", [tape("Add", [center, half]), tape.floats(_HIGH)])
+    middle = tape("Mul", [tape("Add", [low, high]), tape.floats(0.5)])
+    number = tape("Cast", [best], {"to": ir.DataType.FLOAT.value})
+    row = tape("Floor", [tape("Mul", [tape("Add", [number, tape.floats(0.5)]), tape.floats(1 / squares)])])
+    column = tape("Sub", [number, tape("Mul", [row, tape.floats(squares)])])
+    square = tape("Mul", [tape("Concat", [row, column], {"axis": 1}), tape.floats(_SPAN)])
+    # a box without a side is refused by old runtimes: a few steps of what float32 resolves in the last square
+    least = tape.floats(4 * np.spacing(np.float32(_SPAN * squares)))
+    extent = tape("Max", [tape("Sub", [high, low]), least])
+    return tape("Concat", [tape("Add", [middle, square]), tape("Log", [extent])], {"axis": 1})
 
 
 def _postprocess(ctx: Lowering, spec: ModelSpec, boxes: ir.Value, scores: ir.Value, options: NmsOptions) -> list[int]:
-    """Add the operator: NMS class by class. Its own anchors are the whole input, so that it only takes exponentials."""
+    """Add the operator. Its own anchors are the whole input, so that it only takes exponentials.
+
+    It knows NMS class by class too (`use_regular_nms`), but with two threads or more that loses boxes, in LiteRT 2.3 as
+    in 2.14: the threads share the list of boxes that are left.
+    """
     inputs = [ctx.arranged(value, _BOXES_FIRST) for value in (boxes, scores)]
     anchors = np.tile(np.array([0, 0, 1, 1], np.float32), (count_boxes(spec), 1))
     inputs.append(ctx.assembly.constant("anchors", anchors))
     rows = options.max_detections
     shapes = {"boxes": [1, rows, 4], "classes": [1, rows], "scores": [1, rows], "count": [1]}
+    apart = ctx.assembly.tensor("boxes.apart", shapes.pop("boxes"))
     outputs = [ctx.assembly.tensor(NMS_OUTPUTS[role], shape) for role, shape in shapes.items()]
     # scores at the threshold count there, and do not with us
     above = float(np.nextafter(np.float32(options.confidence), np.float32(2)))
     settings = {
-        "detections_per_class": rows,
         "h_scale": 1.0,
         "max_classes_per_detection": 1,
         "max_detections": rows,
         "nms_iou_threshold": min(max(options.iou, _LEAST), _MOST),
         "nms_score_threshold": max(above, _LEAST),
         "num_classes": len(spec.names),
-        "use_regular_nms": True,
+        "use_regular_nms": False,
         "w_scale": 1.0,
         "x_scale": 1.0,
         "y_scale": 1.0,
     }
-    ctx.assembly.custom_operator(POSTPROCESS, inputs, outputs, _flexbuffer(settings))
-    return outputs
+    ctx.assembly.custom_operator(POSTPROCESS, inputs, [apart, *outputs], _flexbuffer(settings))
+    return [_bring_back(ctx, apart, outputs[0], rows, _squares(spec)), *outputs]
+
+
+def _bring_back(ctx: Lowering, apart: int, classes: int, rows: int, squares: int) -> int:
+    """Boxes [1, max, 4] out of the squares of their classes [1, max]; only arithmetic, since the last mean nothing."""
+    number = ctx.reshaped(classes, "class", [1, rows, 1])
+    raised = ctx.step("ADD", [number, ctx.floats("half", [0.5])], "class.raised", [1, rows, 1])
+    share = ctx.step("MUL", [raised, ctx.floats("share", [1 / squares])], "class.share", [1, rows, 1])
+    row = ctx.step("FLOOR", [share], "square.row", [1, rows, 1])
+    before = ctx.step("MUL", [row, ctx.floats("squares", [squares])], "square.before", [1, rows, 1])
+    column = ctx.step("SUB", [number, before], "square.column", [1, rows, 1])
+    square = ctx.step("CONCATENATION", [row, column, row, column], "square", [1, rows, 4], axis=2)
+    offset = ctx.step("MUL", [square, ctx.floats("span", [_SPAN])], "square.offset", [1, rows, 4])
+    return ctx.step("SUB", [apart, offset], NMS_OUTPUTS["boxes"], [1, rows, 4])

@@ -49,8 +49,10 @@ LOWERINGS: dict[str, Row] = {
     # decoders (yolo_edge.export.decoders)
     "And": Row(elementwise.lower_elementwise),
     "ArgMax": Row(decoding.lower_arg_max),
+    "Cast": Row(decoding.lower_cast),
     "Equal": Row(elementwise.lower_elementwise),
     "Exp": Row(elementwise.lower_unary),
+    "Floor": Row(elementwise.lower_unary),
     "GreaterOrEqual": Row(elementwise.lower_elementwise),
     "Log": Row(elementwise.lower_unary),
     "Max": Row(elementwise.lower_elementwise),

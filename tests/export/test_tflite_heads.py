@@ -59,6 +59,8 @@ def test_nms_equals_the_detector(family: str, options: NmsOptions) -> None:
     if len(np.unique(expected.confidence.round(5))) == len(expected):  # ties may stand in any order
         np.testing.assert_array_equal(found.class_id, expected.class_id)
         np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=2e-2)
+    for threads in (2, 3, 4, 8):
+        assert len(Detector(data, **vars(options), threads=threads)(picture)) == len(expected)
     without = run_tflite(data, np.zeros((1, *picture.shape), np.float32), delegates=False)
     assert int(without["num_detections"][0]) == len(expected)
     count = len(expected)

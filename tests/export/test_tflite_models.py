@@ -42,7 +42,7 @@ def test_pictures(assets: Path, name: str) -> None:
     graph = canonicalize(source.graph)
     expected = Detector(write_onnx(graph, source.spec))
     for options in (FileOptions(), FileOptions(head="nms", input="uint8")):
-        detector = Detector(write_tflite(graph, source.spec, options))
+        detector = Detector(write_tflite(graph, source.spec, options), threads=2)
         for picture in PICTURES:
             image = read_image(assets / "images" / picture)
             found, wanted = detector(image), expected(image)
