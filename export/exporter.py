@@ -3,23 +3,27 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_heads import HEADS, MAX_ROWS
-from yolo_edge.export.onnx_input import INPUTS
-from yolo_edge.export.onnx_writer import PRECISIONS, OnnxOptions, write_onnx
-from yolo_edge.export.source import canonicalize
+from yolo_edge.export.onnx_writer import write_onnx
+from yolo_edge.export.options import PRECISIONS, FileOptions, check_choice
+from yolo_edge.export.source import SourceModel, canonicalize
+from yolo_edge.export.tflite import write_tflite
 from yolo_edge.export.verify import Reference, Verification, VerificationError, check_decoded, check_nms, speed_ratio
-from yolo_edge.ondevice.detector import check_options
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_output_folder, write_atomically
+from yolo_edge.ondevice.runtimes import check_runtime
 from yolo_edge.ondevice.spec import ModelSpec, NmsOptions
 
-FORMATS = ("onnx",)
+Writer: TypeAlias = Callable[[Graph, ModelSpec, FileOptions], bytes]
+
+# format, which is also the suffix of the files → what writes it, the runtime that runs it
+WRITERS: dict[str, Writer] = {"onnx": write_onnx, "tflite": write_tflite}
+FORMATS = tuple(WRITERS)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class ExportedFile:
 
     Attributes:
         path: Where it is.
-        format: "onnx".
+        format: "onnx" or "tflite".
         precision: "fp32" or "fp16".
         size: Input [width, height] in pixels.
         head: What the outputs are: "raw", "decoded" or "nms".
@@ -37,9 +41,10 @@ class ExportedFile:
         snr_db: Against the source, one value a head.
         agreement: AP50 with the source's detections as labels, 0..1; None: not measured, as the source found nothing
             in the pictures, or in the noise that stands in for them.
-        fused: Convolutions that the runtime runs as one kernel with their activation.
+        fused: Convolutions that the runtime runs as one kernel with their activation (`fusion.count_fused`).
         convolutions: All of them.
-        speed_vs_fp32: Time of the same file in fp32 over the time of this one, one thread, on this machine.
+        speed_vs_fp32: Time of the same file in fp32, of the same format, over the time of this one, one thread, on this
+            machine.
         verified: Always true: a file that fails is not written.
     """
 
@@ -63,7 +68,7 @@ class Export:
     """What an export gave.
 
     Attributes:
-        files: In the order size, precision.
+        files: In the order size, format, precision.
         spec: Of the source, at the last size.
     """
 
@@ -71,17 +76,17 @@ class Export:
     spec: ModelSpec
 
 
-def file_name(stem: str, size: tuple[int, int], options: OnnxOptions) -> str:
-    """`<stem>-<size>-<precision>[-<head>][-<input>].onnx`; head and input only when they are not the default.
+def file_name(stem: str, size: tuple[int, int], options: FileOptions, format_: str = "onnx") -> str:
+    """`<stem>-<size>-<precision>[-<head>][-<input>].<format>`; head and input only when they are not the default.
 
     The size is one number when both sides are equal.
     """
     width, height = size
     parts = [stem, str(width) if width == height else f"{width}x{height}", options.precision]
-    default = OnnxOptions()
+    default = FileOptions()
     parts += [options.head] if options.head != default.head else []
     parts += [options.input] if options.input != default.input else []
-    return "-".join(parts) + ".onnx"
+    return f"{'-'.join(parts)}.{format_}"
 
 
 @dataclass(frozen=True)
@@ -90,17 +95,17 @@ class ExportOptions:
 
     Attributes:
         formats: Of `FORMATS`.
-        precisions: Of `onnx_writer.PRECISIONS`.
+        precisions: Of `options.PRECISIONS`.
         sizes: Input (width, height) each; None: the model's own.
-        head: Of `onnx_heads.HEADS`.
-        input: Of `onnx_input.INPUTS`.
+        head: Of `options.HEADS`.
+        input: Of `options.INPUTS`.
         nms: For head "nms".
         resize: "stretch" or "letterbox"; None: as the model was trained.
         names: "coco", "voc" or a file with a class name a line.
         licence: Of the weights; None: what a licence file beside them says.
     """
 
-    formats: Sequence[str] = FORMATS
+    formats: Sequence[str] = ("onnx",)
     precisions: Sequence[str] = ("fp32",)
     sizes: Sequence[tuple[int, int] | None] = (None,)
     head: str = "raw"
@@ -109,6 +114,10 @@ class ExportOptions:
     resize: str | None = None
     names: str | None = None
     licence: str | None = None
+
+    def file(self, precision: str) -> FileOptions:
+        """The options of one file."""
+        return FileOptions(precision, self.head, self.input, self.nms)
 
 
 def export(
@@ -154,48 +163,70 @@ def export(
         progress(f"{source.stem} at {width}x{height}: running the source")
         reference = Reference(source.graph, source.spec, pictures)
         graph = canonicalize(source.graph)
-        baseline = write_onnx(graph, source.spec, _onnx_options(options, "fp32"))
-        for precision in options.precisions:
-            chosen = _onnx_options(options, precision)
-            path = output / file_name(source.stem, (width, height), chosen)
-            progress(f"{path.name}: verifying")
-            data = baseline if precision == "fp32" else write_onnx(graph, source.spec, chosen)
-            try:
-                seen = _verify(graph, source.spec, chosen, data, reference)
-            except VerificationError as error:
-                raise VerificationError(f"{path}: {error}") from error
-            speed = 1.0 if data is baseline else speed_ratio(baseline, data, reference.pictures[0])
-            write_atomically(path, data)
-            exported.append(_report(path, (width, height), chosen, len(data), seen, speed))
+        for format_ in options.formats:
+            exported += _write_format(graph, source, format_, options, output, reference, progress)
     return Export(tuple(exported), source.spec)
 
 
-def _onnx_options(options: ExportOptions, precision: str) -> OnnxOptions:
-    return OnnxOptions(precision, options.head, options.input, options.nms)
+def _write_format(
+    graph: Graph,
+    source: SourceModel,
+    format_: str,
+    options: ExportOptions,
+    output: Path,
+    reference: Reference,
+    progress: Callable[[str], None],
+) -> list[ExportedFile]:
+    """Write and verify the files of one size in one format."""
+    spec, write = source.spec, WRITERS[format_]
+    size = (spec.input.width, spec.input.height)
+    baseline = write(graph, spec, options.file("fp32"))
+    exported = []
+    for precision in options.precisions:
+        chosen = options.file(precision)
+        path = output / file_name(source.stem, size, chosen, format_)
+        progress(f"{path.name}: verifying")
+        data = baseline if precision == "fp32" else write(graph, spec, chosen)
+        try:
+            seen = _verify(write, graph, spec, chosen, data, reference)
+        except VerificationError as error:
+            raise VerificationError(f"{path}: {error}") from error
+        speed = 1.0 if data is baseline else speed_ratio(baseline, data, reference.pictures[0])
+        write_atomically(path, data)
+        exported.append(_report(path, format_, size, chosen, len(data), seen, speed))
+    return exported
 
 
-def _verify(graph: Graph, spec: ModelSpec, options: OnnxOptions, data: bytes, reference: Reference) -> Verification:
+def _verify(
+    write: Writer, graph: Graph, spec: ModelSpec, options: FileOptions, data: bytes, reference: Reference
+) -> Verification:
     """Compare the raw heads with the source, and a decoder in the file with ours outside."""
     if options.head == "raw":
         return reference.verify(data, options.precision)
-    raw = write_onnx(graph, spec, replace(options, head="raw"))
+    raw = write(graph, spec, replace(options, head="raw"))
     seen = reference.verify(raw, options.precision)
-    decoded = data if options.head == "decoded" else write_onnx(graph, spec, replace(options, head="decoded"))
+    decoded = data if options.head == "decoded" else write(graph, spec, replace(options, head="decoded"))
     check_decoded(raw, decoded, reference.pictures)
     if options.head == "nms":
         check_nms(decoded, data, reference.pictures, options.nms)
         # with every box let in: trained networks find nothing in noise
         everything = replace(options.nms, confidence=0.0)
-        check_nms(decoded, write_onnx(graph, spec, replace(options, nms=everything)), reference.pictures, everything)
+        check_nms(decoded, write(graph, spec, replace(options, nms=everything)), reference.pictures, everything)
     return seen
 
 
 def _report(
-    path: Path, size: tuple[int, int], options: OnnxOptions, length: int, seen: Verification, speed: float
+    path: Path,
+    format_: str,
+    size: tuple[int, int],
+    options: FileOptions,
+    length: int,
+    seen: Verification,
+    speed: float,
 ) -> ExportedFile:
     return ExportedFile(
         path=str(path),
-        format="onnx",
+        format=format_,
         precision=options.precision,
         size=size,
         head=options.head,
@@ -214,16 +245,13 @@ def _check(options: ExportOptions) -> None:
     for option, values, choices in (
         ("format", options.formats, FORMATS),
         ("precision", options.precisions, PRECISIONS),
-        ("head", [options.head], HEADS),
-        ("input", [options.input], INPUTS),
     ):
         for value in values:
-            if value not in choices:
-                raise InputError(f"{option} {value!r}: there is {' and '.join(choices)}")
+            check_choice(option, value, choices)
         if not values:
             raise InputError(f"{option}: none was given")
-    if options.nms.max_detections > MAX_ROWS:
-        raise InputError(f"max_detections: at most {MAX_ROWS} rows in a file, got {options.nms.max_detections}")
-    check_options(options.nms.confidence, options.nms.iou, options.nms.max_detections)
+    options.file("fp32").check()
     if not options.sizes:
         raise InputError("size: none was given")
+    for format_ in options.formats:
+        check_runtime(f".{format_}")  # files are run before they are written

@@ -8,8 +8,6 @@ import onnx_ir as ir
 from yolo_edge.export.graph import INPUT_NAME, add_constant, constant_of, drop_unused_constants, shape_of
 from yolo_edge.ondevice.spec import ModelSpec
 
-INPUTS = ("float32", "uint8")
-
 
 def accept_pixels(model: ir.Model, spec: ModelSpec) -> ModelSpec:
     """Let `model` take pixels instead of floats, in place.

@@ -4,9 +4,6 @@ fp16 files keep the weights of convolutions as float16 behind a Cast, which onnx
 size, float32 arithmetic, float32 inputs and outputs.
 """
 
-from dataclasses import dataclass, field, replace
-
-import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -15,36 +12,15 @@ from yolo_edge._version import __version__
 from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.functions import FUNCTION_DOMAIN
 from yolo_edge.export.graph import IR_VERSION, Graph, add_constant, constant_of, drop_unused_constants
-from yolo_edge.export.onnx_heads import HEADS, append_head
-from yolo_edge.export.onnx_input import INPUTS, accept_pixels
-from yolo_edge.export.rounding import FLOAT16_MAX, to_float16
-from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, NmsOptions
-
-PRECISIONS = ("fp32", "fp16")
-TOOL = f"yolo-edge {__version__}"
-
-_WORST_NOISE = 1e-6  # 60 dB; a float16 weight usually has 70 or more
+from yolo_edge.export.onnx_heads import append_head
+from yolo_edge.export.onnx_input import accept_pixels
+from yolo_edge.export.options import FileOptions
+from yolo_edge.export.provenance import written
+from yolo_edge.export.rounding import as_float16
+from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
 
-@dataclass(frozen=True)
-class OnnxOptions:
-    """What an ONNX file shall be.
-
-    Attributes:
-        precision: "fp32" or "fp16".
-        head: "raw", "decoded" or "nms" (`yolo_edge.export.onnx_heads`).
-        input: "float32" or "uint8" (`yolo_edge.export.onnx_input`).
-        nms: For head "nms".
-    """
-
-    precision: str = "fp32"
-    head: str = "raw"
-    input: str = "float32"
-    nms: NmsOptions = field(default_factory=NmsOptions)
-
-
-def write_onnx(graph: Graph, spec: ModelSpec, options: OnnxOptions | str = "fp32") -> bytes:
+def write_onnx(graph: Graph, spec: ModelSpec, options: FileOptions | str = "fp32") -> bytes:
     """Lower a canonical graph to ONNX. The same graph and spec give the same bytes.
 
     Args:
@@ -57,14 +33,8 @@ def write_onnx(graph: Graph, spec: ModelSpec, options: OnnxOptions | str = "fp32
         InputError: An unknown option, or a network that cannot have it.
     """
     if isinstance(options, str):
-        options = OnnxOptions(options)
-    for name, value, choices in (
-        ("precision", options.precision, PRECISIONS),
-        ("head", options.head, HEADS),
-        ("input", options.input, INPUTS),
-    ):
-        if value not in choices:
-            raise InputError(f"{name} {value!r}: ONNX is written with {' or '.join(choices)}")
+        options = FileOptions(options)
+    options.check()
     check_canonical(graph)
     model = graph.clone()
     if options.input == "uint8":
@@ -79,8 +49,7 @@ def write_onnx(graph: Graph, spec: ModelSpec, options: OnnxOptions | str = "fp32
         _store_weights_as_float16(model)
     _forget_inner_shapes(model)
     model.producer_name, model.producer_version = "yolo-edge", __version__
-    spec = replace(spec, precision=options.precision, provenance=replace(spec.provenance, tool=TOOL))
-    model.metadata_props[METADATA_KEY] = spec.to_json()
+    model.metadata_props[METADATA_KEY] = written(spec, options.precision).to_json()
     proto = ir.to_proto(model)
     proto.ir_version = IR_VERSION
     data: bytes = proto.SerializeToString(deterministic=True)
@@ -96,11 +65,9 @@ def _store_weights_as_float16(model: ir.Model) -> None:
             convolutions.setdefault(node.inputs[1], []).append(node)
     for weight, nodes in convolutions.items():
         array = constant_of(weight)
-        if array is None or np.abs(array).max(initial=0) > FLOAT16_MAX:
-            continue  # what float16 cannot hold stays float32
-        rounded = to_float16(array)
-        if np.square(array - rounded, dtype=np.float64).sum() > _WORST_NOISE * np.square(array, dtype=np.float64).sum():
-            continue  # so does what falls below its normal numbers, as weights that take pixels of 0..255
+        rounded = None if array is None else as_float16(array)
+        if rounded is None:
+            continue
         cast = ir.node("Cast", [add_constant(graph, f"{weight.name}.h", rounded)], {"to": ir.DataType.FLOAT.value})
         cast.outputs[0].name = f"{weight.name}.f"
         graph.insert_before(nodes[0], cast)

@@ -1,11 +1,16 @@
-"""Where a model came from: hashes of its files, and the licence that lies beside them."""
+"""Where a model came from: hashes of its files, the licence that lies beside them, and the program that wrote it."""
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from yolo_edge._version import __version__
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable, read_bytes
+from yolo_edge.ondevice.spec import ModelSpec
+
+TOOL = f"yolo-edge {__version__}"
 
 # "license_plate.names" is none
 _LICENCE_NAME = re.compile(r"(licen[cs]e|copying)([.-](txt|md|rst|apache|mit|bsd|gpl)[\w.-]*)?", re.IGNORECASE)
@@ -39,3 +44,8 @@ def find_licence(folder: Path) -> str | None:
         title = "".join(letter for letter in lines[0] if letter.isprintable())[:_LONGEST] if lines else ""
         return f"{printable(path.name)}: {title}"
     return None
+
+
+def written(spec: ModelSpec, precision: str) -> ModelSpec:
+    """The spec as it goes into a file: with the precision of its weights, and the name of this program."""
+    return replace(spec, precision=precision, provenance=replace(spec.provenance, tool=TOOL))

@@ -4,6 +4,32 @@ import numpy as np
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
+_WORST_NOISE = 1e-6  # 60 dB; a float16 weight usually has 70 or more
+_BLOCK = 1 << 14  # weights that are worked on at a time: some 1.6 MB of float64
+
+
+def as_float16(weight: np.ndarray) -> np.ndarray | None:
+    """The weights of a convolution in float16, or None where they must stay as they are.
+
+    Args:
+        weight: float32 [out, ...].
+
+    Returns:
+        What `to_float16` gives. None: some are beyond what float16 can hold, or so many below its normal numbers that
+        the noise is above -60 dB, as in weights that take pixels of 0..255.
+    """
+    if np.abs(weight).max(initial=0) > FLOAT16_MAX:
+        return None
+    rounded = np.empty(weight.shape, np.float16)
+    rows = max(_BLOCK // max(weight[0].size, 1), 1)
+    noise = power = 0.0
+    for start in range(0, len(weight), rows):
+        block = weight[start : start + rows]
+        rounded[start : start + rows] = to_float16(block)
+        noise += float(np.square(block - rounded[start : start + rows], dtype=np.float64).sum())
+        power += float(np.square(block, dtype=np.float64).sum())
+    return None if noise > _WORST_NOISE * power else rounded
+
 
 def to_float16(weight: np.ndarray) -> np.ndarray:
     """Round the weights of a convolution to float16, keeping the sum of each output channel.

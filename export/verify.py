@@ -4,18 +4,15 @@ The source is the network as it was imported, before any pass of ours, run by on
 optimisations. Inputs are pictures, taken through the model's own preprocessing, or seeded noise without them.
 """
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from yolo_edge.evaluation import MAX_DETECTIONS, Found, average_precision_50
-from yolo_edge.export.canonical import ACTIVATIONS
+from yolo_edge.export.fusion import count_fused
 from yolo_edge.export.graph import Graph
 from yolo_edge.ondevice.decode import decode_cells
 from yolo_edge.ondevice.detections import Detections
@@ -34,8 +31,6 @@ LABEL_CONFIDENCE, CANDIDATE_CONFIDENCE = 0.25, 0.001
 _TIMING_SECONDS = 1.0
 _SAME_CONFIDENCE, _SAME_PIXELS, _SAME_BOX = 1e-3, 0.1, 1e-4
 _ON_THE_EDGE = 0.02
-# with what an activation begins once functions are inlined and onnxruntime has made its own of them
-_ACTIVATION_STARTS = ACTIVATIONS | {"HardSigmoid", "HardSwish", "Neg", "QuickGelu", "Softplus", "Tanh"}
 
 
 class VerificationError(YoloEdgeError):
@@ -90,7 +85,7 @@ class Reference:
                     raise VerificationError(f"the source model gives NaN or infinity at {name}: are these its weights?")
 
     def verify(self, data: bytes, precision: str) -> Verification:
-        """Run an ONNX file with raw heads, on the pictures, and compare.
+        """Run a file with raw heads, on the pictures, and compare.
 
         Args:
             data: The bytes of the file.
@@ -105,26 +100,39 @@ class Reference:
             tensor, placement = detector.preprocess(picture)
             results.append(detector.runtime.run(tensor))
             placements.append(placement)
-        names = list(self.outputs[0])
+        reference = [_laid_out(detector.spec, outputs) for outputs in self.outputs]
+        names = list(reference[0])
         snr, error = [], []
         for name in names:
-            expected = np.stack([outputs[name] for outputs in self.outputs])
+            expected = np.stack([outputs[name] for outputs in reference])
             found = np.stack([outputs[name] for outputs in results])
             snr.append(snr_db(expected, found))
             error.append(relative_error(expected, found))
         _check_limits(precision, names, snr, error)
         convolutions, fused = count_fused(data)
-        agreement = self._agreement(detector, results, placements)
+        agreement = _agreement(detector, reference, results, placements)
         return Verification(tuple(snr), tuple(error), agreement, convolutions, fused)
 
-    def _agreement(
-        self, detector: Detector, results: Sequence[dict[str, np.ndarray]], placements: Sequence[Placement]
-    ) -> float | None:
-        detector.confidence = LABEL_CONFIDENCE
-        labels = [detector.postprocess(outputs, place) for outputs, place in zip(self.outputs, placements, strict=True)]
-        detector.confidence = CANDIDATE_CONFIDENCE
-        candidates = [detector.postprocess(outputs, place) for outputs, place in zip(results, placements, strict=True)]
-        return average_precision_50(Found.of_detections(labels), Found.of_detections(candidates))
+
+def _laid_out(spec: ModelSpec, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the source gave, [1, channels, rows, columns], in the layouts of a file's heads."""
+    layouts = {name: head.layout for head in spec.heads for name in head.tensors.values()}
+    return {
+        name: array.transpose(0, 2, 3, 1) if layouts.get(name) == "NHWC" else array for name, array in outputs.items()
+    }
+
+
+def _agreement(
+    detector: Detector,
+    reference: Sequence[Mapping[str, np.ndarray]],
+    results: Sequence[Mapping[str, np.ndarray]],
+    placements: Sequence[Placement],
+) -> float | None:
+    detector.confidence = LABEL_CONFIDENCE
+    labels = [detector.postprocess(outputs, place) for outputs, place in zip(reference, placements, strict=True)]
+    detector.confidence = CANDIDATE_CONFIDENCE
+    candidates = [detector.postprocess(outputs, place) for outputs, place in zip(results, placements, strict=True)]
+    return average_precision_50(Found.of_detections(labels), Found.of_detections(candidates))
 
 
 def _check_limits(precision: str, names: Sequence[str], snr: Sequence[float], error: Sequence[float]) -> None:
@@ -234,23 +242,6 @@ def noise(spec: InputSpec, count: int = 4, seed: int = 0) -> list[np.ndarray]:
         size = (spec.width, spec.height)
         pictures.append(np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR), np.uint8))
     return pictures
-
-
-def count_fused(data: bytes) -> tuple[int, int]:
-    """The convolutions of an ONNX file, and how many of them onnxruntime runs together with their activation.
-
-    Counted in the graph that onnxruntime makes of it on this machine; a convolution without an activation counts.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimized.onnx"
-        new_session(data, optimized_model_filepath=str(path))
-        nodes = list(onnx.load(path).graph.node)
-    convolutions = [node for node in nodes if "Conv" in node.op_type]
-    activated = {node.input[0] for node in nodes if node.op_type in _ACTIVATION_STARTS}
-    # a change of memory layout may stand between
-    activated |= {node.input[0] for node in nodes if "Reorder" in node.op_type and node.output[0] in activated}
-    unfused = sum(node.output[0] in activated for node in convolutions)
-    return len(convolutions), len(convolutions) - unfused
 
 
 def speed_ratio(baseline: bytes, candidate: bytes, picture: np.ndarray) -> float:

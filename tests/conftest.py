@@ -33,6 +33,22 @@ def onnx_bytes(cfg: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def tflite_bytes(cfg: Path) -> bytes:
+    from yolo_edge.export import canonicalize, write_tflite
+    from yolo_edge.export.load import load_model
+
+    source = load_model(cfg)
+    return write_tflite(canonicalize(source.graph), source.spec)
+
+
+@pytest.fixture(scope="session")
+def tflite_file(tflite_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tflite") / "random.tflite"
+    path.write_bytes(tflite_bytes)
+    return path
+
+
+@pytest.fixture(scope="session")
 def onnx_file(onnx_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "random.onnx"
     path.write_bytes(onnx_bytes)

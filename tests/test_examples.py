@@ -8,25 +8,27 @@ import pytest
 
 from tests.support import ROOT, random_darknet, random_picture
 from yolo_edge import Detector
-from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export import canonicalize
+from yolo_edge.export.exporter import FORMATS, WRITERS
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_writer import OnnxOptions
+from yolo_edge.export.options import FileOptions
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.spec import NmsOptions
 
 EXAMPLES = {path.stem: path for path in (ROOT / "examples").glob("*.py")}
-MINIMAL = EXAMPLES["onnx_minimal"]
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES))
 def test_they_are_short_and_need_no_yolo_edge(example: str) -> None:
     text = EXAMPLES[example].read_text()
     assert len(text.splitlines()) < 80
-    imports = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}
-    assert imports <= {"cv2", "json", "numpy", "onnxruntime", "sys"}
+    words = [line.split() for line in text.splitlines() if line.strip().startswith(("import ", "from "))]
+    imports = {line[1].split(".")[0] for line in words}
+    runtimes = {"onnxruntime"} if example.startswith("onnx") else {"ai_edge_litert", "tflite_runtime", "zipfile"}
+    assert imports <= {"cv2", "json", "numpy", "sys"} | runtimes
 
 
-def compare(model: Path, picture: Path, example: Path = MINIMAL) -> int:
+def compare(model: Path, picture: Path, example: Path) -> int:
     result = subprocess.run([sys.executable, example, model, picture], capture_output=True, text=True, check=True)
     lines = [line.rsplit(" ", 5) for line in result.stdout.splitlines()]
     detector = Detector(model, max_detections=10**6)
@@ -40,28 +42,31 @@ def compare(model: Path, picture: Path, example: Path = MINIMAL) -> int:
     return len(lines)
 
 
+@pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 @pytest.mark.parametrize("seed", [3, 8])
-def test_it_finds_what_the_detector_finds(tmp_path: Path, seed: int, resize: str) -> None:
+def test_it_finds_what_the_detector_finds(tmp_path: Path, seed: int, resize: str, format_: str) -> None:
     source = load_model(random_darknet(tmp_path, seed), resize=resize)
-    model, picture = tmp_path / "a.onnx", tmp_path / "a.png"
-    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
+    model, picture = tmp_path / f"a.{format_}", tmp_path / "a.png"
+    model.write_bytes(WRITERS[format_](canonicalize(source.graph), source.spec, FileOptions()))
     cv2.imwrite(str(picture), random_picture(150, 100, seed))
-    assert compare(model, picture) > 0
+    assert compare(model, picture, EXAMPLES[f"{format_}_minimal"]) > 0
 
 
-def test_on_a_trained_model(tmp_path: Path, assets: Path) -> None:
+@pytest.mark.parametrize("format_", FORMATS)
+def test_on_a_trained_model(tmp_path: Path, assets: Path, format_: str) -> None:
     source = load_model(assets / "darknet" / "yolo-fastest" / "yolo-fastest-1.1.cfg")
-    model = tmp_path / "a.onnx"
-    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
-    assert compare(model, assets / "images" / "dog.jpg") >= 5
+    model = tmp_path / f"a.{format_}"
+    model.write_bytes(WRITERS[format_](canonicalize(source.graph), source.spec, FileOptions()))
+    assert compare(model, assets / "images" / "dog.jpg", EXAMPLES[f"{format_}_minimal"]) >= 5
 
 
+@pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("head", ["decoded", "nms"])
-def test_files_that_decode_by_themselves(tmp_path: Path, cfg: Path, head: str) -> None:
+def test_files_that_decode_by_themselves(tmp_path: Path, cfg: Path, head: str, format_: str) -> None:
     source = load_model(cfg)
-    model, picture = tmp_path / "a.onnx", tmp_path / "a.png"
-    options = OnnxOptions(head=head, input="uint8", nms=NmsOptions(max_detections=2000))
-    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec, options))
+    model, picture = tmp_path / f"a.{format_}", tmp_path / "a.png"
+    options = FileOptions(head=head, input="uint8", nms=NmsOptions(max_detections=2000))
+    model.write_bytes(WRITERS[format_](canonicalize(source.graph), source.spec, options))
     cv2.imwrite(str(picture), random_picture(150, 100, 1))
-    assert compare(model, picture, EXAMPLES[f"onnx_{head}"]) > 0
+    assert compare(model, picture, EXAMPLES[f"{format_}_{head}"]) > 0

@@ -14,7 +14,7 @@ import numpy as np
 
 from yolo_edge import Detector
 from yolo_edge.cli.pictures import find_images
-from yolo_edge.export import canonicalize, onnx_writer
+from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
 from yolo_edge.export.rounding import to_float16
 from yolo_edge.export.verify import Reference, snr_db
@@ -30,8 +30,8 @@ def worst_head(model: Path, pictures: list[np.ndarray], rounding: Callable[[np.n
     """The lowest SNR of a head when weights are rounded so."""
     source = load_model(model)
     reference = Reference(source.graph, source.spec, pictures)
-    with mock.patch.object(onnx_writer, "to_float16", rounding):
-        detector = Detector(onnx_writer.write_onnx(canonicalize(source.graph), source.spec, "fp16"))
+    with mock.patch("yolo_edge.export.rounding.to_float16", rounding):
+        detector = Detector(write_onnx(canonicalize(source.graph), source.spec, "fp16"))
     results = [detector.runtime.run(detector.preprocess(picture)[0]) for picture in pictures]
     return min(
         snr_db(np.stack([o[name] for o in reference.outputs]), np.stack([o[name] for o in results]))

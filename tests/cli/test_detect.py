@@ -188,3 +188,30 @@ def test_wrong_options(
     refuse: Callable[..., str], onnx_file: Path, picture: Path, options: list[str], message: str
 ) -> None:
     assert message in refuse("detect", onnx_file, picture, *options)
+
+
+def test_tflite_finds_what_onnx_finds(run: Run, cfg: Path, tflite_file: Path, onnx_file: Path, picture: Path) -> None:
+    lines = [
+        ["detect", onnx_file, picture, "--json"],
+        ["detect", tflite_file, picture, "--json"],
+        ["detect", tflite_file, picture, "--json", "--runtime", "tflite", "--threads", "2"],
+        ["detect", cfg, picture, "--json", "--runtime", "tflite"],
+    ]
+    results = [run(*line) for line in lines]
+    expected = results[0].json[0]["detections"]
+    assert len(expected) > 0
+    for result in results[1:]:
+        found = result.json[0]["detections"]
+        assert [box["class"] for box in found] == [box["class"] for box in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one["box"] == pytest.approx(other["box"], abs=0.02)
+            assert one["confidence"] == pytest.approx(other["confidence"], abs=2e-4)
+        assert "INFO" not in result.err
+
+
+def test_a_runtime_that_does_not_run_it(
+    refuse: Callable[..., str], tflite_file: Path, onnx_file: Path, picture: Path
+) -> None:
+    assert "does not run .tflite files" in refuse("detect", tflite_file, picture, "--runtime", "onnxruntime")
+    assert "does not run .onnx files" in refuse("detect", onnx_file, picture, "--runtime", "tflite")
+    assert "is not known; there are auto" in refuse("detect", onnx_file, picture, "--runtime", "ncnn")

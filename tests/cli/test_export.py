@@ -12,7 +12,7 @@ from yolo_edge.export.load import load_model
 
 ITEM = {
     "path": {"type": "string"},
-    "format": {"const": "onnx"},
+    "format": {"enum": ["onnx", "tflite"]},
     "precision": {"enum": ["fp32", "fp16"]},
     "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
     "head": {"enum": ["raw", "decoded", "nms"]},
@@ -32,14 +32,20 @@ SCHEMA = {
 
 
 def test_json_and_files(run: Run, cfg: Path, tmp_path: Path) -> None:
-    options = ["--format", "onnx", "--precision", "fp32,fp16", "--size", "64,128x96", "--output", tmp_path]
+    options = ["--format", "onnx,tflite", "--precision", "fp32,fp16", "--size", "64,128x96", "--output", tmp_path]
     result = run("export", cfg, *options, "--json")
     assert result.code == 0
     jsonschema.validate(result.json, SCHEMA)
-    names = [f"{cfg.stem}-{size}-{precision}.onnx" for size in ("64", "128x96") for precision in ("fp32", "fp16")]
+    names = [
+        f"{cfg.stem}-{size}-{precision}.{suffix}"
+        for size in ("64", "128x96")
+        for suffix in ("onnx", "tflite")
+        for precision in ("fp32", "fp16")
+    ]
     assert [Path(item["path"]).name for item in result.json] == names
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    assert [item["size"] for item in result.json] == [[64, 64]] * 2 + [[128, 96]] * 2
+    assert [item["size"] for item in result.json] == [[64, 64]] * 4 + [[128, 96]] * 4
+    assert [item["format"] for item in result.json] == ["onnx", "onnx", "tflite", "tflite"] * 2
 
 
 def test_a_table_for_people(run: Run, cfg: Path, tmp_path: Path) -> None:
@@ -74,7 +80,7 @@ def test_names_and_resize_are_in_the_file(run: Run, cfg: Path, tmp_path: Path) -
         (["--size", "320;416"], "expected a size such as 320, or 352x288"),
         (["--size", "320,"], "expected values between commas"),
         (["--size", "99999999"], "expected a size such as"),
-        (["--format", "tflite"], "format 'tflite': there is onnx"),
+        (["--format", "coreml"], "format 'coreml': there is onnx and tflite"),
         (["--head", "boxes"], "head 'boxes': there is raw and decoded and nms"),
         (["--iou", "0.6"], "of export go with --head nms"),
         (["--names", ""], "expected coco, voc or a file, got an empty text"),
@@ -109,17 +115,18 @@ def test_what_was_not_measured_is_said(run: Run, assets: Path, tmp_path: Path) -
     assert "class names are COCO's, assumed from the 80 classes" in result.err
 
 
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
 @pytest.mark.parametrize("head", ["decoded", "nms"])
-def test_heads_inputs_and_licence(run: Run, cfg: Path, tmp_path: Path, picture: Path, head: str) -> None:
+def test_heads_inputs_and_licence(run: Run, cfg: Path, tmp_path: Path, picture: Path, head: str, suffix: str) -> None:
     limits = ["--confidence", "0.1", "--max-detections", "50"] if head == "nms" else []
-    options = ["--head", head, "--input", "uint8", "--licence", "MIT", *limits]
+    options = ["--format", suffix, "--head", head, "--input", "uint8", "--licence", "MIT", *limits]
     (item,) = run("export", cfg, "-o", tmp_path, *options, "--json").json
     assert (item["head"], item["input"]) == (head, "uint8")
-    assert item["path"].endswith(f"-fp32-{head}-uint8.onnx")
+    assert item["path"].endswith(f"-fp32-{head}-uint8.{suffix}")
     shown = run("inspect", item["path"])
     assert shown.code == 0
     assert "MIT" in shown.out
-    assert head in shown.out
+    assert {"nms": "NMS inside", "decoded": "decoded"}[head] in shown.out
     limits = ["--confidence", "0.1", "--max-detections", "50", "--json"]
     plain, found = (run("detect", model, picture, *limits).json[0] for model in (cfg, item["path"]))
     assert [box["class"] for box in found["detections"]] == [box["class"] for box in plain["detections"]]

@@ -52,6 +52,29 @@ def test_a_foreign_onnx_file(run: Run, assets: Path) -> None:
     assert "MACs" in result.out
 
 
+def test_a_tflite_file(run: Run, cfg: Path, tflite_file: Path) -> None:
+    shown = run("inspect", tflite_file)
+    assert shown.code == 0
+    for text in ("CONV_2D 3x3", "images: float32", "NHWC", "sha256 of", "head_0"):
+        assert text in shown.out
+    assert "note: XNNPACK runs" in shown.err
+    before, after = (run("inspect", path, "--json").json for path in (cfg, tflite_file))
+    assert (before["parameters"], before["macs"]) == (after["parameters"], after["macs"])
+    assert [head["anchors"] for head in after["spec"]["heads"]] == [head["anchors"] for head in before["spec"]["heads"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("yolov8n_full_integer_quant_416", 3151905), ("yolox_nano_float16_quantize", 904463)],
+)
+def test_a_foreign_tflite_file(run: Run, assets: Path, name: str, parameters: int) -> None:
+    result = run("inspect", assets / "tflite" / f"{name}.tflite", "--json")
+    assert result.code == 0
+    assert result.json["parameters"] == parameters
+    assert any("carries no yolo_edge.spec" in note for note in result.json["notes"])
+    assert any("RESIZE_NEAREST_NEIGHBOR (2)" in note for note in result.json["notes"])
+
+
 @pytest.mark.parametrize("command", ["inspect", "detect", "export"])
 @pytest.mark.parametrize("suffix", [".cfg", ".onnx", ".tflite", ".pt", ""])
 @pytest.mark.parametrize("content", [None, b"", b"\0\1\2\xff" * 40, b"[net]\n", b"hello", b"\x08\x08\x12\x04"])

@@ -9,7 +9,7 @@ from tests.support import RandomWeights, random_picture
 from yolo_edge import Detector
 from yolo_edge.export import SourceModel, canonicalize, write_onnx
 from yolo_edge.export.importers.darknet import import_darknet
-from yolo_edge.export.onnx_writer import OnnxOptions
+from yolo_edge.export.options import FileOptions
 from yolo_edge.ondevice.errors import InputError
 
 SIDE = 12
@@ -99,9 +99,9 @@ def test_shared_parameters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [OnnxOptions("fp16"), OnnxOptions("fp16", "decoded", "uint8"), OnnxOptions("fp16", "nms")]
+    "options", [FileOptions("fp16"), FileOptions("fp16", "decoded", "uint8"), FileOptions("fp16", "nms")]
 )
-def test_shared_parameters_in_every_file(tmp_path: Path, options: OnnxOptions) -> None:
+def test_shared_parameters_in_every_file(tmp_path: Path, options: FileOptions) -> None:
     layer = "[convolutional]\nbatch_normalize=1\nfilters=3\nsize=3\npad=1\nactivation=linear\n"
     cfg = tmp_path / "net.cfg"
     cfg.write_text(f"[net]\nwidth={SIDE}\nheight={SIDE}\n{layer}{layer}share_index=0\n{HEAD}")

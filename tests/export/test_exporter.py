@@ -8,10 +8,11 @@ import pytest
 
 from tests.support import random_darknet, random_picture
 from yolo_edge import Detector, InputError
-from yolo_edge.export import exporter, onnx_writer
+from yolo_edge.export import exporter, onnx_writer, rounding
 from yolo_edge.export.exporter import ExportOptions, export, file_name
 from yolo_edge.export.onnx_heads import append_head
-from yolo_edge.export.onnx_writer import OnnxOptions
+from yolo_edge.export.options import FileOptions
+from yolo_edge.export.tflite import heads as tflite_heads
 from yolo_edge.export.verify import VerificationError
 from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 
@@ -19,15 +20,16 @@ from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 @pytest.mark.parametrize(
     ("size", "options", "name"),
     [
-        ((320, 320), OnnxOptions(), "a.b-320-fp32.onnx"),
-        ((352, 288), OnnxOptions("fp16"), "a.b-352x288-fp16.onnx"),
-        ((320, 320), OnnxOptions(head="decoded"), "a.b-320-fp32-decoded.onnx"),
-        ((320, 320), OnnxOptions(input="uint8"), "a.b-320-fp32-uint8.onnx"),
-        ((320, 320), OnnxOptions("fp16", "nms", "uint8"), "a.b-320-fp16-nms-uint8.onnx"),
+        ((320, 320), FileOptions(), "a.b-320-fp32.onnx"),
+        ((352, 288), FileOptions("fp16"), "a.b-352x288-fp16.onnx"),
+        ((320, 320), FileOptions(head="decoded"), "a.b-320-fp32-decoded.onnx"),
+        ((320, 320), FileOptions(input="uint8"), "a.b-320-fp32-uint8.onnx"),
+        ((320, 320), FileOptions("fp16", "nms", "uint8"), "a.b-320-fp16-nms-uint8.onnx"),
     ],
 )
-def test_file_names(size: tuple[int, int], options: OnnxOptions, name: str) -> None:
+def test_file_names(size: tuple[int, int], options: FileOptions, name: str) -> None:
     assert file_name("a.b", size, options) == name
+    assert file_name("a.b", size, options, "tflite") == name.removesuffix("onnx") + "tflite"
 
 
 def test_every_file_that_was_asked_for(cfg: Path, tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_every_file_that_was_asked_for(cfg: Path, tmp_path: Path) -> None:
     ]
     for file in result.files:
         path = Path(file.path)
-        assert path == tmp_path / "out" / file_name(cfg.stem, file.size, OnnxOptions(file.precision))
+        assert path == tmp_path / "out" / file_name(cfg.stem, file.size, FileOptions(file.precision))
         assert path.stat().st_size == file.bytes
         assert (file.format, file.head, file.input, file.verified) == ("onnx", "raw", "float32", True)
         spec = Detector(path).spec
@@ -71,7 +73,7 @@ def test_exporting_twice_gives_the_same_bytes(cfg: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"formats": ["tflite"]}, "format 'tflite': there is onnx"),
+        ({"formats": ["coreml"]}, "format 'coreml': there is onnx and tflite"),
         ({"precisions": ["fp32", "int4"]}, "precision 'int4': there is fp32 and fp16"),
         ({"sizes": [None, (33, 32)]}, "size 33x32"),
         ({"names": "coco"}, "names coco: 80 names"),
@@ -108,10 +110,27 @@ def test_a_file_that_fails_is_not_left_behind(cfg: Path, tmp_path: Path, monkeyp
     def quarter(weight: np.ndarray) -> np.ndarray:
         return (weight * 0.25).astype(np.float16)
 
-    monkeypatch.setattr(onnx_writer, "to_float16", quarter)
-    monkeypatch.setattr(onnx_writer, "_WORST_NOISE", 1)
+    monkeypatch.setattr(rounding, "to_float16", quarter)
+    monkeypatch.setattr(rounding, "_WORST_NOISE", 1)
     with pytest.raises(VerificationError, match=r"fp16.onnx: fp16 has an SNR of"):
         export(cfg, tmp_path, ExportOptions(precisions=["fp16"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tflite_file_that_fails_is_not_left_behind(
+    cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounding, "to_float16", lambda weight: (weight * 0.25).astype(np.float16))
+    monkeypatch.setattr(rounding, "_WORST_NOISE", 1)
+    with pytest.raises(VerificationError, match=r"fp16.tflite: fp16 has an SNR of"):
+        export(cfg, tmp_path, ExportOptions(formats=["tflite"], precisions=["fp16"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_runtime_nothing_is_written(cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="nothing that runs TFLite files is installed"):
+        export(cfg, tmp_path / "out", ExportOptions(formats=["onnx", "tflite"]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,8 +163,13 @@ def test_a_decoder_that_is_wrong_is_not_left_behind(
         return dataclasses.replace(spec, heads=heads)
 
     monkeypatch.setattr(onnx_writer, "append_head", lambda model, spec, *rest: append_head(model, shifted(spec), *rest))
-    with pytest.raises(VerificationError, match=f"{head}.onnx: the decoder in the file differs"):
-        export(cfg, tmp_path, ExportOptions(head=head))
+    decode = tflite_heads.decode_heads
+    monkeypatch.setattr(
+        tflite_heads, "decode_heads", lambda tape, spec, *rest, **more: decode(tape, shifted(spec), *rest, **more)
+    )
+    for suffix in ("onnx", "tflite"):
+        with pytest.raises(VerificationError, match=f"{head}.{suffix}: the decoder in the file differs"):
+            export(cfg, tmp_path, ExportOptions(formats=[suffix], head=head))
     assert list(tmp_path.iterdir()) == []
 
 

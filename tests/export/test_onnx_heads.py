@@ -15,7 +15,7 @@ from yolo_edge import Detector, InputError, ModelSpec
 from yolo_edge.export import Graph, canonicalize, write_onnx
 from yolo_edge.export.graph import GraphBuilder
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_writer import OnnxOptions
+from yolo_edge.export.options import FileOptions
 from yolo_edge.ondevice.decode import entries_before_classes
 from yolo_edge.ondevice.spec import NmsOptions
 
@@ -48,7 +48,7 @@ def run(data: bytes, spec: ModelSpec) -> np.ndarray:
 def test_decoded_equals_the_formulas(family: str, scale_xy: float, classes: int) -> None:
     spec = make_spec(family, 2, classes, scale_xy=scale_xy)
     maps = random_maps(spec, seed=1)
-    found = run(write_onnx(constant_maps(spec, maps), spec, OnnxOptions(head="decoded")), spec)
+    found = run(write_onnx(constant_maps(spec, maps), spec, FileOptions(head="decoded")), spec)
     cells = sum(2 * int(np.prod(spec.grid(head))) for head in spec.heads)
     assert found.shape == (1, 4 + classes, cells)
     center, size, scores = found[0, :2].T, found[0, 2:4].T, found[0, 4:].T
@@ -65,7 +65,7 @@ def test_decoded_counts_heads_anchors_rows_columns() -> None:
     spec = make_spec("yolo", 2, 1)
     maps = {name: np.full_like(array, -9) for name, array in random_maps(spec, 0).items()}
     maps["head_1"][0, 6 + 4, 2, 3] = maps["head_1"][0, 6 + 5, 2, 3] = 9  # the second anchor of row 2, column 3
-    found = run(write_onnx(constant_maps(spec, maps), spec, OnnxOptions(head="decoded")), spec)
+    found = run(write_onnx(constant_maps(spec, maps), spec, FileOptions(head="decoded")), spec)
     first = 2 * int(np.prod(spec.grid(spec.heads[0])))
     rows, columns = spec.grid(spec.heads[1])
     assert found[0, 4].argmax() == first + rows * columns + 2 * columns + 3
@@ -76,7 +76,7 @@ def test_decoded_counts_heads_anchors_rows_columns() -> None:
 def test_nms_equals_the_detector(family: str, options: NmsOptions) -> None:
     spec = make_spec(family, 3, 4)
     graph = constant_maps(spec, random_maps(spec, seed=2))
-    rows = run(write_onnx(graph, spec, OnnxOptions(head="nms", nms=options)), spec)[0]
+    rows = run(write_onnx(graph, spec, FileOptions(head="nms", nms=options)), spec)[0]
     assert rows.shape == (options.max_detections, 6)
     expected = Detector(write_onnx(graph, spec), **vars(options))
     boxes = expected(np.zeros((spec.input.height, spec.input.width, 3), np.uint8))
@@ -95,7 +95,7 @@ def test_random_networks_find_the_same_whatever_the_file(tmp_path: Path, seed: i
     source = load_model(random_darknet(tmp_path, seed), resize="letterbox")
     graph, picture = canonicalize(source.graph), random_picture(100, 80, seed)
     expected = Detector(write_onnx(graph, source.spec, precision))(picture)
-    data = write_onnx(graph, source.spec, OnnxOptions(precision, head, "uint8"))
+    data = write_onnx(graph, source.spec, FileOptions(precision, head, "uint8"))
     onnx.checker.check_model(data, full_check=True)
     detector = Detector(data)
     assert (detector.runtime.input_dtype, detector.spec.input.layout) == ("uint8", "NHWC")
@@ -116,7 +116,7 @@ def test_pixels_replace_any_normalization(cfg: Path, color: str, mean: tuple[flo
     picture = random_picture(image.width, image.height)
     outputs = []
     for kind in ("float32", "uint8"):
-        detector = Detector(write_onnx(graph, spec, OnnxOptions(input=kind)))
+        detector = Detector(write_onnx(graph, spec, FileOptions(input=kind)))
         outputs.append(detector.runtime.run(detector.preprocess(picture)[0]))
         assert kind == "float32" or detector.spec.input.color == "RGB"
     for name, expected in outputs[0].items():
@@ -126,7 +126,7 @@ def test_pixels_replace_any_normalization(cfg: Path, color: str, mean: tuple[flo
 @pytest.mark.parametrize("seed", [3, 5, 8])
 def test_opencv_runs_the_decoded_file(tmp_path: Path, seed: int) -> None:
     source = load_model(random_darknet(tmp_path, seed))
-    data = write_onnx(canonicalize(source.graph), source.spec, OnnxOptions(head="decoded"))
+    data = write_onnx(canonicalize(source.graph), source.spec, FileOptions(head="decoded"))
     tensor = np.random.default_rng(0).random(source.spec.input.shape, dtype=np.float32)
     net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
     net.setInput(tensor)
@@ -140,7 +140,7 @@ def run_on(data: bytes, tensor: np.ndarray) -> np.ndarray:
 
 def test_opencv_runs_the_decoded_file_of_a_trained_model(assets: Path) -> None:
     source = load_model(assets / "darknet" / "yolo-fastest" / "yolo-fastest-1.1.cfg")
-    data = write_onnx(canonicalize(source.graph), source.spec, OnnxOptions(head="decoded"))
+    data = write_onnx(canonicalize(source.graph), source.spec, FileOptions(head="decoded"))
     image = cv2.imread(str(assets / "images" / "dog.jpg"))
     tensor = cv2.dnn.blobFromImage(image, 1 / 255, (320, 320), swapRB=True)
     net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
@@ -159,7 +159,7 @@ def test_of_equal_classes_a_box_has_the_first() -> None:
     graph = constant_maps(spec, maps)
     picture = np.zeros((spec.input.height, spec.input.width, 3), np.uint8)
     for head in ("raw", "decoded", "nms"):
-        found = Detector(write_onnx(graph, spec, OnnxOptions(head=head)))(picture)
+        found = Detector(write_onnx(graph, spec, FileOptions(head=head)))(picture)
         assert found.class_id.tolist() == [0]
 
 
@@ -168,7 +168,7 @@ def test_the_detector_leaves_nms_in_the_file_alone() -> None:
     graph = constant_maps(spec, random_maps(spec, 2))
     picture = np.zeros((spec.input.height, spec.input.width, 3), np.uint8)
     options = NmsOptions(0.05, 0.95, 100)
-    data = write_onnx(graph, spec, OnnxOptions(head="nms", nms=options))
+    data = write_onnx(graph, spec, FileOptions(head="nms", nms=options))
     assert len(Detector(data, confidence=0.05)(picture)) == len(
         Detector(write_onnx(graph, spec), **vars(options))(picture)
     )
@@ -180,4 +180,4 @@ def test_word_trees_stay_outside() -> None:
     maps = random_maps(spec, 0)
     assert maps["head_0"].shape[1] == entries_before_classes("region") + 4
     with pytest.raises(InputError, match="word tree are decoded outside the file only"):
-        write_onnx(constant_maps(spec, maps), spec, OnnxOptions(head="nms"))
+        write_onnx(constant_maps(spec, maps), spec, FileOptions(head="nms"))

@@ -129,5 +129,5 @@ def test_only_canonical_graphs_are_written(cfg: Path) -> None:
 
 def test_unknown_precision(cfg: Path) -> None:
     source = load_model(cfg)
-    with pytest.raises(InputError, match="precision 'int4': ONNX is written with fp32 or fp16"):
+    with pytest.raises(InputError, match="precision 'int4': there is fp32 and fp16"):
         write_onnx(canonicalize(source.graph), source.spec, "int4")

@@ -5,15 +5,17 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.support import random_picture
+from tests.support import RandomWeights, random_picture
 from yolo_edge import Detector
-from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export import canonicalize, write_onnx, write_tflite
+from yolo_edge.export.fusion import count_fused
+from yolo_edge.export.importers.darknet import import_darknet
 from yolo_edge.export.load import load_model
 from yolo_edge.export.verify import (
     MAX_SNR_DB,
     Reference,
     VerificationError,
-    count_fused,
+    _agreement,
     noise,
     relative_error,
     snr_db,
@@ -41,8 +43,13 @@ def with_weights(data: bytes, factor: float) -> bytes:
 def test_a_good_file_passes(reference: Reference, cfg: Path) -> None:
     source = load_model(cfg)
     graph = canonicalize(source.graph)
-    for precision, least in (("fp32", 100), ("fp16", 50)):
-        seen = reference.verify(write_onnx(graph, source.spec, precision), precision)
+    for write, precision, least in (
+        (write_onnx, "fp32", 100),
+        (write_onnx, "fp16", 50),
+        (write_tflite, "fp32", 100),
+        (write_tflite, "fp16", 50),
+    ):
+        seen = reference.verify(write(graph, source.spec, precision), precision)
         assert len(seen.snr_db) == len(source.spec.heads)
         assert least < min(seen.snr_db) <= MAX_SNR_DB
         assert 0 < seen.fused <= seen.convolutions
@@ -71,7 +78,7 @@ def test_agreement_needs_objects(cfg: Path, onnx_bytes: bytes) -> None:
             np.subtract(array, 30, out=array)  # nothing reaches the threshold
     detector = Detector(onnx_bytes)
     placements = [detector.preprocess(picture)[1] for picture in reference.pictures]
-    assert reference._agreement(detector, reference.outputs, placements) is None
+    assert _agreement(detector, reference.outputs, reference.outputs, placements) is None
 
 
 def test_a_source_that_gives_nan_is_said(tmp_path: Path) -> None:
@@ -119,6 +126,19 @@ def test_fused_counts_what_the_runtime_does(tmp_path: Path) -> None:
         (tmp_path / "a.weights").write_bytes(np.array([0, 2, 0, 0, 0], "<i4").tobytes() + values.tobytes())
         source = load_model(tmp_path / "a.cfg")
         assert count_fused(write_onnx(canonicalize(source.graph), source.spec)) == (2, fused)
+
+
+@pytest.mark.parametrize(
+    ("activation", "fused"), [("relu", 2), ("relu6", 2), ("linear", 2), ("leaky", 1), ("swish", 1), ("mish", 1)]
+)
+def test_fused_counts_what_is_one_operator_in_tflite(tmp_path: Path, activation: str, fused: int) -> None:
+    (tmp_path / "a.cfg").write_text(
+        f"[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4\nactivation={activation}\n"
+        "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nanchors=1,2\nnum=1\n"
+    )
+    source = import_darknet(tmp_path / "a.cfg", RandomWeights(0))
+    for precision in ("fp32", "fp16"):
+        assert count_fused(write_tflite(canonicalize(source.graph), source.spec, precision)) == (2, fused)
 
 
 def test_speed_ratio_of_a_file_with_itself(reference: Reference, onnx_bytes: bytes) -> None:

@@ -14,7 +14,16 @@ from tests.frame.tools import ROOT, run
 ROOMS = ("yolo_edge", "export", "benchmarks", "devices")
 
 # runtimes, and what only some commands need
-HEAVY = ("ai_edge_litert", "altair", "faster_coco_eval", "onnx", "onnx_ir", "onnxruntime", "tflite_runtime")
+HEAVY = (
+    "ai_edge_litert",
+    "altair",
+    "faster_coco_eval",
+    "flatbuffers",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "tflite_runtime",
+)
 
 # what travels to a device, where Python is 3.8
 ONDEVICE = ROOT / "yolo_edge" / "ondevice"

@@ -1,11 +1,7 @@
 """What travels to a device runs on Python 3.8, out of a zip file, and finds what the host finds."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +10,20 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.frame.tools import ROOT, assert_same_detections, install, new_environment, run
+from tests.frame.tools import (
+    assert_same_detections,
+    find_python,
+    install,
+    new_environment,
+    run,
+    zip_device_part,
+)
 from tests.support import random_darknet
-from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export import canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
 
 # the oldest OpenCV that is supported; of numpy and onnxruntime the last for Python 3.8 come along
-REQUIREMENTS = ("numpy", "opencv-python-headless==4.6.0.66", "onnxruntime")
+REQUIREMENTS = ("numpy", "opencv-python-headless==4.6.0.66", "onnxruntime", "tflite-runtime")
 
 # runs on both sides: LINEAR_EXACT gives the same pixels in every version of OpenCV
 SCRIPT = """
@@ -44,26 +47,10 @@ print(json.dumps({
 """
 
 
-def _python_3_8() -> Path | None:
-    on_path = shutil.which("python3.8")
-    candidates = [Path(on_path)] if on_path else []
-    for pyenv in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
-        if pyenv:
-            candidates += sorted(Path(pyenv).glob("versions/3.8*/bin/python"))
-    # a shim of pyenv is on PATH even where it runs nothing
-    return next((python for python in candidates if _runs_3_8(python)), None)
-
-
-def _runs_3_8(python: Path) -> bool:
-    ask = "import ensurepip, sys, venv; print(sys.version_info[:2])"
-    done = subprocess.run([python, "-c", ask], capture_output=True, encoding="utf-8", timeout=60, check=False)
-    return done.stdout == "(3, 8)\n"
-
-
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The programs of an environment such as a device has."""
-    python = _python_3_8()
+    python = find_python("3.8")
     if python is None:
         pytest.skip("no Python 3.8 that runs, with venv: neither python3.8 on PATH nor one of pyenv's")
     with new_environment(tmp_path_factory.mktemp("device") / "environment", python) as programs:
@@ -72,17 +59,15 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> None:
-    package = tmp_path / "device.zip"
-    with zipfile.ZipFile(package, "w") as archive:
-        for file in (
-            ROOT / "yolo_edge/__init__.py",
-            ROOT / "yolo_edge/_version.py",
-            *(ROOT / "yolo_edge/ondevice").rglob("*.py"),
-        ):
-            archive.write(file, file.relative_to(ROOT))
+    package = zip_device_part(tmp_path)
     # heads of both families, both ways into the input; no overlap is so near the limit that rounding decides
-    for seed, resize in ((7, "letterbox"), (35, "stretch")):
-        model = _export(tmp_path, seed)
+    for seed, resize, suffix in (
+        (7, "letterbox", ".onnx"),
+        (35, "stretch", ".onnx"),
+        (7, "letterbox", ".tflite"),
+        (35, "stretch", ".tflite"),
+    ):
+        model = _export(tmp_path, seed, suffix)
         picture = tmp_path / f"picture-{seed}.png"
         cv2.imwrite(str(picture), np.random.default_rng(seed).integers(0, 256, (150, 200, 3), np.uint8))
         arguments = [SCRIPT, model, picture, resize]
@@ -95,10 +80,11 @@ def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> N
         assert_same_detections(device["detections"], host["detections"])
 
 
-def _export(folder: Path, seed: int) -> Path:
+def _export(folder: Path, seed: int, suffix: str) -> Path:
     source = load_model(random_darknet(folder, seed))
-    model = folder / f"model-{seed}.onnx"
-    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
+    model = folder / f"model-{seed}{suffix}"
+    write = write_onnx if suffix == ".onnx" else write_tflite
+    model.write_bytes(write(canonicalize(source.graph), source.spec))
     return model
 
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,40 @@ def install(programs: Path, *requirements: str) -> None:
     # --no-compile: most of what comes along is never imported
     options = ["--disable-pip-version-check", "-q", "--no-compile"]
     run([programs / "python", "-m", "pip", "install", *options, *requirements], cwd=programs, timeout=600)
+
+
+def find_python(*versions: str) -> Path | None:
+    """A Python of one of these versions ("3.8"), the first that runs and can make environments."""
+    for version in versions:
+        on_path = shutil.which(f"python{version}")
+        candidates = [Path(on_path)] if on_path else []
+        for pyenv in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
+            if pyenv:
+                candidates += sorted(Path(pyenv).glob(f"versions/{version}*/bin/python"))
+        # a shim of pyenv is on PATH even where it runs nothing
+        for python in candidates:
+            if _runs(python, version):
+                return python
+    return None
+
+
+def _runs(python: Path, version: str) -> bool:
+    ask = "import ensurepip, sys, venv; print(*sys.version_info[:2], sep='.')"
+    done = subprocess.run([python, "-c", ask], capture_output=True, encoding="utf-8", timeout=60, check=False)
+    return done.stdout == f"{version}\n"
+
+
+def zip_device_part(folder: Path) -> Path:
+    """A zip with what travels to a device, from which Python can import it."""
+    package = folder / "device.zip"
+    with zipfile.ZipFile(package, "w") as archive:
+        for file in (
+            ROOT / "yolo_edge/__init__.py",
+            ROOT / "yolo_edge/_version.py",
+            *(ROOT / "yolo_edge/ondevice").rglob("*.py"),
+        ):
+            archive.write(file, file.relative_to(ROOT))
+    return package
 
 
 def assert_same_detections(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:

@@ -132,7 +132,7 @@ def test_truncated_models(tmp_path: Path, onnx_bytes: bytes) -> None:
 
 def test_suffixes_that_no_runtime_takes(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"expected an \.onnx file, got \.pt"):
+    with pytest.raises(InputError, match=r"expected an \.onnx or \.tflite file, got \.pt"):
         open_runtime(tmp_path / "a.pt")
 
 

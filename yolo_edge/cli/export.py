@@ -25,7 +25,9 @@ def export(
         Path, typer.Option("--output", "-o", help="The folder for the files.", show_default=False, parser=path)
     ],
     weights: Weights = None,
-    format_: Annotated[str, typer.Option("--format", help="onnx", metavar="LIST")] = "onnx",
+    format_: Annotated[
+        str, typer.Option("--format", help="onnx, tflite, with commas between.", metavar="LIST")
+    ] = "onnx",
     precision: Annotated[str, typer.Option(help="fp32, fp16, with commas between.", metavar="LIST")] = "fp32",
     size: Annotated[
         str | None,
@@ -61,7 +63,7 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write ONNX files of a trained model, each run and compared with the source before it is written."""
+    """Write ONNX and TFLite files of a trained model, each run and compared with the source before it is written."""
     from yolo_edge.cli.output import note_names, print_json, steps
     from yolo_edge.export.exporter import ExportOptions
     from yolo_edge.export.exporter import export as export_model
@@ -84,7 +86,7 @@ def export(
         names=names,
         licence=licence,
     )
-    with steps(len(options.sizes) * (1 + len(options.precisions))) as advance:
+    with steps(len(options.sizes) * (1 + len(options.formats) * len(options.precisions))) as advance:
         exported = export_model(
             model, output, options, weights=weights, pictures=_pictures(calibration), progress=advance
         )
@@ -114,7 +116,7 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
         ),
     )
     note(f"In {Path(files[0].path).parent}; each was run and compared with the source before it was written.")
-    note("SNR: the worst head against the source. speed: fp32 = 1, one thread, on this machine.")
+    note("SNR: the worst head against the source. speed: fp32 of the same format = 1, one thread, on this machine.")
     if any(file.agreement is None for file in files):
         note("agreement: not measured where the source found nothing (--calibration DIR gives it pictures).")
 

@@ -31,15 +31,15 @@ def inspect(model: Model, weights: Weights = None, names: Names = None, json: Js
 
 
 def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelSpec | None, Summary, list[str]]":
+    from yolo_edge.cli.models import check_suffix
     from yolo_edge.export import canonicalize
     from yolo_edge.export.load import load_model
-    from yolo_edge.export.summary import load_onnx, summarize
+    from yolo_edge.export.summary import summarize
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.names import rename_classes
     from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
-    if model.suffix.lower() not in (".cfg", ".onnx"):
-        raise InputError(f"{model}: expected a .cfg or .onnx file, got {model.suffix or 'no suffix'}")
+    check_suffix(model)
     if model.suffix.lower() == ".cfg":
         # a cfg is worth looking at without its weights; weights that are there are checked
         given = weights or model.with_suffix(".weights")
@@ -49,14 +49,48 @@ def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelS
         return source.spec, summarize(canonicalize(source.graph)), notes
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
-    graph = load_onnx(model)
-    text = graph.metadata_props.get(METADATA_KEY)
+    summary, text, notes = (_look_tflite if model.suffix.lower() == ".tflite" else _look_onnx)(model)
     if text is None:
         if names is not None:
             raise InputError(f"--names {names}: {model} has no spec to put them into")
-        return None, summarize(graph), [f"note: {model} carries no {METADATA_KEY}: `yolo-edge export` did not write it"]
+        note = f"note: {model} carries no {METADATA_KEY}: `yolo-edge export` did not write it"
+        return None, summary, [note, *notes]
     spec = ModelSpec.from_json(text, f"{model}: spec")
-    return rename_classes(spec, names) if names is not None else spec, summarize(graph), []
+    return rename_classes(spec, names) if names is not None else spec, summary, notes
+
+
+def _look_onnx(model: Path) -> "tuple[Summary, str | None, list[str]]":
+    from yolo_edge.export.summary import load_onnx, summarize
+    from yolo_edge.ondevice.spec import METADATA_KEY
+
+    graph = load_onnx(model)
+    return summarize(graph), graph.metadata_props.get(METADATA_KEY), []
+
+
+def _look_tflite(model: Path) -> "tuple[Summary, str | None, list[str]]":
+    from yolo_edge.export.tflite.delegation import Delegation
+    from yolo_edge.export.tflite.summary import summarize_tflite
+    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.runtimes.tflite_file import read_metadata
+    from yolo_edge.ondevice.spec import METADATA_KEY
+
+    summary = summarize_tflite(model)
+    text = read_metadata(model, str(model)).get(METADATA_KEY)
+    try:
+        delegation = Delegation.of(model)
+    except InputError as error:
+        return summary, text, [f"note: what XNNPACK runs of it is not known: {error}"]
+    left_out = ", ".join(f"{name} ({count})" for name, count in delegation.left_out.most_common())
+    total, parts = len(delegation.operators), delegation.partitions
+    done = total - delegation.left_out.total()
+    return (
+        summary,
+        text,
+        [
+            f"note: XNNPACK runs {done} of {total} operators here, in {parts} part{'' if parts == 1 else 's'}"
+            + (f"; not {left_out}" if left_out else "")
+        ],
+    )
 
 
 def _document(model: Path, spec: "ModelSpec | None", summary: "Summary", notes: list[str]) -> dict[str, Any]:

@@ -8,6 +8,18 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.spec import ModelSpec, replace_input
 
+SUFFIXES = (".cfg", ".onnx", ".tflite")
+
+
+def check_suffix(model: Path) -> None:
+    """Check that a MODEL argument is of a kind that commands take.
+
+    Raises:
+        InputError: It is not.
+    """
+    if model.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{model}: expected a {', '.join(SUFFIXES)} file, got {model.suffix or 'no suffix'}")
+
 
 def open_detector(model: Path, weights: Path | None, names: str | None, resize: str | None, **options: Any) -> Detector:
     """Load a `.cfg` (exported in memory) or an exported file.
@@ -23,13 +35,13 @@ def open_detector(model: Path, weights: Path | None, names: str | None, resize: 
         InputError: A file or an option cannot be used.
     """
     if model.suffix.lower() == ".cfg":
-        from yolo_edge.export import canonicalize, write_onnx
+        from yolo_edge.export import canonicalize, write_onnx, write_tflite
         from yolo_edge.export.load import load_model
 
         source = load_model(model, weights=weights, names=names, resize=resize)
-        return Detector(write_onnx(canonicalize(source.graph), source.spec), **options)
-    if model.suffix.lower() != ".onnx":
-        raise InputError(f"{model}: expected a .cfg or .onnx file, got {model.suffix or 'no suffix'}")
+        write = write_tflite if options.get("runtime") == "tflite" else write_onnx
+        return Detector(write(canonicalize(source.graph), source.spec), **options)
+    check_suffix(model)
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
     detector = Detector(model, **options)

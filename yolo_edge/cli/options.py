@@ -23,7 +23,9 @@ def path(text: str) -> Path:
 Model = Annotated[
     Path,
     typer.Argument(
-        help="A darknet .cfg (its .weights beside it), or an exported .onnx.", show_default=False, parser=path
+        help="A darknet .cfg (its .weights beside it), or an exported .onnx or .tflite.",
+        show_default=False,
+        parser=path,
     ),
 ]
 Source = Annotated[
@@ -61,7 +63,7 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out pictures and labels that cannot be used, and count them.")
 ]
 Threads = Annotated[int | None, typer.Option(help="Default: the runtime's choice.", show_default=False)]
-Runtime = Annotated[str, typer.Option(help="auto or onnxruntime.")]
+Runtime = Annotated[str, typer.Option(help="auto, onnxruntime or tflite.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 

@@ -16,8 +16,11 @@ t_o and one t_c a class; s is `scale_xy`, σ the logistic function, all boxes in
   the likeliest child while the product of the probabilities stays above 0.5, and the confidence is σ(t_o), as darknet
   has it. With a map the confidence of each mapped class is σ(t_o) times the product from its root.
 
-Files that decode by themselves have one output, in input pixels: `decoded`, [1, 4 + classes, N], centre, size and a
-score a class; `nms`, [1, max, 6], x1, y1, x2, y2, confidence, class, zeros after the last box.
+Files that decode by themselves: `decoded` has one output, [1, 4 + classes, N], centre, size and a score a class, in
+input pixels or (`normalized`) fractions of the input; `nms` has one, [1, max, 6], x1, y1, x2, y2 in input pixels,
+confidence, class, zeros after the last box; `detection_postprocess` has the four of TFLite's operator of that name:
+boxes [1, max, 4] as y1, x1, y2, x2 in fractions of the input, classes [1, max], scores [1, max], and their count [1],
+behind which nothing is defined.
 """
 
 import math
@@ -34,6 +37,15 @@ Decoded = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 # 160 000 anchors wide is beyond any picture; larger logits would only overflow
 MAX_LOG_SIZE = np.float32(12)
+# what the outputs of a `detection_postprocess` head are, and their shapes
+POSTPROCESS_ROLES: Dict[str, Tuple[Optional[int], ...]] = {
+    "boxes": (1, None, 4),
+    "classes": (1, None),
+    "scores": (1, None),
+    "count": (1,),
+}
+# families whose file does the NMS
+SUPPRESSED = ("detection_postprocess", "nms")
 # thinner boxes, in input pixels, are no boxes: NMS could not compare them
 MIN_SIDE = 0.01
 
@@ -90,7 +102,7 @@ def decode(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float)
 
     Args:
         spec: The model's spec.
-        outputs: Output name → float32 map, [1, C, rows, columns].
+        outputs: Output name → float32 map, in the layout that its head says.
         threshold: Boxes at or below this confidence are left out.
 
     Returns:
@@ -130,33 +142,49 @@ def check_heads(spec: ModelSpec, shapes: Mapping[str, Tuple[int, ...]], where: s
             raise SpecError(f"{at}.family: expected one of {known}, got {head.family!r}")
         if head.family in LAYOUTS and not head.anchors:
             raise SpecError(f"{at}.anchors: a {head.family} head has anchors, this one has none")
-        if "map" not in head.tensors:
-            raise SpecError(f"{at}.tensors: a {head.family} head has a tensor 'map', this one has none")
-        name = head.tensors["map"]
-        if name not in shapes:
-            raise SpecError(f"{at}.tensors: the model has no output {name!r}; it has {', '.join(shapes)}")
-        expected, described = _expected_shape(spec, head)
-        shape = tuple(shapes[name])
-        if len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
-            text = ", ".join("N" if side is None else str(side) for side in expected)
-            raise SpecError(f"{at}.tensors: output {name!r} should be [{text}] {described}, and is {list(shape)}")
+        for role, (expected, described) in _expected_shapes(spec, head).items():
+            if role not in head.tensors:
+                raise SpecError(f"{at}.tensors: a {head.family} head has a tensor {role!r}, this one has none")
+            name = head.tensors[role]
+            if name not in shapes:
+                raise SpecError(f"{at}.tensors: the model has no output {name!r}; it has {', '.join(shapes)}")
+            shape = tuple(shapes[name])
+            if len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
+                text = ", ".join("N" if side is None else str(side) for side in expected)
+                raise SpecError(f"{at}.tensors: output {name!r} should be [{text}] {described}, and is {list(shape)}")
 
 
-def _expected_shape(spec: ModelSpec, head: Head) -> Tuple[Tuple[Optional[int], ...], str]:
-    """The shape of a head's map, None where any size will do, and what it follows from."""
+def _expected_shapes(spec: ModelSpec, head: Head) -> Dict[str, Tuple[Tuple[Optional[int], ...], str]]:
+    """Role → the shape of that output, None where any size will do, and what it follows from."""
     if head.family == "decoded":
-        return (1, 4 + len(spec.names), None), f"with {len(spec.names)} classes"
+        return {"map": ((1, 4 + len(spec.names), None), f"with {len(spec.names)} classes")}
     if head.family == "nms":
-        return (1, None, 6), "after NMS"
+        return {"map": ((1, None, 6), "after NMS")}
+    if head.family == "detection_postprocess":
+        return {role: (shape, "after NMS") for role, shape in POSTPROCESS_ROLES.items()}
     classes = len(head.tree) or len(spec.names)
     channels = len(head.anchors) * (entries_before_classes(head.family) + classes)
-    return (1, channels, *spec.grid(head)), f"with {len(head.anchors)} anchors and {classes} classes"
+    shape = (1, *spec.grid(head), channels) if head.layout == "NHWC" else (1, channels, *spec.grid(head))
+    return {"map": (shape, f"with {len(head.anchors)} anchors and {classes} classes")}
+
+
+def _entries(head: Head, array: np.ndarray) -> np.ndarray:
+    """A raw map as [anchors, entries, cells], a view of it."""
+    anchors = len(head.anchors)
+    entries: np.ndarray
+    if head.layout == "NHWC":
+        _, rows, columns, channels = array.shape
+        entries = array.reshape(rows * columns, anchors, channels // anchors).transpose(1, 2, 0)
+    else:
+        _, channels, rows, columns = array.shape
+        entries = array.reshape(anchors, channels // anchors, rows * columns)
+    return entries
 
 
 def _decode_anchor_grid(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     layout = LAYOUTS[head.family]
-    rows, columns = spec.grid(head)
-    entries = outputs[head.tensors["map"]].reshape(len(head.anchors), -1, rows * columns)
+    columns = spec.grid(head)[1]
+    entries = _entries(head, outputs[head.tensors["map"]])
     # what the objectness is multiplied with is at most 1, so it alone must pass
     anchor, cell = np.nonzero(entries[:, layout.objectness] > np.float32(logit(threshold)))
     found = entries[anchor, :, cell]
@@ -196,7 +224,10 @@ def _decode_flat(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray],
     best = values[4:].max(axis=0)
     kept = np.flatnonzero(best > threshold)
     center, half = values[:2, kept].T, values[2:4, kept].T / 2
-    return np.concatenate([center - half, center + half], axis=1), best[kept], values[4:, kept].argmax(axis=0)
+    boxes = np.concatenate([center - half, center + half], axis=1)
+    if head.normalized:
+        boxes *= np.array([spec.input.width, spec.input.height] * 2, np.float32)
+    return boxes, best[kept], values[4:, kept].argmax(axis=0)
 
 
 def _decode_rows(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
@@ -205,7 +236,15 @@ def _decode_rows(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray],
     return kept[:, :4], kept[:, 4], kept[:, 5].astype(np.int64)
 
 
+def _decode_postprocess(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
+    boxes, classes, scores, count = (outputs[head.tensors[role]][0] for role in POSTPROCESS_ROLES)
+    kept = np.flatnonzero(scores[: max(int(count), 0)] > threshold)
+    side = np.array([spec.input.width, spec.input.height] * 2, np.float32)
+    return boxes[kept][:, [1, 0, 3, 2]] * side, scores[kept], classes[kept].astype(np.int64)
+
+
 _OTHERS: Dict[str, Callable[[ModelSpec, Head, Mapping[str, np.ndarray], float], Decoded]] = {
     "decoded": _decode_flat,
+    "detection_postprocess": _decode_postprocess,
     "nms": _decode_rows,
 }

@@ -1,11 +1,11 @@
 """`Detector`: picture in, `Detections` out."""
 
 import threading
-from typing import Dict, Mapping, Optional, Tuple, Union
+from typing import Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from yolo_edge.ondevice.decode import check_heads, decode
+from yolo_edge.ondevice.decode import SUPPRESSED, check_heads, decode
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.errors import InputError, SpecError
 from yolo_edge.ondevice.files import PathLike
@@ -50,7 +50,7 @@ class Detector:
         """Load `model`.
 
         Args:
-            model: A path to a model file, or the bytes of an ONNX file.
+            model: A path to a model file, or the bytes of one.
             spec: Used instead of the one inside the file.
             confidence: 0..1.
             iou: 0..1.
@@ -93,10 +93,10 @@ class Detector:
         """The input tensor (valid until the next call) and where the picture lies in it."""
         return self._preprocessor(image)
 
-    def postprocess(self, outputs: Dict[str, np.ndarray], placement: Placement) -> Detections:
+    def postprocess(self, outputs: Mapping[str, np.ndarray], placement: Placement) -> Detections:
         """Outputs of the runtime → detections in the picture."""
         boxes, confidence, class_id = decode(self.spec, outputs, self.confidence)
-        if self.spec.heads[0].family == "nms":  # done in the file, by its own settings
+        if self.spec.heads[0].family in SUPPRESSED:  # done in the file, by its own settings
             kept = np.argsort(-confidence, kind="stable")[: self.max_detections]
         else:
             kept = nms(boxes, confidence, class_id, self.iou, self.max_detections, self.agnostic)

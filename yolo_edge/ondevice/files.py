@@ -1,11 +1,13 @@
 """Reading and writing files that a user named, with errors that say what is wrong."""
 
 import errno
+import mmap
 import os
 import stat
 import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Union
+from typing import Iterator, Union
 
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 
@@ -55,6 +57,21 @@ def read_bytes(path: PathLike, limit: int) -> bytes:
             return file.read(limit + 1)
     except OSError as error:
         raise InputError(f"{path}: {reason(error)}") from error
+
+
+@contextmanager
+def mapped(path: PathLike) -> Iterator[memoryview]:
+    """The bytes of a file that has some, without reading them all.
+
+    Views of the value must be gone at the end, also those that a traceback would keep.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with whole, memoryview(whole) as data:
+        yield data
 
 
 def read_text(path: PathLike, limit: int, expected: str) -> str:

@@ -1,7 +1,7 @@
 """`ModelSpec`: everything that surrounds a network, so that a file and a picture are enough to detect.
 
-It travels inside the exported file (ONNX: `metadata_props["yolo_edge.spec"]`) as JSON, version 1; its JSON Schema
-is `yolo_edge/spec.schema.json`.
+It travels inside the exported file as JSON, version 1 (ONNX: `metadata_props["yolo_edge.spec"]`; TFLite: the file
+`yolo_edge.spec.json` in the zip behind the model); its JSON Schema is `yolo_edge/spec.schema.json`.
 """
 
 import dataclasses
@@ -90,14 +90,16 @@ class Head:
     Attributes:
         family: How the tensors are decoded; `yolo_edge.ondevice.decode` has the formulas of each.
         stride: Input pixels a grid cell, in both axes; 1 for files that decode by themselves.
-        tensors: Role → name of an output tensor. The families so far have one role, "map".
+        tensors: Role → name of an output tensor: "map", or those of `decode.POSTPROCESS_ROLES`.
         anchors: (width, height) in input pixels, one a box that a cell predicts.
         scale_xy: darknet's `scale_x_y`: how far a centre may reach out of its cell. 1 is not at all.
         class_activation: "sigmoid" (independent classes) or "softmax".
         tree: YOLO9000's word tree: for each class that the tensor holds its parent, -1 for the roots. Classes with the
             same parent stand together and share a softmax.
         tree_map: With a tree: the node of each class name; without it every node is a class.
-        nms: Of the family "nms": what the file does by itself.
+        nms: Of the families "nms" and "detection_postprocess": what the file does by itself.
+        layout: Of raw maps: "NCHW", [1, channels, rows, columns], or "NHWC", [1, rows, columns, channels].
+        normalized: Of the family "decoded": boxes are fractions of the input instead of pixels.
     """
 
     family: str
@@ -109,6 +111,8 @@ class Head:
     tree: Tuple[int, ...] = ()
     tree_map: Tuple[int, ...] = ()
     nms: Optional[NmsOptions] = None
+    layout: str = "NCHW"
+    normalized: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,8 @@ def _check_head(spec: ModelSpec, head: Head, where: str) -> None:
         )
     if not head.tensors:
         raise SpecError(f"{where}.tensors: a head names at least one tensor, got none")
+    if head.layout not in _CHOICES["layout"]:
+        raise SpecError(f"{where}.layout: expected {' or '.join(_CHOICES['layout'])}, got {head.layout!r}")
     if head.class_activation not in ("sigmoid", "softmax"):
         raise SpecError(f"{where}.class_activation: expected sigmoid or softmax, got {head.class_activation!r}")
     _check_tree(head, len(spec.names), where)

@@ -1,8 +1,6 @@
 """ONNX files through onnxruntime, on the CPU."""
 
-import mmap
 import os
-from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
@@ -13,7 +11,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable, read_bytes
+from yolo_edge.ondevice.files import PathLike, check_readable, mapped, read_bytes
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.onnx_external import has_external_data
 
@@ -99,9 +97,7 @@ def check_self_contained(model: Union[PathLike, bytes], where: str) -> None:
         else:
             if check_readable(model) > MAX_MODEL_BYTES:
                 raise InputError(f"{where}: larger than the 2 GB of one ONNX file")
-            with Path(model).open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            with mapped, memoryview(mapped) as data:
+            with mapped(model) as data:
                 external = has_external_data(data)
     except (OSError, ValueError) as error:
         raise InputError(f"{where}: not an ONNX file ({error})") from error

@@ -1,0 +1,47 @@
+"""What runtimes make of the convolutions in a file: with their activation in one kernel, or apart."""
+
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from yolo_edge.export.canonical import ACTIVATIONS
+from yolo_edge.export.tflite.delegation import Delegation
+from yolo_edge.ondevice.runtimes.onnx import new_session
+from yolo_edge.ondevice.runtimes.tflite_file import is_tflite
+
+# with what an activation begins once functions are inlined and onnxruntime has made its own of them
+_ONNX_ACTIVATIONS = ACTIVATIONS | {"HardSigmoid", "HardSwish", "Neg", "QuickGelu", "Softplus", "Tanh"}
+# the same in what our lowering makes of them
+_TFLITE_ACTIVATIONS = {"LEAKY_RELU", "LOGISTIC", "MAXIMUM", "NEG", "RELU", "RELU6", "RELU_N1_TO_1"}
+
+
+def count_fused(data: bytes) -> tuple[int, int]:
+    """The convolutions of a file, and how many of them the runtime runs together with their activation.
+
+    A convolution without an activation counts. In an ONNX file they are counted in the graph that onnxruntime makes of
+    it on this machine; in a TFLite file those count that XNNPACK runs and whose activation is part of the operator.
+    """
+    return _count_tflite(data) if is_tflite(data) else _count_onnx(data)
+
+
+def _count_onnx(data: bytes) -> tuple[int, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        new_session(data, optimized_model_filepath=str(path))
+        nodes = list(onnx.load(path).graph.node)
+    convolutions = [node for node in nodes if "Conv" in node.op_type]
+    activated = {node.input[0] for node in nodes if node.op_type in _ONNX_ACTIVATIONS}
+    # a change of memory layout may stand between
+    activated |= {node.input[0] for node in nodes if "Reorder" in node.op_type and node.output[0] in activated}
+    unfused = sum(node.output[0] in activated for node in convolutions)
+    return len(convolutions), len(convolutions) - unfused
+
+
+def _count_tflite(data: bytes) -> tuple[int, int]:
+    delegation = Delegation.of(data)
+    operators = delegation.operators
+    activated = {op.inputs[0] for op in operators if op.name in _TFLITE_ACTIVATIONS}
+    convolutions = [op for op in operators if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+    fused = sum(op.delegated and op.outputs[0] not in activated for op in convolutions)
+    return len(convolutions), fused
