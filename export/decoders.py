@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import Attribute, add_constant
+from yolo_edge.export.graph import Attribute, add_constant, shape_of
 from yolo_edge.ondevice.decode import LAYOUTS, MAX_LOG_SIZE, MIN_SIDE
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import Head, ModelSpec
@@ -68,34 +68,76 @@ class Tape:
         return f"decode.{op}_{self._count}"
 
 
-def decode_head(tape: Tape, spec: ModelSpec, head: Head, raw: ir.Value, unit: tuple[float, float]) -> ir.Value:
+def decode_head(
+    tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: tuple[float, float]
+) -> ir.Value:
     """One head, in as many operators as it needs.
 
     Args:
         tape: Of the graph that gets them.
         spec: Of the raw heads.
         head: One of them.
-        raw: Its map, [1, channels, rows, columns].
+        raw: Role → its map, [1, channels, rows, columns].
         unit: Width and height in input pixels of what boxes are measured in: (1, 1) gives pixels.
 
     Returns:
-        [1, anchors, 4 + classes, cells]: centre x, centre y, width, height, scores.
+        [1, anchors, 4 + classes, cells]: centre x, centre y, width, height, scores; one anchor for families without.
     """
-    layout, (rows, columns) = LAYOUTS[head.family], spec.grid(head)
-    anchors, classes, cells = len(head.anchors), len(spec.names), rows * columns
-    first = layout.objectness + 1
-    x = tape("Reshape", [raw, tape.integers(1, anchors, first + classes, cells)])
+    return _DECODERS.get(head.family, _decode_anchor_grid)(tape, spec, head, raw, np.array(unit))
 
-    y_grid, x_grid = np.mgrid[:rows, :columns].reshape(2, cells)
-    units = np.array(unit)
-    cell = head.stride / units[:, None]
-    corner = (np.stack([x_grid, y_grid]) - (head.scale_xy - 1) / 2) * cell
+
+def _places(spec: ModelSpec, head: Head, cell: np.ndarray, offset: float) -> np.ndarray:
+    """Column and row of each cell plus an offset, in units, [1, 1, 2, cells]; `cell` [2, 1] is its size in them."""
+    rows, columns = spec.grid(head)
+    y, x = np.mgrid[:rows, :columns].reshape(2, rows * columns)
+    return np.asarray(((np.stack([x, y]) + offset) * cell)[None, None])
+
+
+def _decode_distances(
+    tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: np.ndarray
+) -> ir.Value:
+    cells, cell = int(np.prod(spec.grid(head))), head.stride / unit[:, None]
+    bins = shape_of(raw["box"])[1] // 4
+    odds = tape("Reshape", [raw["box"], tape.integers(1, 4, bins, cells)])
+    odds = tape("Softmax", [odds], {"axis": 2})
+    # a mean instead of a sum, which not all runtimes have; the cell's size in the same factor
+    factor = np.arange(bins)[None, None, :, None] * bins * np.concatenate([cell, cell])[None, :, :, None]
+    away = tape("ReduceMean", [tape("Mul", [odds, tape.floats(factor)])], {"axes": [2], "keepdims": 1})
+    away = tape("Reshape", [away, tape.integers(1, 1, 4, cells)])
+    low, high = tape.part(away, 2, range(2)), tape.part(away, 2, range(2, 4))
+    middle = tape.floats(_places(spec, head, cell, 0.5))
+    center = tape("Add", [tape("Mul", [tape("Sub", [high, low]), tape.floats(0.5)]), middle])
+    scores = tape("Reshape", [tape("Sigmoid", [raw["classes"]]), tape.integers(1, 1, len(spec.names), cells)])
+    return tape("Concat", [center, tape("Add", [low, high]), scores], {"axis": 2})
+
+
+def _decode_offsets(tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: np.ndarray) -> ir.Value:
+    cells, cell = int(np.prod(spec.grid(head))), head.stride / unit[:, None]
+    box = tape("Reshape", [raw["box"], tape.integers(1, 1, 4, cells)])
+    center = tape("Mul", [tape.part(box, 2, range(2)), tape.floats(cell[None, None])])
+    center = tape("Add", [center, tape.floats(_places(spec, head, cell, 0))])
+    size = tape("Exp", [tape("Min", [tape.part(box, 2, range(2, 4)), tape.floats(MAX_LOG_SIZE)])])
+    size = tape("Mul", [size, tape.floats(cell[None, None])])
+    scores = tape("Mul", [tape("Sigmoid", [raw["classes"]]), tape("Sigmoid", [raw["objectness"]])])
+    scores = tape("Reshape", [scores, tape.integers(1, 1, len(spec.names), cells)])
+    return tape("Concat", [center, size, scores], {"axis": 2})
+
+
+def _decode_anchor_grid(
+    tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: np.ndarray
+) -> ir.Value:
+    layout, cells = LAYOUTS[head.family], int(np.prod(spec.grid(head)))
+    anchors, classes = len(head.anchors), len(spec.names)
+    first = layout.objectness + 1
+    x = tape("Reshape", [raw["map"], tape.integers(1, anchors, first + classes, cells)])
+
+    cell = head.stride / unit[:, None]
     center = tape("Sigmoid", [tape.part(x, 2, layout.center)])
     center = tape("Mul", [center, tape.floats(head.scale_xy * cell)])
-    center = tape("Add", [center, tape.floats(corner[None, None])])
+    center = tape("Add", [center, tape.floats(_places(spec, head, cell, (1 - head.scale_xy) / 2))])
 
     size = tape.part(x, 2, layout.size)
-    sides = (np.array(head.anchors) / units)[None, :, :, None]
+    sides = (np.array(head.anchors) / unit)[None, :, :, None]
     if layout.squared:
         size = tape("Sigmoid", [size])
         size, sides = tape("Mul", [size, size]), 4 * sides
@@ -114,6 +156,9 @@ def decode_head(tape: Tape, spec: ModelSpec, head: Head, raw: ir.Value, unit: tu
     scores = tape("Mul", [scores, objectness])
 
     return tape("Concat", [center, size, scores], {"axis": 2})
+
+
+_DECODERS = {"dfl": _decode_distances, "yolox": _decode_offsets}
 
 
 def decode_heads(
@@ -135,7 +180,7 @@ def decode_heads(
     perm = [0, 2, 3, 1] if by_cell else [0, 2, 1, 3]
     parts = []
     for head in spec.heads:
-        decoded = decode_head(tape, spec, head, raw[head.tensors["map"]], unit)
+        decoded = decode_head(tape, spec, head, {role: raw[name] for role, name in head.tensors.items()}, unit)
         moved = tape("Transpose", [decoded], {"perm": perm})
         parts.append(tape("Reshape", [moved, tape.integers(1, 4 + len(spec.names), -1)]))
     return parts[0] if len(parts) == 1 else tape("Concat", parts, {"axis": 2})
@@ -143,7 +188,7 @@ def decode_heads(
 
 def count_boxes(spec: ModelSpec) -> int:
     """N: the boxes of all anchors in all cells of all heads."""
-    return sum(len(head.anchors) * int(np.prod(spec.grid(head))) for head in spec.heads)
+    return sum(max(len(head.anchors), 1) * int(np.prod(spec.grid(head))) for head in spec.heads)
 
 
 def keep_best_class(tape: Tape, spec: ModelSpec, decoded: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:

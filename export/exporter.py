@@ -70,10 +70,12 @@ class Export:
     Attributes:
         files: In the order size, format, precision.
         spec: Of the source, at the last size.
+        notes: What a person should know of the source.
     """
 
     files: tuple[ExportedFile, ...]
     spec: ModelSpec
+    notes: tuple[str, ...] = ()
 
 
 def file_name(stem: str, size: tuple[int, int], options: FileOptions, format_: str = "onnx") -> str:
@@ -103,6 +105,7 @@ class ExportOptions:
         resize: "stretch" or "letterbox"; None: as the model was trained.
         names: "coco", "voc" or a file with a class name a line.
         licence: Of the weights; None: what a licence file beside them says.
+        spec: A file that says what an `.onnx` is, where that is not recognised.
     """
 
     formats: Sequence[str] = ("onnx",)
@@ -114,6 +117,7 @@ class ExportOptions:
     resize: str | None = None
     names: str | None = None
     licence: str | None = None
+    spec: Path | None = None
 
     def file(self, precision: str) -> FileOptions:
         """The options of one file."""
@@ -134,7 +138,7 @@ def export(
     Everything that can be wrong with the input is found before the first file is written.
 
     Args:
-        model: A darknet `.cfg`.
+        model: A darknet `.cfg`, or an `.onnx` of another trainer.
         output: The folder for the files; made when it is not there.
         options: What to make of it.
         weights: The `.weights`; None: beside the cfg.
@@ -153,6 +157,7 @@ def export(
         "resize": options.resize,
         "names": options.names,
         "licence": options.licence,
+        "spec": options.spec,
     }
     for size in options.sizes:  # structure, names and sizes, before anything is written
         load_model(model, size=size, shapes_only=True, **loading)
@@ -165,7 +170,7 @@ def export(
         graph = canonicalize(source.graph)
         for format_ in options.formats:
             exported += _write_format(graph, source, format_, options, output, reference, progress)
-    return Export(tuple(exported), source.spec)
+    return Export(tuple(exported), source.spec, source.notes)
 
 
 def _write_format(

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.runtimes.onnx import check_self_contained
+from yolo_edge.ondevice.files import read_bytes
+from yolo_edge.ondevice.runtimes.onnx import MAX_MODEL_BYTES, check_self_contained
+from yolo_edge.ondevice.spec import METADATA_KEY
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,19 @@ def summarize(graph: Graph) -> Summary:
             )
         )
     return Summary(tuple(layers), sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers))
+
+
+def read_spec_text(path: Path) -> str | None:
+    """The spec that an ONNX file carries, as it stands there; None where another program wrote the file.
+
+    Raises:
+        InputError: It is not an ONNX file.
+    """
+    try:
+        model = onnx.load_model_from_string(read_bytes(path, MAX_MODEL_BYTES))
+        return next((str(item.value) for item in model.metadata_props if item.key == METADATA_KEY), None)
+    except (DecodeError, ValueError) as error:
+        raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
 
 
 def load_onnx(path: Path) -> Graph:

@@ -1,4 +1,4 @@
-"""Operators that only decoders use: reductions along an axis, and from numbers of classes to floats."""
+"""Operators of decoders and of attention: reductions along an axis, products of matrices, numbers of classes."""
 
 import numpy as np
 import onnx_ir as ir
@@ -22,6 +22,12 @@ def lower_softmax(ctx: Lowering, node: ir.Node, out: Output) -> None:
     order, axis = ctx.stored(node.inputs[0]).order, node.attributes.get_int("axis")
     order = (*(other for other in order if other != axis), axis or 0)
     ctx.add("SOFTMAX", [ctx.arranged(node.inputs[0], order)], out, order, beta=1.0)
+
+
+def lower_mat_mul(ctx: Lowering, node: ir.Node, out: Output) -> None:
+    """MatMul of two computed values → BATCH_MATMUL, in ONNX's order of axes."""
+    order = tuple(range(len(out.shape)))
+    ctx.add("BATCH_MATMUL", [ctx.arranged(value, order) for value in node.inputs], out, order)
 
 
 def lower_arg_max(ctx: Lowering, node: ir.Node, out: Output) -> None:

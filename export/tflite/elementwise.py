@@ -17,7 +17,14 @@ _BROADCASTING = {
     "Sub": "SUB",
     "Where": "SELECT_V2",
 }
-_UNARY = {"Exp": "EXP", "Floor": "FLOOR", "Log": "LOG", "Relu": "RELU", "Sigmoid": "LOGISTIC"}
+_UNARY = {
+    "Exp": "EXP",
+    "Floor": "FLOOR",
+    "HardSwish": "HARD_SWISH",
+    "Log": "LOG",
+    "Relu": "RELU",
+    "Sigmoid": "LOGISTIC",
+}
 
 # bounds of a Clip → the activation, which convolutions and sums can do along
 CLIPS = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}

@@ -15,6 +15,7 @@ _DILATION = {"dilation_w_factor": "int32=1", "dilation_h_factor": "int32=1"}
 _OPTIONS = {
     "AddOptions": (11, {**_ACTIVATION, "pot_scale_int16": "bool=1"}),
     "ArgMaxOptions": (40, {"output_type": "int8"}),
+    "BatchMatMulOptions": (101, {"adj_x": "bool", "adj_y": "bool", "asymmetric_quantize_inputs": "bool"}),
     "CastOptions": (37, {"in_data_type": "int8", "out_data_type": "int8"}),
     "ConcatenationOptions": (10, {"axis": "int32", **_ACTIVATION}),
     "Conv2DOptions": (1, {**_STRIDES, **_ACTIVATION, **_DILATION}),

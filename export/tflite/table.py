@@ -34,7 +34,9 @@ LOWERINGS: dict[str, Row] = {
     "Concat": Row(shapes.lower_concat),
     "Conv": Row(windows.lower_conv, fuses=True),
     "GlobalAveragePool": Row(windows.lower_global_average_pool),
+    "HardSwish": Row(elementwise.lower_unary),
     "LeakyRelu": Row(elementwise.lower_leaky_relu),
+    "MatMul": Row(decoding.lower_mat_mul),
     "MaxPool": Row(windows.lower_max_pool),
     "Mish": Row(elementwise.lower_mish),
     "Mul": Row(elementwise.lower_elementwise, fuses=True),
@@ -44,6 +46,7 @@ LOWERINGS: dict[str, Row] = {
     "SiLU": Row(elementwise.lower_silu),
     "Sigmoid": Row(elementwise.lower_unary),
     "Slice": Row(shapes.lower_slice),
+    "Softmax": Row(decoding.lower_softmax),
     "SpaceToDepth": Row(shapes.lower_space_to_depth),
     "Transpose": Row(shapes.lower_transpose),
     # decoders (yolo_edge.export.decoders)
@@ -59,7 +62,6 @@ LOWERINGS: dict[str, Row] = {
     "Min": Row(elementwise.lower_elementwise),
     "ReduceMean": Row(decoding.lower_reduction),
     "ReduceMin": Row(decoding.lower_reduction),
-    "Softmax": Row(decoding.lower_softmax),
     "Sub": Row(elementwise.lower_elementwise, fuses=True),
     "Where": Row(elementwise.lower_elementwise),
 }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_edge.cli.options import Json, Model, Names, Resize, Runtime, SkipBad, Threads, Weights, check_resize
+from yolo_edge.cli.options import Json, Model, Names, Resize, Runtime, SkipBad, SpecFile, Threads, Weights, check_resize
 from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def detect(
     runtime: Runtime = "auto",
     resize: Resize = None,
     names: Names = None,
+    spec: SpecFile = None,
     save: Annotated[
         Path | None,
         typer.Option(help="A folder for the pictures with boxes drawn.", show_default=False, parser=path_option),
@@ -59,6 +60,7 @@ def detect(
         weights,
         names,
         resize,
+        spec,
         confidence=confidence,
         iou=iou,
         max_detections=max_detections,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Json, Names, Resize, Source, Weights, check_resize, path, sizes, split
+from yolo_edge.cli.options import Json, Names, Resize, Source, SpecFile, Weights, check_resize, path, sizes, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,7 @@ def export(
     max_detections: Annotated[int, typer.Option(help="With --head nms: rows of the output.")] = 300,
     resize: Resize = None,
     names: Names = None,
+    spec: SpecFile = None,
     licence: Annotated[
         str | None,
         typer.Option(help="Of the weights. Default: what a licence file beside them says.", show_default=False),
@@ -64,7 +65,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write ONNX and TFLite files of a trained model, each run and compared with the source before it is written."""
-    from yolo_edge.cli.output import note_names, print_json, steps
+    from yolo_edge.cli.output import note, note_names, print_json, steps
     from yolo_edge.export.exporter import ExportOptions
     from yolo_edge.export.exporter import export as export_model
     from yolo_edge.ondevice.errors import InputError
@@ -85,6 +86,7 @@ def export(
         resize=resize,
         names=names,
         licence=licence,
+        spec=spec,
     )
     with steps(len(options.sizes) * (1 + len(options.formats) * len(options.precisions))) as advance:
         exported = export_model(
@@ -94,6 +96,8 @@ def export(
         print_json([replace(file, path=printable(file.path)) for file in exported.files])
     else:
         _print_files(exported.files)
+    for text in exported.notes:
+        note(f"note: {text}")
     note_names(exported.spec)
 
 

@@ -3,18 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_edge.cli.options import Json, Model, Names, Weights
+from yolo_edge.cli.options import Json, Model, Names, SpecFile, Weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yolo_edge.export.summary import Summary
     from yolo_edge.ondevice.spec import ModelSpec, NmsOptions
 
 
-def inspect(model: Model, weights: Weights = None, names: Names = None, json: Json = False) -> None:
+def inspect(
+    model: Model, weights: Weights = None, names: Names = None, spec_file: SpecFile = None, json: Json = False
+) -> None:
     """Show layers, parameters, multiply-accumulates, heads, anchors and preprocessing of a model."""
     from yolo_edge.cli.output import print_json
 
-    spec, summary, notes = _look(model, weights, names)
+    spec, summary, notes = _look(model, weights, names, spec_file)
     if json:
         print_json(_document(model, spec, summary, notes))
         return
@@ -30,7 +34,9 @@ def inspect(model: Model, weights: Weights = None, names: Names = None, json: Js
         note_names(spec)
 
 
-def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelSpec | None, Summary, list[str]]":
+def _look(
+    model: Path, weights: Path | None, names: str | None, spec_file: Path | None
+) -> "tuple[ModelSpec | None, Summary, list[str]]":
     from yolo_edge.cli.models import check_suffix
     from yolo_edge.export import canonicalize
     from yolo_edge.export.load import load_model
@@ -49,25 +55,45 @@ def _look(model: Path, weights: Path | None, names: str | None) -> "tuple[ModelS
         return source.spec, summarize(canonicalize(source.graph)), notes
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
+    if spec_file is not None:
+        return _look_foreign(model, names, spec_file)
     summary, text, notes = (_look_tflite if model.suffix.lower() == ".tflite" else _look_onnx)(model)
-    if text is None:
-        if names is not None:
-            raise InputError(f"--names {names}: {model} has no spec to put them into")
-        note = f"note: {model} carries no {METADATA_KEY}: `yolo-edge export` did not write it"
-        return None, summary, [note, *notes]
-    spec = ModelSpec.from_json(text, f"{model}: spec")
-    return rename_classes(spec, names) if names is not None else spec, summary, notes
+    if text is not None:
+        spec = ModelSpec.from_json(text, f"{model}: spec")
+        return rename_classes(spec, names) if names is not None else spec, summary(), notes
+    try:
+        if model.suffix.lower() == ".onnx":
+            return _look_foreign(model, names, None)
+        problem = f"{model} carries no {METADATA_KEY}: `yolo-edge export` did not write it"
+    except InputError as error:
+        problem = str(error)
+    if names is not None:
+        raise InputError(f"--names {names}: {model} has no spec to put them into")
+    try:
+        return None, summary(), [f"note: {problem}", *notes]
+    except InputError:
+        raise InputError(problem) from None
 
 
-def _look_onnx(model: Path) -> "tuple[Summary, str | None, list[str]]":
-    from yolo_edge.export.summary import load_onnx, summarize
-    from yolo_edge.ondevice.spec import METADATA_KEY
+def _look_foreign(
+    model: Path, names: str | None, spec_file: Path | None
+) -> "tuple[ModelSpec | None, Summary, list[str]]":
+    """The network of another trainer's file, up to its raw heads."""
+    from yolo_edge.export import canonicalize
+    from yolo_edge.export.load import load_model
+    from yolo_edge.export.summary import summarize
 
-    graph = load_onnx(model)
-    return summarize(graph), graph.metadata_props.get(METADATA_KEY), []
+    source = load_model(model, names=names, spec=spec_file)
+    return source.spec, summarize(canonicalize(source.graph)), [f"note: {text}" for text in source.notes]
 
 
-def _look_tflite(model: Path) -> "tuple[Summary, str | None, list[str]]":
+def _look_onnx(model: Path) -> "tuple[Callable[[], Summary], str | None, list[str]]":
+    from yolo_edge.export.summary import load_onnx, read_spec_text, summarize
+
+    return lambda: summarize(load_onnx(model)), read_spec_text(model), []
+
+
+def _look_tflite(model: Path) -> "tuple[Callable[[], Summary], str | None, list[str]]":
     from yolo_edge.export.tflite.delegation import Delegation
     from yolo_edge.export.tflite.summary import summarize_tflite
     from yolo_edge.ondevice.errors import InputError
@@ -79,12 +105,12 @@ def _look_tflite(model: Path) -> "tuple[Summary, str | None, list[str]]":
     try:
         delegation = Delegation.of(model)
     except InputError as error:
-        return summary, text, [f"note: what XNNPACK runs of it is not known: {error}"]
+        return lambda: summary, text, [f"note: what XNNPACK runs of it is not known: {error}"]
     left_out = ", ".join(f"{name} ({count})" for name, count in delegation.left_out.most_common())
     total, parts = len(delegation.operators), delegation.partitions
     done = total - delegation.left_out.total()
     return (
-        summary,
+        lambda: summary,
         text,
         [
             f"note: XNNPACK runs {done} of {total} operators here, in {parts} part{'' if parts == 1 else 's'}"

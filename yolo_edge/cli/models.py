@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_edge.ondevice.detector import Detector
-from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.errors import InputError, MissingSpecError
 from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.spec import ModelSpec, replace_input
 
@@ -18,33 +18,44 @@ def check_suffix(model: Path) -> None:
         InputError: It is not.
     """
     if model.suffix.lower() not in SUFFIXES:
+        from yolo_edge.export.load import refuse_pickle
+
+        refuse_pickle(model)
         raise InputError(f"{model}: expected a {', '.join(SUFFIXES)} file, got {model.suffix or 'no suffix'}")
 
 
-def open_detector(model: Path, weights: Path | None, names: str | None, resize: str | None, **options: Any) -> Detector:
-    """Load a `.cfg` (exported in memory) or an exported file.
+def open_detector(
+    model: Path,
+    weights: Path | None,
+    names: str | None,
+    resize: str | None,
+    spec_file: Path | None = None,
+    **options: Any,
+) -> Detector:
+    """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
 
     Args:
         model: The MODEL argument.
         weights: The `--weights` option.
         names: The `--names` option.
         resize: The `--resize` option.
+        spec_file: The `--spec` option.
         **options: Of `Detector`.
 
     Raises:
         InputError: A file or an option cannot be used.
     """
-    if model.suffix.lower() == ".cfg":
-        from yolo_edge.export import canonicalize, write_onnx, write_tflite
-        from yolo_edge.export.load import load_model
-
-        source = load_model(model, weights=weights, names=names, resize=resize)
-        write = write_tflite if options.get("runtime") == "tflite" else write_onnx
-        return Detector(write(canonicalize(source.graph), source.spec), **options)
     check_suffix(model)
+    if model.suffix.lower() == ".cfg" or spec_file is not None:
+        return _import(model, weights, names, resize, spec_file, options)
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
-    detector = Detector(model, **options)
+    try:
+        detector = Detector(model, **options)
+    except MissingSpecError:
+        if model.suffix.lower() != ".onnx":
+            raise
+        return _import(model, None, names, resize, None, options)
     if names is None and resize is None:
         return detector
     spec = detector.spec
@@ -53,6 +64,25 @@ def open_detector(model: Path, weights: Path | None, names: str | None, resize: 
     if resize is not None:
         spec = replace_input(spec, resize=resize)
     return Detector(model, spec, **options)
+
+
+def _import(
+    model: Path,
+    weights: Path | None,
+    names: str | None,
+    resize: str | None,
+    spec_file: Path | None,
+    options: dict[str, Any],
+) -> Detector:
+    from yolo_edge.cli.output import note
+    from yolo_edge.export import canonicalize, write_onnx, write_tflite
+    from yolo_edge.export.load import load_model
+
+    source = load_model(model, weights=weights, names=names, resize=resize, spec=spec_file)
+    for text in source.notes:
+        note(f"note: {text}")
+    write = write_tflite if options.get("runtime") == "tflite" else write_onnx
+    return Detector(write(canonicalize(source.graph), source.spec), **options)
 
 
 def read_spec(model: Path) -> ModelSpec:

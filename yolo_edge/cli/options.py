@@ -23,17 +23,31 @@ def path(text: str) -> Path:
 Model = Annotated[
     Path,
     typer.Argument(
-        help="A darknet .cfg (its .weights beside it), or an exported .onnx or .tflite.",
+        help="A darknet .cfg (its .weights beside it), an .onnx of another trainer, or an exported .onnx or .tflite.",
         show_default=False,
         parser=path,
     ),
 ]
 Source = Annotated[
-    Path, typer.Argument(help="A darknet .cfg, its .weights beside it.", show_default=False, parser=path)
+    Path,
+    typer.Argument(
+        help="A darknet .cfg (its .weights beside it), or an .onnx of YOLOv5, v7, v8, 11 or X.",
+        show_default=False,
+        parser=path,
+    ),
 ]
 Weights = Annotated[
     Path | None,
     typer.Option(help="The .weights of a .cfg, when they are not beside it.", show_default=False, parser=path),
+]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--spec",
+        help="A JSON file that says what an .onnx of another trainer is, where that is not recognised.",
+        show_default=False,
+        parser=path,
+    ),
 ]
 Names = Annotated[
     str | None,

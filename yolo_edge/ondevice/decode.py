@@ -16,6 +16,13 @@ t_o and one t_c a class; s is `scale_xy`, σ the logistic function, all boxes in
   the likeliest child while the product of the probabilities stays above 0.5, and the confidence is σ(t_o), as darknet
   has it. With a map the confidence of each mapped class is σ(t_o) times the product from its root.
 
+Families without anchors, with several maps a head (their roles in parentheses):
+
+- `dfl` (YOLOv8, v11; Li et al. 2020, generalized focal loss): for each of the four sides (box) a distribution over the
+  distances 0, 1, … in cells; l = Σ k·softmax(t)_k. x1 = (i + ½ − l)·stride and so on; confidence = σ(t_c) (classes).
+- `yolox` (Ge et al. 2021): x = (t_x + i)·stride, w = exp(t_w)·stride (box); confidence = σ(t_o)·σ(t_c) (objectness,
+  classes).
+
 Files that decode by themselves: `decoded` has one output, [1, 4 + classes, N], centre, size and a score a class, in
 input pixels or (`normalized`) fractions of the input; `nms` has one, [1, max, 6], x1, y1, x2, y2 in input pixels,
 confidence, class, zeros after the last box; `detection_postprocess` has the four of TFLite's operator of that name:
@@ -43,6 +50,11 @@ POSTPROCESS_ROLES: Dict[str, Tuple[Optional[int], ...]] = {
     "classes": (1, None),
     "scores": (1, None),
     "count": (1,),
+}
+# families without anchors → the maps of a head
+MAP_ROLES: Dict[str, Tuple[str, ...]] = {
+    "dfl": ("box", "classes"),
+    "yolox": ("box", "objectness", "classes"),
 }
 # families whose file does the NMS
 SUPPRESSED = ("detection_postprocess", "nms")
@@ -152,6 +164,8 @@ def check_heads(spec: ModelSpec, shapes: Mapping[str, Tuple[int, ...]], where: s
             if len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
                 text = ", ".join("N" if side is None else str(side) for side in expected)
                 raise SpecError(f"{at}.tensors: output {name!r} should be [{text}] {described}, and is {list(shape)}")
+            if (head.family, role) == ("dfl", "box") and shape[3 if head.layout == "NHWC" else 1] % 4:
+                raise SpecError(f"{at}.tensors: output {name!r} holds four distributions, and is {list(shape)}")
 
 
 def _expected_shapes(spec: ModelSpec, head: Head) -> Dict[str, Tuple[Tuple[Optional[int], ...], str]]:
@@ -162,10 +176,26 @@ def _expected_shapes(spec: ModelSpec, head: Head) -> Dict[str, Tuple[Tuple[Optio
         return {"map": ((1, None, 6), "after NMS")}
     if head.family == "detection_postprocess":
         return {role: (shape, "after NMS") for role, shape in POSTPROCESS_ROLES.items()}
+    if head.family in MAP_ROLES:
+        widths = {"box": None if head.family == "dfl" else 4, "objectness": 1, "classes": len(spec.names)}
+        return {role: _map_shape(spec, head, widths[role]) for role in MAP_ROLES[head.family]}
     classes = len(head.tree) or len(spec.names)
     channels = len(head.anchors) * (entries_before_classes(head.family) + classes)
-    shape = (1, *spec.grid(head), channels) if head.layout == "NHWC" else (1, channels, *spec.grid(head))
+    shape, _ = _map_shape(spec, head, channels)
     return {"map": (shape, f"with {len(head.anchors)} anchors and {classes} classes")}
+
+
+def _map_shape(spec: ModelSpec, head: Head, channels: Optional[int]) -> Tuple[Tuple[Optional[int], ...], str]:
+    grid = spec.grid(head)
+    shape = (1, *grid, channels) if head.layout == "NHWC" else (1, channels, *grid)
+    return shape, f"with {len(spec.names)} classes"
+
+
+def _rows(head: Head, array: np.ndarray) -> np.ndarray:
+    """A raw map as [cells, channels], a view of it."""
+    channels = array.shape[3 if head.layout == "NHWC" else 1]
+    rows: np.ndarray = array.reshape(-1, channels) if head.layout == "NHWC" else array.reshape(channels, -1).T
+    return rows
 
 
 def _entries(head: Head, array: np.ndarray) -> np.ndarray:
@@ -219,6 +249,48 @@ def _best_class(head: Head, logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]
     return sigmoid(best), class_id
 
 
+def _likely_cells(head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Tuple[np.ndarray, ...]:
+    """Cells whose best class passes the threshold, that class, and its logit."""
+    logits = _rows(head, outputs[head.tensors["classes"]])
+    cell = np.flatnonzero(logits.max(axis=1) > np.float32(logit(threshold)))
+    class_id = logits[cell].argmax(axis=1)
+    return cell, class_id, logits[cell, class_id]
+
+
+def _corner(spec: ModelSpec, head: Head, cell: np.ndarray) -> np.ndarray:
+    """The column and row of cells, float32 [n, 2]."""
+    columns = spec.grid(head)[1]
+    return np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
+
+
+def _decode_distances(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
+    cell, class_id, best = _likely_cells(head, outputs, threshold)
+    logits = _rows(head, outputs[head.tensors["box"]])[cell]
+    logits = logits.reshape(len(cell), 4, logits.shape[1] // 4)
+    odds = np.exp(logits - logits.max(axis=2, keepdims=True))
+    bins = np.arange(logits.shape[2], dtype=np.float32)
+    away = (odds * bins).sum(axis=2) / odds.sum(axis=2)
+    middle = _corner(spec, head, cell) + np.float32(0.5)
+    boxes = np.concatenate([middle - away[:, :2], middle + away[:, 2:]], axis=1) * np.float32(head.stride)
+    return boxes, sigmoid(best), class_id
+
+
+def _decode_offsets(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
+    # what the objectness is multiplied with is at most 1, so it alone must pass
+    objectness = _rows(head, outputs[head.tensors["objectness"]])[:, 0]
+    cell = np.flatnonzero(objectness > np.float32(logit(threshold)))
+    logits = _rows(head, outputs[head.tensors["classes"]])[cell]
+    class_id = logits.argmax(axis=1)
+    confidence = sigmoid(objectness[cell]) * sigmoid(logits[np.arange(len(cell)), class_id])
+    keep = confidence > threshold
+    cell, class_id, confidence = cell[keep], class_id[keep], confidence[keep]
+    found = _rows(head, outputs[head.tensors["box"]])[cell]
+    center = found[:, :2] + _corner(spec, head, cell)
+    half = np.exp(np.minimum(found[:, 2:], MAX_LOG_SIZE)) / 2
+    boxes = np.concatenate([center - half, center + half], axis=1) * np.float32(head.stride)
+    return boxes, confidence, class_id
+
+
 def _decode_flat(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     values = outputs[head.tensors["map"]][0]
     best = values[4:].max(axis=0)
@@ -246,5 +318,7 @@ def _decode_postprocess(spec: ModelSpec, head: Head, outputs: Mapping[str, np.nd
 _OTHERS: Dict[str, Callable[[ModelSpec, Head, Mapping[str, np.ndarray], float], Decoded]] = {
     "decoded": _decode_flat,
     "detection_postprocess": _decode_postprocess,
+    "dfl": _decode_distances,
     "nms": _decode_rows,
+    "yolox": _decode_offsets,
 }

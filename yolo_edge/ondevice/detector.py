@@ -7,7 +7,7 @@ import numpy as np
 
 from yolo_edge.ondevice.decode import SUPPRESSED, check_heads, decode
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.errors import InputError, SpecError
+from yolo_edge.ondevice.errors import InputError, MissingSpecError, SpecError
 from yolo_edge.ondevice.files import PathLike
 from yolo_edge.ondevice.nms import nms
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
@@ -119,7 +119,7 @@ def check_options(confidence: float, iou: float, max_detections: int) -> None:
 def _spec_inside(metadata: Mapping[str, str], where: str) -> ModelSpec:
     text = metadata.get(METADATA_KEY)
     if text is None:
-        raise SpecError(f"{where}: carries no {METADATA_KEY}; files that `yolo-edge export` wrote have one")
+        raise MissingSpecError(f"{where}: carries no {METADATA_KEY}; files that `yolo-edge export` wrote have one")
     return ModelSpec.from_json(text, f"{where}: spec")
 
 

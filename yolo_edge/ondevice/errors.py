@@ -15,3 +15,7 @@ class InputError(YoloEdgeError):
 
 class SpecError(InputError):
     """A model's spec is missing, malformed, or does not fit the model it came with."""
+
+
+class MissingSpecError(SpecError):
+    """A model carries no spec: another program wrote it."""

@@ -20,11 +20,12 @@ from yolo_edge.export.importers.onnx.recognize import Recognition, recognize
 from yolo_edge.export.importers.onnx.resize import at_size
 from yolo_edge.export.provenance import find_licence, sha256
 from yolo_edge.export.source import SourceModel
+from yolo_edge.ondevice.decode import LAYOUTS, MAP_ROLES
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.names import assumed_names
 from yolo_edge.ondevice.runtimes.onnx import new_session
-from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, Provenance, check_spec
+from yolo_edge.ondevice.spec import METADATA_KEY, Head, InputSpec, ModelSpec, Provenance, check_spec
 
 MAX_CLASSES = 100_000
 _MAX_ERROR = 1e-4  # relative, of the raw heads: as fp32 files are held to
@@ -55,6 +56,10 @@ def import_onnx(path: Path, size: tuple[int, int] | None = None, spec: ModelSpec
     quantized = dequantize(network)
     if quantized:
         notes.append(f"{path.name} is quantized: {quantized} operators were taken back to float, weights stay rounded")
+    if spec is None and METADATA_KEY in _metadata(model):  # one of our own files
+        spec = ModelSpec.from_json(_metadata(model)[METADATA_KEY], f"{path}: spec")
+        if any(head.family not in {*LAYOUTS, *MAP_ROLES} for head in spec.heads):
+            raise InputError(f"{path}: decodes by itself; export it from a file with --head raw")
     if spec is None:
         spec, found_notes = _spec(network, recognize(network), model, path)
         notes += found_notes
