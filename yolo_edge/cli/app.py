@@ -11,7 +11,7 @@ from yolo_edge.cli.inspect import inspect
 
 app = typer.Typer(
     name="yolo-edge",
-    help="From a trained YOLO to an edge device: checked ONNX files, and what they find in pictures.",
+    help="From a trained YOLO to an edge device: checked ONNX and TFLite files, and what they find in pictures.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
