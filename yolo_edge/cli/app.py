@@ -13,7 +13,7 @@ from yolo_edge.cli.validate import validate
 
 app = typer.Typer(
     name="yolo-edge",
-    help="From a trained YOLO to an edge device: checked files, what they find in pictures, and how well.",
+    help="From a trained YOLO to an edge device: checked ONNX and TFLite files, what they find, and how well.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -21,6 +21,8 @@ DTYPES = {
     for name in ("int8", "uint8", "bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32")
 }
 CODES = dict(zip(DTYPES, "bB?hHiIqQf"))
+_UNPACKERS = {code: struct.Struct(f"<{code}") for code in CODES.values()}
+_TYPES: Dict[str, Type[float]] = {"bool": bool, "float32": float}
 _OFFSET = 4
 _MAX_VALUES = 2_000_000  # of a file that is read: references may be shared, and a small file stand for a huge one
 
@@ -53,12 +55,13 @@ class Schema:
             unions: Name of a field of type "union" → table → number.
         """
         self.unions = {field: dict(numbers) for field, numbers in unions.items()}
+        self.members = {field: {n: table for table, n in numbers.items()} for field, numbers in unions.items()}
         self.tables: Dict[str, List[Field]] = {}
         for table, fields in tables.items():
             slot, self.tables[table] = 0, []
             for name, text in fields.items():
                 kind, _, default = text.partition("=")
-                self.tables[table].append(Field(name, kind, slot, float(default or 0)))
+                self.tables[table].append(Field(name, kind, slot, _TYPES.get(kind, int)(int(default or 0))))
                 slot += 2 if kind == "union" else 1
 
 
@@ -84,62 +87,63 @@ class _Reader:
     def __init__(self, schema: Schema, data: memoryview):
         self._schema = schema
         self._data = data
+        self._length = len(data)
         self._left = _MAX_VALUES
 
     def read(self, root: str) -> Dict[str, Any]:
         return self._table(root, self._follow(0))
 
     def _number(self, code: str, at: int) -> Any:
-        if not 0 <= at <= len(self._data) - struct.calcsize(code):
-            raise ValueError(f"an offset leads to byte {at} of {len(self._data)}")
-        return struct.unpack_from(f"<{code}", self._data, at)[0]
+        unpacker = _UNPACKERS[code]
+        if not 0 <= at <= self._length - unpacker.size:
+            raise ValueError(f"an offset leads to byte {at} of {self._length}")
+        return unpacker.unpack_from(self._data, at)[0]
 
     def _follow(self, at: int) -> int:
         return at + int(self._number("I", at))
 
     def _count(self, at: int, size: int) -> int:
         count = int(self._number("I", at))
-        if at + 4 + count * size > len(self._data):
+        if at + 4 + count * size > self._length:
             raise ValueError(f"a vector of {count} at byte {at} ends after the file")
         return count
 
     def _table(self, name: str, start: int) -> Dict[str, Any]:
         fields = self._schema.tables[name]
         self._spend(len(fields) + 1)
-        vtable, slots = self._vtable(start)
+        offsets = self._offsets(start)
 
         def place(slot: int) -> int:
-            offset = int(self._number("H", vtable + 4 + 2 * slot)) if slot < slots else 0
-            return start + offset if offset else 0
+            return start + offsets[slot] if slot < len(offsets) and offsets[slot] else 0
 
         found: Dict[str, Any] = {}
         for field in fields:
             at = place(field.slot)
             if field.kind in CODES:
-                found[field.name] = self._number(CODES[field.kind], at) if at else _type_of(field)(field.default)
+                found[field.name] = self._number(CODES[field.kind], at) if at else field.default
             elif field.kind == "union":
                 found[field.name] = self._union(field, at, place(field.slot + 1))
             else:
                 found[field.name] = self._item(field.kind, self._follow(at)) if at else None
         return found
 
-    def _vtable(self, start: int) -> Tuple[int, int]:
-        """Where the vtable of a table is, and how many slots it has; all of them lead into the file."""
+    def _offsets(self, start: int) -> Tuple[int, ...]:
+        """Where in a table each slot is, 0 where it is not; the table and its vtable lie within the file."""
         vtable = start - int(self._number("i", start))
-        slots = (int(self._number("H", vtable)) - 4) // 2
-        self._number("B", vtable + 3 + 2 * max(slots, 0))
+        slots = max((int(self._number("H", vtable)) - 4) // 2, 0)
+        self._number("B", vtable + 3 + 2 * slots)
         self._number("B", start + max(int(self._number("H", vtable + 2)), 1) - 1)
-        return vtable, slots
+        return struct.unpack_from(f"<{slots}H", self._data, vtable + 4)
 
     def _union(self, field: Field, kind_at: int, at: int) -> Optional[Tuple[str, Dict[str, Any]]]:
         number = self._number("B", kind_at) if kind_at else 0
-        names = {number: name for name, number in self._schema.unions[field.name].items()}
         if not at:
             return None
-        if number not in names:
-            self._vtable(self._follow(at))
+        name = self._schema.members[field.name].get(number)
+        if name is None:
+            self._offsets(self._follow(at))
             return None
-        return names[number], self._table(names[number], self._follow(at))
+        return name, self._table(name, self._follow(at))
 
     def _item(self, kind: str, at: int) -> Any:
         if kind == "bytes16":
@@ -153,7 +157,7 @@ class _Reader:
         if inner in DTYPES:
             count = self._count(at, DTYPES[inner].itemsize)
             self._spend(count)
-            return np.frombuffer(self._data, DTYPES[inner], count, at + 4).tolist()
+            return list(struct.unpack_from(f"<{count}{CODES[inner]}", self._data, at + 4))
         count = self._count(at, _OFFSET)
         self._spend(count)
         places = range(at + 4, at + 4 + _OFFSET * count, _OFFSET)
@@ -163,7 +167,3 @@ class _Reader:
         self._left -= values
         if self._left < 0:
             raise ValueError(f"it holds more than {_MAX_VALUES} values")
-
-
-def _type_of(field: Field) -> Union[Type[bool], Type[int], Type[float]]:
-    return {"bool": bool, "float32": float}.get(field.kind, int)
