@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from yolo_edge._version import __version__
+from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.detect import detect
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
@@ -17,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, export, detect):
+for command in (inspect, export, detect, benchmark):
     app.command()(command)
 
 

@@ -23,11 +23,7 @@ def open_detector(model: Path, weights: Path | None, names: str | None, resize: 
         InputError: A file or an option cannot be used.
     """
     if model.suffix.lower() == ".cfg":
-        from yolo_edge.export import canonicalize, write_onnx
-        from yolo_edge.export.load import load_model
-
-        source = load_model(model, weights=weights, names=names, resize=resize)
-        return Detector(write_onnx(canonicalize(source.graph), source.spec), **options)
+        return Detector(export_in_memory(model, weights, names, resize), **options)
     if model.suffix.lower() != ".onnx":
         raise InputError(f"{model}: expected a .cfg or .onnx file, got {model.suffix or 'no suffix'}")
     if weights is not None:
@@ -41,3 +37,16 @@ def open_detector(model: Path, weights: Path | None, names: str | None, resize: 
     if resize is not None:
         spec = replace_input(spec, resize=resize)
     return Detector(model, spec, **options)
+
+
+def export_in_memory(model: Path, weights: Path | None, names: str | None, resize: str | None) -> bytes:
+    """The ONNX file of a `.cfg`, in fp32; arguments as of `open_detector`.
+
+    Raises:
+        InputError: A file or an option cannot be used.
+    """
+    from yolo_edge.export import canonicalize, write_onnx
+    from yolo_edge.export.load import load_model
+
+    source = load_model(model, weights=weights, names=names, resize=resize)
+    return write_onnx(canonicalize(source.graph), source.spec)

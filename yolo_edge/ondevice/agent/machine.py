@@ -161,6 +161,7 @@ def _cpu(root: Path) -> Dict[str, Any]:
     return {
         "name": " + ".join(dict.fromkeys(names)) or None,
         "cpus": usable,
+        "cpus_in_all": os.cpu_count(),
         "features": [flag for flag in flags if _VECTOR_FEATURES.fullmatch(flag)],
         "max_mhz": _max_clock(root),
         "virtual": "hypervisor" in flags,
