@@ -18,6 +18,7 @@ from yolo_edge.benchmarks.results import (
     BenchmarkResult,
     Cell,
     CellRatio,
+    Conditions,
     Host,
     Latency,
     Peak,
@@ -149,7 +150,7 @@ class Benchmark:
                 for i, slot in enumerate(self._slots)
             ),
             ratios=tuple(self._ratios(repeats)),
-            conditions=(before, *(moment for repeat in repeats for moment in (repeat.begins, repeat.ends)), after),
+            conditions=(before, *_moments(repeats), after),
             tool=f"yolo-edge {__version__}",
             revision=self._revision,
             command=self._command,
@@ -167,7 +168,7 @@ class Benchmark:
         latency = {stage: _latency(turns, samples.repeats) for stage, turns in times.items()}
         whole = [sum(stages) for stages in zip(*times.values(), strict=True)]
         medians = samples.turn_medians()
-        faults = machine_faults(repeats, self._host.cpu.cpus_in_all, self._settings.limits)
+        faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self._settings.limits)
         clocks = [clock for part in parts for clock in part.clock_mhz]
         faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
         inference = latency["inference"]
@@ -251,6 +252,11 @@ def save(result: BenchmarkResult, journal: Journal) -> Path:
     write_atomically(journal.path, to_json(result))
     journal.remove()
     return journal.path
+
+
+def _moments(repeats: Sequence[Repeat]) -> list[Conditions]:
+    """At the begin and the end of each repeat, in turn."""
+    return [moment for repeat in repeats for moment in (repeat.begins, repeat.ends)]
 
 
 def _merge(parts: Sequence[CellRepeat]) -> Samples:

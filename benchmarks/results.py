@@ -159,7 +159,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         warm_up_s: The longest warm-up of the repeats.
         macs: Multiply-accumulates of an inference, where known.
         peak_share: 2 · macs / p50 as a fraction of the machine's measured fp32 peak with as many threads.
-        cpus: That the worker was kept to; None: any.
+        cpus: That the worker was kept to, where they differ in speed; None: any.
         detections: In the picture; None where the model has no spec.
         notes: What else to know.
         profile: Time by operator, where asked for.

@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         warm_up_cap_s: … or after so many seconds.
         cooldown_s: Rest between repeats.
         image: The picture that preprocessing starts from; None: a synthetic one of 640x480.
-        pin: Keep each worker to as many CPUs as it has threads, the same for all.
+        pin: Keep the workers to the fastest kind of CPUs, where they differ in speed.
         peak_s: Spent on finding the machine's fp32 peak, for each number of threads and library; 0: not at all.
         profile: Inferences profiled for the time by operator; 0: none.
         limits: When a figure is invalid.

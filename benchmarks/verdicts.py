@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_edge.benchmarks.journal import Repeat
 from yolo_edge.benchmarks.results import Conditions
 from yolo_edge.benchmarks.settings import Limits
 
@@ -15,16 +14,15 @@ _SINCE_BOOT_SHIFT = 16
 _MIN_BUSY_SECONDS = 1.0  # of one CPU: below, the kernel's ticks of 10 ms say little
 
 
-def machine_faults(repeats: Sequence[Repeat], cpus: int | None, limits: Limits) -> list[str]:
+def machine_faults(conditions: Sequence[Conditions], cpus: int | None, limits: Limits) -> list[str]:
     """What was wrong with the machine during the run, in words; empty where nothing was seen.
 
     Args:
-        repeats: All of them.
-        cpus: Of the machine.
+        conditions: At the begin and the end of each repeat, in turn.
+        cpus: Of the machine, all of them.
         limits: From when on it counts.
     """
-    snapshots = [snapshot for repeat in repeats for snapshot in (repeat.begins, repeat.ends)]
-    return [*_throttled(snapshots), *_busy(repeats, cpus, limits)]
+    return [*_throttled(conditions), *_busy(conditions, cpus, limits)]
 
 
 def cell_faults(medians: NDArray[np.float64], clocks: Sequence[float], limits: Limits) -> list[str]:
@@ -49,11 +47,15 @@ def cell_faults(medians: NDArray[np.float64], clocks: Sequence[float], limits: L
     return faults
 
 
-def busy_share(repeats: Sequence[Repeat], cpus: int | None) -> tuple[float | None, float | None]:
-    """The share of the machine's CPU time that other programs, and a hypervisor, took in the rounds; None: not shown."""
+def busy_share(conditions: Sequence[Conditions], cpus: int | None) -> tuple[float | None, float | None]:
+    """The share of the machine's CPU time that other programs, and a hypervisor, took in the rounds; None: not shown.
+
+    Args:
+        conditions: At the begin and the end of each repeat, in turn.
+        cpus: Of the machine, all of them.
+    """
     others = stolen = elapsed = 0.0
-    for repeat in repeats:
-        begins, ends = repeat.begins, repeat.ends
+    for begins, ends in zip(conditions[::2], conditions[1::2], strict=True):
         if begins.busy_s is None or ends.busy_s is None or not cpus:
             return None, None
         ours = ends.workers_s - begins.workers_s
@@ -65,8 +67,8 @@ def busy_share(repeats: Sequence[Repeat], cpus: int | None) -> tuple[float | Non
     return others / elapsed, stolen / elapsed
 
 
-def _busy(repeats: Sequence[Repeat], cpus: int | None, limits: Limits) -> list[str]:
-    others, stolen = busy_share(repeats, cpus)
+def _busy(conditions: Sequence[Conditions], cpus: int | None, limits: Limits) -> list[str]:
+    others, stolen = busy_share(conditions, cpus)
     faults = []
     if others is not None and others > limits.busy:
         faults.append(f"the machine was busy: other programs used {others:.0%} of its CPU time")

@@ -9,6 +9,7 @@ from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.detect import detect
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
+from yolo_edge.cli.report import report
 
 app = typer.Typer(
     name="yolo-edge",
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, export, detect, benchmark):
+for command in (inspect, export, detect, benchmark, report):
     app.command()(command)
 
 

@@ -65,7 +65,7 @@ def benchmark(
     cooldown: Annotated[
         float | None, typer.Option(help="Seconds of rest between repeats. Default: 2; quick 0.", show_default=False)
     ] = None,
-    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Keep each worker to as many CPUs as threads.")] = True,
+    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Keep to the fastest kind of CPUs, where they differ.")] = True,
     profile: Annotated[bool, typer.Option("--profile", help="Time by operator, too (onnxruntime only).")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a killed run could go on.")] = False,
     csv: Annotated[

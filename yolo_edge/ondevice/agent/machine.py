@@ -107,43 +107,37 @@ def memory(root: Path = ROOT) -> Dict[str, Any]:
     return {"peak_mb": peak, "now_mb": _kilobytes(status, "VmRSS")}
 
 
-def choose_cpus(count: int, root: Path = ROOT) -> List[int]:
-    """The CPUs that `count` threads should run on: the fastest, one a core first, not those that serve interrupts.
+def fastest_cpus(count: int, root: Path = ROOT) -> Optional[List[int]]:
+    """Where CPUs differ in speed, those of the fastest kinds that have room for `count` threads together.
+
+    On a phone with two fast and six slow CPUs two threads belong on the two, which the kernel finds out too late for what
+    lasts milliseconds. Among equal CPUs it chooses better than we do: it knows what else runs.
 
     Args:
         count: Of threads.
         root: Of the file system.
 
     Returns:
-        CPU numbers among those that this process may use; all of them where they are no more than `count`.
+        CPU numbers among those that this process may use; None where all are needed, or the same.
     """
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    base = root / "sys/devices/system/cpu"
-
-    def speed(cpu: int) -> float:
-        for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
-            number = _number(base / f"cpu{cpu}" / name)
-            if number is not None:
-                return number
-        return 0.0
-
-    def sibling(cpu: int) -> int:
-        """0 for the first thread of a core, then 1, …."""
-        listed = _cpu_list(_text(base / f"cpu{cpu}/topology/thread_siblings_list"))
-        return sorted(listed).index(cpu) if cpu in listed else 0
-
-    # CPU 0 commonly serves the interrupts: the last are taken first
-    return sorted(sorted(allowed, key=lambda cpu: (-speed(cpu), sibling(cpu), -cpu))[:count])
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = sorted(os.sched_getaffinity(0))
+    speeds = {cpu: _speed(root / f"sys/devices/system/cpu/cpu{cpu}") for cpu in allowed}
+    chosen: List[int] = []
+    for speed in sorted(set(speeds.values()), reverse=True):
+        chosen += [cpu for cpu in allowed if speeds[cpu] == speed]
+        if len(chosen) >= count:
+            break
+    return None if len(chosen) == len(allowed) else sorted(chosen)
 
 
-def _cpu_list(text: str) -> List[int]:
-    """`0-1,4` → [0, 1, 4]."""
-    found: List[int] = []
-    for part in text.split(","):
-        match = re.match(r"(\d{1,6})(?:-(\d{1,6}))?$", part.strip())
-        if match:
-            found.extend(range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1))
-    return found
+def _speed(folder: Path) -> float:
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        number = _number(folder / name)
+        if number is not None:
+            return number
+    return 0.0
 
 
 def _cpu(root: Path) -> Dict[str, Any]:

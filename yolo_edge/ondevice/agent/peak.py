@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any, Callable, Dict
 
-from yolo_edge.ondevice.agent.machine import choose_cpus
+from yolo_edge.ondevice.agent.machine import fastest_cpus
 
 _SIZE = 1024
 # the libraries that numpy may multiply with read these when they are loaded
@@ -21,15 +21,16 @@ def measure_peak(threads: int, seconds: float, pin: bool) -> Dict[str, Any]:
     Args:
         threads: Of the product.
         seconds: To try for, with each library.
-        pin: Keep to the CPUs that the measurements keep to.
+        pin: Keep to the fastest kind of CPUs, where they differ.
 
     Returns:
         `gflops` (10⁹ operations a second, a multiplication and an addition counted as two) and `by`, the library.
     """
     for name in _THREADS:
         os.environ[name] = str(threads)
-    if pin and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, choose_cpus(threads))
+    cpus = fastest_cpus(threads) if pin else None
+    if cpus is not None:
+        os.sched_setaffinity(0, cpus)
     import numpy as np  # noqa: PLC0415 - now its threads are set
 
     a = np.random.default_rng(0).random((_SIZE, _SIZE), np.float32)

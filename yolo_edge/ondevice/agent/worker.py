@@ -40,7 +40,7 @@ class Worker:
 
         Afterwards `loaded` has: `runtime`, its name; `start_ms`, the time to load the runtime's library and the model;
         `load_ms`, to load the model alone; `first_ms`, of the first inference; `base_mb`, the memory before; `cpus`
-        that this process keeps to, or null; `detections` in the picture and its `picture` size, or null.
+        that this process keeps to, where they differ in speed, or null; `detections` in the picture and its `picture` size, or null.
 
         Args:
             model: The path of a model file.
@@ -48,13 +48,13 @@ class Worker:
             runtime: "auto" or the name of one.
             threads: Of the runtime and of OpenCV.
             image: The path of a picture; None: a synthetic one.
-            pin: Keep to `threads` CPUs, the same for all workers with as many threads.
+            pin: Keep to the fastest kind of CPUs, where they differ.
 
         Raises:
             InputError: The model or the picture cannot be used.
         """
-        cpus = machine.choose_cpus(threads) if pin and hasattr(os, "sched_setaffinity") else None
-        if cpus:
+        cpus = machine.fastest_cpus(threads) if pin else None
+        if cpus is not None:
             os.sched_setaffinity(0, cpus)
         cv2.setNumThreads(threads)
         parsed = None if spec is None else ModelSpec.from_json(spec, f"{model}: spec")

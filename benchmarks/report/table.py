@@ -1,0 +1,165 @@
+"""The table of a report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yolo_edge.benchmarks.baseline import Comparison
+from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row, power
+from yolo_edge.benchmarks.results import Latency
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, whether it holds numbers, and what the heading means."""
+
+    heading: str
+    number: bool = True
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field: what is shown, and what it is sorted by where that is a number."""
+
+    text: str
+    value: float | None = None
+
+
+def columns(content: Content) -> list[Column]:
+    """Those of this content: what no row has is left out."""
+    several = len(content.results) > 1
+    accuracy = any(row.accuracy is not None for row in content.rows)
+    return [
+        Column("model", False),
+        *([Column("run", True, "see the runs below")] if several else []),
+        *([Column("device", False)] if len({row.cell.device for row in content.rows}) > 1 else []),
+        Column("runtime", False),
+        Column("threads"),
+        Column("precision", False),
+        Column("file, MB"),
+        Column("p50, ms", True, "median inference"),
+        Column("95 % interval", False, "of the median"),
+        Column("p90, ms"),
+        Column("p99, ms"),
+        Column("mean, ms"),
+        Column("n", True, "inferences"),
+        Column("pre, ms", True, "picture to tensor, median"),
+        Column("post, ms", True, "outputs to boxes, median"),
+        Column("image to boxes, ms", True, "median"),
+        Column("first, ms", True, "first inference"),
+        Column("load, ms", True, "the model alone"),
+        Column("memory, MB", True, "peak of the worker process, libraries included"),
+        Column("of fp32 peak", True, "of what the machine reaches multiplying matrices"),
+        *([Column("mAP50-95"), Column("mAP50"), Column("Pareto", False)] if accuracy else []),
+        Column("power", False, "energy of an inference"),
+        Column("valid", False),
+    ]
+
+
+def fields(content: Content, row: Row) -> list[Field]:
+    """A row, field by field, as `columns` has them."""
+    cell, latency = row.cell, row.cell.latency_ms
+    several = len(content.results) > 1
+    devices = len({other.cell.device for other in content.rows}) > 1
+    found = [Field(row.label)]
+    found += [Field(str(row.run), row.run)] if several else []
+    found += [Field(cell.device)] if devices else []
+    found += [
+        Field(cell.runtime),
+        Field(str(cell.threads), cell.threads),
+        Field(cell.precision or "-"),
+        Field(f"{cell.bytes / 1e6:.2f}", cell.bytes),
+        *(_time(value) for value in (latency.p50,)),
+        Field(f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}"),
+        *(_time(value) for value in (latency.p90, latency.p99, latency.mean)),
+        Field(f"{latency.n}", latency.n),
+        *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
+        _time(cell.first_ms),
+        _time(cell.load_ms),
+        Field(f"{cell.memory_mb:.0f}", cell.memory_mb),
+        Field("-") if cell.peak_share is None else Field(f"{cell.peak_share:.1%}", cell.peak_share),
+    ]
+    if any(other.accuracy is not None for other in content.rows):
+        quality = row.accuracy
+        found += (
+            [Field("-"), Field("-"), Field("")]
+            if quality is None
+            else [
+                Field(f"{quality.mAP50_95:.1%}", quality.mAP50_95),
+                Field(f"{quality.mAP50:.1%}", quality.mAP50),
+                Field("front" if row.pareto else ""),
+            ]
+        )
+    return [*found, Field(power(cell)), Field("yes" if cell.valid else f"no: {cell.invalid_reason}")]
+
+
+def ratio_fields(item: LabelledRatio) -> list[Field]:
+    """What, to what, ratio, interval, verdict."""
+    ratio = item.ratio
+    return [
+        Field(item.a),
+        Field(item.b),
+        Field(f"{ratio.ratio:.3f}", ratio.ratio),
+        Field(f"{ratio.ci95[0]:.3f} to {ratio.ci95[1]:.3f}"),
+        Field(ratio.verdict),
+    ]
+
+
+RATIO_COLUMNS = (
+    Column("cell", False),
+    Column("compared with", False),
+    Column("time, as a multiple"),
+    Column("95 % interval", False),
+    Column("verdict", False),
+)
+
+BASELINE_COLUMNS = (
+    Column("model", False),
+    Column("runtime", False),
+    Column("threads"),
+    Column("baseline, ms"),
+    Column("now, ms"),
+    Column("time, as a multiple"),
+    Column("95 % interval", False),
+    Column("verdict", False),
+)
+
+
+def baseline_fields(item: Comparison, limit: float | None) -> list[Field]:
+    """A row of the comparison with the baseline."""
+    return [
+        Field(item.model),
+        Field(item.runtime),
+        Field(str(item.threads), item.threads),
+        *(Field("-") if value is None else _time(value) for value in (item.old_ms, item.new_ms)),
+        Field("-") if item.ratio is None else Field(f"{item.ratio:.3f}", item.ratio),
+        Field("-" if item.ci95 is None else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}"),
+        Field(verdict_text(item, limit)),
+    ]
+
+
+def verdict_text(item: Comparison, limit: float | None) -> str:
+    """The verdict with what goes with it."""
+    if item.verdict == "not valid":
+        return f"not valid: {item.reason}"
+    if item.verdict == "slower" and limit is not None and item.ratio is not None:
+        return f"slower, {'above' if item.ratio > 1 + limit else 'within'} the limit of {limit:.3g}"
+    return item.verdict
+
+
+def milliseconds(value: float) -> str:
+    """Four digits that count."""
+    return f"{value:.3f}" if value < 100 else f"{value:.1f}"
+
+
+def _time(value: float) -> Field:
+    return Field(milliseconds(value), value)
+
+
+def _median(latency: Latency | None) -> Field:
+    return Field("-") if latency is None else _time(latency.p50)
+
+
+def aligned(table: Sequence[Column]) -> list[str]:
+    """Markdown's row of alignments."""
+    return ["---:" if column.number else "---" for column in table]
