@@ -38,17 +38,14 @@ from yolo_edge.benchmarks.rounds import (
     measure_repeat,
     steps_of,
 )
-from yolo_edge.benchmarks.samples import ENCODING, TICK_NS
+from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, encode
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import write_atomically
 from yolo_edge.timing import Ratio, median_interval, paired_ratio
 
-NO_METER = (
-    "not measured: yolo-edge reads no power meter on this device yet; a USB or wall meter between it and its supply shows "
-    "what it draws"
-)
+NO_METER = "not measured: no power meter is read on this device yet; a USB or wall meter shows it"
 
 
 class Benchmark:
@@ -261,8 +258,6 @@ def _moments(repeats: Sequence[Repeat]) -> list[Conditions]:
 
 def _merge(parts: Sequence[CellRepeat]) -> Samples:
     """The samples of all repeats of one cell as one."""
-    from yolo_edge.benchmarks.samples import decode, encode
-
     names = list(parts[0].stages)
     values = {
         name: np.concatenate([decode(part.stages[name], sum(part.turns)) for part in parts]) for name in names

@@ -67,7 +67,7 @@ def quick_settings() -> Settings:
     """A few seconds a cell."""
     return Settings(
         quick=True,
-        repeats=5,
+        repeats=8,
         seconds=3.0,
         inferences=1,
         turn_s=0.03,

@@ -16,7 +16,8 @@ Records = list[dict[str, Any]]
 MOST_ROWS = 60  # of a chart with a line a cell: beyond, the table says it better
 _MOST_CURVES = 10
 _CURVE_POINTS = 120
-_WIDTH = 640
+_WIDTH = 760
+_CUT = 3.0  # of the steadiness chart: one interruption would flatten all the rest
 _SANS = "system-ui, sans-serif"
 
 
@@ -159,12 +160,16 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
     x = alt.X("ms:Q", scale=scale, title="inference, ms (median)")
     y = alt.Y("mAP:Q", title="mAP50-95", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=20))
     colours = alt.Scale(domain=["on the Pareto front", "beaten by another"], range=["#f58518", "#9d9da1"])
-    base = alt.Chart(alt.Data(values=records))
-    points = base.mark_point(filled=True, opacity=1).encode(
+    points = alt.Chart(alt.Data(values=records)).mark_point(filled=True, opacity=1).encode(
         x=x,
         y=y,
-        color=alt.Color("front:N", scale=colours, title=None),
-        size=alt.Size("MB:Q", title="file, MB", scale=alt.Scale(range=[50, 500])),
+        color=alt.Color("front:N", scale=colours, title=None, legend=alt.Legend(orient="bottom")),
+        size=alt.Size(
+            "MB:Q",
+            title="file, MB",
+            scale=alt.Scale(range=[50, 500]),
+            legend=alt.Legend(orient="bottom", tickCount=3, symbolFillColor=ink, symbolStrokeColor=ink),
+        ),
         tooltip=_tips("cell", "ms", "mAP", "mAP50", "MB"),
     )
     front = (
@@ -172,9 +177,14 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
         .mark_line(interpolate="step-after", color="#f58518", strokeDash=[5, 3], order=True)
         .encode(x=x, y=y, order="ms:Q")
     )
+    # a model's accuracy is the same with any number of threads: one label at its fastest cell, so that none covers another
+    fastest: dict[str, dict[str, Any]] = {}
+    for row, record in sorted(zip(rows, records, strict=True), key=lambda item: -item[1]["ms"]):
+        fastest[row.label] = record
     layers: list[alt.Chart] = [front, points]
-    if len(records) <= 25:
-        layers.append(base.mark_text(align="left", dx=11, dy=-7, fontSize=11, color=ink).encode(x=x, y=y, text="cell:N"))
+    if len(fastest) <= 25:
+        named = alt.Chart(alt.Data(values=list(fastest.values())))
+        layers.append(named.mark_text(align="left", dx=6, dy=-14, fontSize=11, color=ink).encode(x=x, y=y, text="cell:N"))
     caption = "Up and to the left is better. On the orange line are cells that no other beats in both."
     return Figure("accuracy", "Accuracy against latency", caption, _dressed(alt.layer(*layers), ink, height=320))
 
@@ -247,17 +257,20 @@ def _steadiness(content: Content, ink: str) -> Figure | None:
             records.append({"cell": row.name, "s": round(at, 1), "relative": _short(value)})
     if not records:
         return None
+    cut = max(record["relative"] for record in records) > _CUT
+    scale = alt.Scale(zero=False, domainMax=_CUT) if cut else alt.Scale(zero=False)
     chart = (
         alt.Chart(alt.Data(values=records))
-        .mark_line(strokeWidth=1.2, opacity=0.85)
+        .mark_line(strokeWidth=1.2, opacity=0.85, clip=True)
         .encode(
             x=alt.X("s:Q", title="seconds since the first turn"),
-            y=alt.Y("relative:Q", title="inference, the cell's median = 1", scale=alt.Scale(zero=False)),
+            y=alt.Y("relative:Q", title="inference, the cell's median = 1", scale=scale),
             color=_by_cell(rows),
             tooltip=_tips("cell", "s", "relative"),
         )
     )
     caption = "Flat: the machine was steady. All rising together: it slowed down; the ratios hold, the times do not."
+    caption += f" Cut at {_CUT:g}." if cut else ""
     return Figure("steadiness", "Steadiness", caption, _dressed(chart, ink, height=220))
 
 
@@ -306,7 +319,7 @@ def _scale(values: Sequence[float]) -> alt.Scale:
     """Logarithmic where the values are far apart."""
     positive = [value for value in values if value > 0]
     if positive and max(positive) > 8 * min(positive):
-        return alt.Scale(type="log", padding=10)
+        return alt.Scale(type="log", padding=10, nice=False)
     return alt.Scale(zero=False, padding=10)
 
 

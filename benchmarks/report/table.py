@@ -143,7 +143,7 @@ def verdict_text(item: Comparison, limit: float | None) -> str:
     if item.verdict == "not valid":
         return f"not valid: {item.reason}"
     if item.verdict == "slower" and limit is not None and item.ratio is not None:
-        return f"slower, {'above' if item.ratio > 1 + limit else 'within'} the limit of {limit:.3g}"
+        return f"slower, {'above' if item.ratio > 1 + limit else 'within'} the limit of {limit * 100:.3g} %"
     return item.verdict
 
 

@@ -60,7 +60,7 @@ def benchmark(
     ] = None,
     repeats: Annotated[
         int | None,
-        typer.Option(help="Of all, each with new processes. Default: 10; quick 5.", show_default=False),
+        typer.Option(help="Of all, each with new processes. Default: 10; quick 8.", show_default=False),
     ] = None,
     cooldown: Annotated[
         float | None, typer.Option(help="Seconds of rest between repeats. Default: 2; quick 0.", show_default=False)

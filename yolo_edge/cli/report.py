@@ -97,7 +97,7 @@ def report(
         found = problems(comparisons, limit)
         if found:
             more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-            raise YoloEdgeError(f"not within {limit:.3g} of the baseline: {found[0]}{more}")
+            raise YoloEdgeError(f"slower than the baseline by more than {limit * 100:.3g} %, or not to be judged: {found[0]}{more}")
 
 
 def _limit(text: str | None) -> float | None:
