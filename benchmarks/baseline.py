@@ -50,8 +50,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare(results: Sequence[BenchmarkResult], baselines: Sequence[BenchmarkResult]) -> list[Comparison]:
     """Compare cell by cell: the same file name, device, runtime and number of threads.
 
-    The runs were not taken side by side: what changed on the machine between them is in the ratio, and no interval knows
-    of it.
+    The runs were not taken side by side: what changed on the machine between them is in the ratio, and no interval
+    knows of it.
 
     Raises:
         InputError: Nothing can be compared, runs of different machines, or a cell that is there twice.

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from yolo_edge._version import __version__
 from yolo_edge.benchmarks.journal import CellRepeat, Journal, Repeat
 from yolo_edge.benchmarks.results import (
-    SCHEMA,
     STAGES,
     BenchmarkResult,
     Cell,
     CellRatio,
     Conditions,
-    Host,
     Latency,
     Peak,
     Profile,
+    RatioVerdict,
     Samples,
     to_json,
 )
@@ -139,7 +138,7 @@ class Benchmark:
                 profiles[i] = measure_profile(self._connect, slot, self._settings)
         host = msgspec.structs.replace(self._host, peak=peaks)
         return BenchmarkResult(
-            schema=SCHEMA,
+            schema=1,
             host=host,
             settings=self._settings,
             cells=tuple(
@@ -207,9 +206,7 @@ class Benchmark:
         )
 
     def _ratios(self, repeats: Sequence[Repeat]) -> list[CellRatio]:
-        medians = [
-            _merge([repeat.cells[i] for repeat in repeats]).turn_medians() for i in range(len(self._slots))
-        ]
+        medians = [_merge([repeat.cells[i] for repeat in repeats]).turn_medians() for i in range(len(self._slots))]
         first = self._slots[0].subject
         pairs = []
         for i, a in enumerate(self._slots):
@@ -232,7 +229,7 @@ class Benchmark:
         ]
 
 
-def verdict_of(ratio: Ratio) -> str:
+def verdict_of(ratio: Ratio) -> RatioVerdict:
     """What a ratio of times says: "no difference" where its interval holds 1."""
     if ratio.low <= 1 <= ratio.high:
         return "no difference"
@@ -259,9 +256,7 @@ def _moments(repeats: Sequence[Repeat]) -> list[Conditions]:
 def _merge(parts: Sequence[CellRepeat]) -> Samples:
     """The samples of all repeats of one cell as one."""
     names = list(parts[0].stages)
-    values = {
-        name: np.concatenate([decode(part.stages[name], sum(part.turns)) for part in parts]) for name in names
-    }
+    values = {name: np.concatenate([decode(part.stages[name], sum(part.turns)) for part in parts]) for name in names}
     return Samples(
         tick_ns=TICK_NS,
         encoding=ENCODING,

@@ -1,7 +1,7 @@
 """What a run has measured so far, so that a killed one goes on where it was.
 
-A journal is a file of JSON lines beside the results: a header that says which run it is, then a line for each repeat that
-was finished. It is held under a lock while its run lives, and removed when the result is written.
+A journal is a file of JSON lines beside the results: a header that says which run it is, then a line for each repeat
+that was finished. It is held under a lock while its run lives, and removed when the result is written.
 """
 
 import fcntl

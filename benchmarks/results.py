@@ -22,6 +22,7 @@ MAX_BYTES = 512 << 20  # of a result file
 STAGES = ("preprocess", "inference", "postprocess")
 
 Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+RatioVerdict = Literal["faster", "slower", "no difference"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -216,7 +217,7 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
     b: str
     ratio: Annotated[float, msgspec.Meta(gt=0)]
     ci95: tuple[float, float]
-    verdict: Literal["faster", "slower", "no difference"]
+    verdict: RatioVerdict
     threads_a: int
     threads_b: int
 

@@ -1,14 +1,15 @@
 """The measuring itself: cells take turns in rounds, so that whatever slows the machine slows all of them alike.
 
-Only one worker is active at any moment; the others wait for their turn. Each repeat has workers of its own. Where they run
-is not known here: an agent is something that can be asked.
+Only one worker is active at any moment; the others wait for their turn. Each repeat has workers of its own. Where they
+run is not known here: an agent is something that can be asked.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +19,8 @@ from yolo_edge.benchmarks.results import STAGES, Conditions, Host, Peak, Profile
 from yolo_edge.benchmarks.samples import encode
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.ondevice.errors import YoloEdgeError
+
+Self = TypeVar("Self")
 
 _SECONDS = 120.0  # to answer something quick
 _LOAD_SECONDS = 900.0
@@ -33,9 +36,11 @@ class Agent(Protocol):
         """Send a request and wait for its answer."""
         ...
 
-    def __enter__(self) -> "Agent": ...
+    def __enter__(self: Self) -> Self: ...
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class _Running:
 
     @property
     def cpu_s(self) -> float:
-        return sum(turn["cpu_s"] for turn in self.turns)
+        return float(sum(turn["cpu_s"] for turn in self.turns))
 
 
 def measure_repeat(
@@ -279,7 +284,8 @@ def _check_memory(running: Sequence[_Running]) -> None:
     total = running[-1].agent.host.get("memory_mb")
     if free is not None and total and free < _MIN_FREE * total:
         raise YoloEdgeError(
-            f"{len(running)} workers leave {free:.0f} MB of {total:.0f} MB memory: measure fewer models at a time"
+            f"{free:.0f} MB of {total:.0f} MB memory are free with {len(running)} of our workers loaded: end other "
+            "programs, or measure fewer models at a time"
         )
 
 

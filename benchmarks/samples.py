@@ -14,7 +14,7 @@ ENCODING = "base64 of zlib of the first bytes, then the second … of little-end
 _MAX_SAMPLES = 50_000_000
 
 
-def encode(nanoseconds: Sequence[int] | NDArray[np.int64]) -> str:
+def encode(nanoseconds: Sequence[int] | NDArray[np.float64]) -> str:
     """Times as a text of about three bytes a sample."""
     ticks = np.clip(np.round(np.asarray(nanoseconds, np.float64) / TICK_NS), 0, 2**32 - 1).astype("<u4")
     # the high bytes of neighbours are alike: together they compress

@@ -80,9 +80,9 @@ def paired_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int = 0
     """`a` as a multiple of `b`, round by round: what slows a whole round cancels.
 
     The estimate is the geometric mean of the rounds' ratios, those beyond their 10th and 90th percentiles set to them
-    (winsorized: a round that something interrupted counts, but not more than others). For the interval repeats are drawn
-    first, then blocks of √n successive rounds within each: a process keeps the luck of its start, such as where its memory
-    lies, and only other processes show how much that is.
+    (winsorized: a round that something interrupted counts, but not more than others). For the interval repeats are
+    drawn first, then blocks of √n successive rounds within each: a process keeps the luck of its start, such as where
+    its memory lies, and only other processes show how much that is.
 
     Args:
         a: Seconds, [repeats, rounds]. Each repeat is of processes of its own.
@@ -97,7 +97,7 @@ def paired_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int = 0
         raise ValueError(f"expected the same repeats and rounds, got {a.shape} and {b.shape}")
     logarithms = np.log(a / b)
     winsorized = np.clip(logarithms, *np.percentile(logarithms, [10, 90])).reshape(-1)
-    means = winsorized[_picks(*a.shape, resamples, seed)].mean(axis=1)
+    means = winsorized[_picks(a.shape[0], a.shape[1], resamples, seed)].mean(axis=1)
     value = float(winsorized.mean())
     low, high = _interval(means, value, len(a))
     return Ratio(float(np.exp(value)), float(np.exp(low)), float(np.exp(high)))
@@ -118,7 +118,7 @@ def unpaired_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int =
     if a.ndim != 2 or b.ndim != 2 or 0 in (a.size, b.size):
         raise ValueError(f"expected repeats and rounds, got {a.shape} and {b.shape}")
     sides = [
-        np.log(np.median(side.reshape(-1)[_picks(*side.shape, resamples, seed + i)], axis=1))
+        np.log(np.median(side.reshape(-1)[_picks(side.shape[0], side.shape[1], resamples, seed + i)], axis=1))
         for i, side in enumerate((a, b))
     ]
     value = float(np.log(np.median(a) / np.median(b)))
@@ -176,8 +176,11 @@ def _picks(repeats: int, rounds: int, resamples: int, seed: int) -> NDArray[np.i
 
 
 def _interval(resampled: Seconds, value: float, repeats: int) -> tuple[float, float]:
-    """The percentile interval, widened for few repeats: n of them, drawn with replacement, vary √((n-1)/n) as much as
-    they should, and their spread is itself uncertain, which Student's t allows for."""
+    """The percentile interval, widened for few repeats.
+
+    n of them, drawn with replacement, vary √((n-1)/n) as much as they should, and their spread is itself uncertain,
+    which Student's t allows for.
+    """
     low, high = np.percentile(resampled, [2.5, 97.5])
     if repeats > 1:
         quantile = _T_975[repeats - 2] if repeats - 2 < len(_T_975) else 1.96 + 2.4 / (repeats - 1)

@@ -60,11 +60,11 @@ def figures(content: Content, ink: str) -> list[Figure]:
 
 def _latencies(content: Content, ink: str) -> Figure:
     rows = sorted(content.rows, key=lambda row: row.cell.latency_ms.p50)[:MOST_ROWS]
-    records = [{"cell": row.name, "run": row.run, **_quantiles(row)} for row in rows]
+    records: Records = [{"cell": row.name, "run": row.run, **_quantiles(row)} for row in rows]
     order = [row.name for row in rows]
     scale = _scale([record[key] for record in records for key in ("low", "high")])
     y = alt.Y("cell:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
-    base = alt.Chart(alt.Data(values=records)).encode(y=y, tooltip=_tips("cell", "p1", "p25", "p50", "p75", "p90", "p99"))
+    base = alt.Chart(_data(records)).encode(y=y, tooltip=_tips("cell", "p1", "p25", "p50", "p75", "p90", "p99"))
     thin = base.mark_rule(strokeWidth=1.5, color="#7a9cc6").encode(
         x=alt.X("low:Q", scale=scale, title="inference, ms"), x2="high:Q"
     )
@@ -84,13 +84,13 @@ def _curves(content: Content, ink: str) -> Figure | None:
     if not rows:
         return None
     shares = np.linspace(0.005, 0.995, _CURVE_POINTS)
-    records = [
+    records: Records = [
         {"cell": row.name, "ms": _short(value), "share": _short(share)}
         for row in rows
         for share, value in zip(shares, np.quantile(_samples(row), shares), strict=True)
     ]
     chart = (
-        alt.Chart(alt.Data(values=records))
+        alt.Chart(_data(records))
         .mark_line(strokeWidth=2)
         .encode(
             x=alt.X("ms:Q", scale=_scale([record["ms"] for record in records]), title="inference, ms"),
@@ -109,7 +109,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
     ratios = content.ratios[:MOST_ROWS]
     if not ratios:
         return None
-    records = [
+    records: Records = [
         {
             "pair": f"{item.a} / {item.b}",
             "ratio": item.ratio.ratio,
@@ -126,16 +126,14 @@ def _ratios(content: Content, ink: str) -> Figure | None:
         title=None,
     )
     y = alt.Y("pair:N", sort=[record["pair"] for record in records], title=None, axis=alt.Axis(labelLimit=460))
-    base = alt.Chart(alt.Data(values=records)).encode(y=y, color=colour, tooltip=_tips("pair", "ratio", "low", "high"))
+    base = alt.Chart(_data(records)).encode(y=y, color=colour, tooltip=_tips("pair", "ratio", "low", "high"))
     x = alt.X("low:Q", scale=scale, title="time of the first as a multiple of the second's")
     bars = base.mark_rule(strokeWidth=4).encode(x=x, x2="high:Q")
     points = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("ratio:Q", scale=scale))
-    one = (
-        alt.Chart(alt.Data(values=[{"one": 1}]))
-        .mark_rule(strokeDash=[4, 4], color=ink)
-        .encode(x=alt.X("one:Q", scale=scale))
+    one = alt.Chart(_data([{"one": 1}])).mark_rule(strokeDash=[4, 4], color=ink).encode(x=alt.X("one:Q", scale=scale))
+    caption = (
+        "From paired rounds, with 95 % intervals. Where the interval holds 1 (dashed) there is no difference to see."
     )
-    caption = "From paired rounds, with 95 % intervals. Where the interval holds 1 (dashed) there is no difference to see."
     chart = _dressed(alt.layer(one, bars, points), ink, height=max(24 * len(records), 60))
     return Figure("ratios", "Ratios", caption, chart)
 
@@ -144,7 +142,7 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
     rows = [row for row in content.rows if row.accuracy is not None]
     if not rows:
         return None
-    records = [
+    records: Records = [
         {
             "cell": row.name,
             "ms": row.cell.latency_ms.p50,
@@ -160,31 +158,37 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
     x = alt.X("ms:Q", scale=scale, title="inference, ms (median)")
     y = alt.Y("mAP:Q", title="mAP50-95", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=20))
     colours = alt.Scale(domain=["on the Pareto front", "beaten by another"], range=["#f58518", "#9d9da1"])
-    points = alt.Chart(alt.Data(values=records)).mark_point(filled=True, opacity=1).encode(
-        x=x,
-        y=y,
-        color=alt.Color("front:N", scale=colours, title=None, legend=alt.Legend(orient="bottom")),
-        size=alt.Size(
-            "MB:Q",
-            title="file, MB",
-            scale=alt.Scale(range=[50, 500]),
-            legend=alt.Legend(orient="bottom", tickCount=3, symbolFillColor=ink, symbolStrokeColor=ink),
-        ),
-        tooltip=_tips("cell", "ms", "mAP", "mAP50", "MB"),
+    points = (
+        alt.Chart(_data(records))
+        .mark_point(filled=True, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color("front:N", scale=colours, title=None, legend=alt.Legend(orient="bottom")),
+            size=alt.Size(
+                "MB:Q",
+                title="file, MB",
+                scale=alt.Scale(range=[50, 500]),
+                legend=alt.Legend(orient="bottom", tickCount=3, symbolFillColor=ink, symbolStrokeColor=ink),
+            ),
+            tooltip=_tips("cell", "ms", "mAP", "mAP50", "MB"),
+        )
     )
     front = (
-        alt.Chart(alt.Data(values=[record for record in records if record["front"].startswith("on")]))
+        alt.Chart(_data([record for record in records if record["front"].startswith("on")]))
         .mark_line(interpolate="step-after", color="#f58518", strokeDash=[5, 3], order=True)
         .encode(x=x, y=y, order="ms:Q")
     )
-    # a model's accuracy is the same with any number of threads: one label at its fastest cell, so that none covers another
+    # a model's accuracy is the same with any number of threads: one label, at its fastest cell, covers no other
     fastest: dict[str, dict[str, Any]] = {}
     for row, record in sorted(zip(rows, records, strict=True), key=lambda item: -item[1]["ms"]):
         fastest[row.label] = record
     layers: list[alt.Chart] = [front, points]
     if len(fastest) <= 25:
-        named = alt.Chart(alt.Data(values=list(fastest.values())))
-        layers.append(named.mark_text(align="left", dx=6, dy=-14, fontSize=11, color=ink).encode(x=x, y=y, text="cell:N"))
+        named = alt.Chart(_data(list(fastest.values())))
+        layers.append(
+            named.mark_text(align="left", dx=6, dy=-14, fontSize=11, color=ink).encode(x=x, y=y, text="cell:N")
+        )
     caption = "Up and to the left is better. On the orange line are cells that no other beats in both."
     return Figure("accuracy", "Accuracy against latency", caption, _dressed(alt.layer(*layers), ink, height=320))
 
@@ -196,7 +200,7 @@ def _scaling(content: Content, ink: str) -> Figure | None:
     swept = [rows for rows in groups.values() if len({row.cell.threads for row in rows}) > 1][:_MOST_CURVES]
     if not swept:
         return None
-    records = []
+    records: Records = []
     for rows in swept:
         ordered = sorted(rows, key=lambda row: row.cell.threads)
         first = ordered[0].cell
@@ -211,7 +215,7 @@ def _scaling(content: Content, ink: str) -> Figure | None:
         ]
     numbers = sorted({record["threads"] for record in records})
     chart = (
-        alt.Chart(alt.Data(values=records))
+        alt.Chart(_data(records))
         .mark_line(point=True, strokeWidth=2)
         .encode(
             x=alt.X("threads:O", sort=numbers, title="threads", axis=alt.Axis(labelAngle=0)),
@@ -227,12 +231,12 @@ def _scaling(content: Content, ink: str) -> Figure | None:
 def _sizes(content: Content, ink: str) -> Figure | None:
     by_label = {row.label: row for row in content.rows}
     rows = sorted(by_label.values(), key=lambda row: row.cell.bytes)[:MOST_ROWS]
-    records = [
+    records: Records = [
         {"model": row.label, "MB": _short(row.cell.bytes / 1e6), "precision": row.cell.precision or "not known"}
         for row in rows
     ]
     chart = (
-        alt.Chart(alt.Data(values=records))
+        alt.Chart(_data(records))
         .mark_bar(height=12, cornerRadius=2)
         .encode(
             x=alt.X("MB:Q", title="file, MB"),
@@ -260,7 +264,7 @@ def _steadiness(content: Content, ink: str) -> Figure | None:
     cut = max(record["relative"] for record in records) > _CUT
     scale = alt.Scale(zero=False, domainMax=_CUT) if cut else alt.Scale(zero=False)
     chart = (
-        alt.Chart(alt.Data(values=records))
+        alt.Chart(_data(records))
         .mark_line(strokeWidth=1.2, opacity=0.85, clip=True)
         .encode(
             x=alt.X("s:Q", title="seconds since the first turn"),
@@ -288,7 +292,7 @@ def _operators(content: Content, ink: str) -> Figure | None:
     if not records:
         return None
     chart = (
-        alt.Chart(alt.Data(values=records))
+        alt.Chart(_data(records))
         .mark_bar(height=14)
         .encode(
             x=alt.X("ms:Q", title="ms of an inference", stack="zero"),
@@ -299,6 +303,10 @@ def _operators(content: Content, ink: str) -> Figure | None:
     )
     caption = "From the runtime's own profiler, which slows each node a little."
     return Figure("operators", "Time by operator", caption, _dressed(chart, ink, height=max(24 * len(order), 60)))
+
+
+def _data(records: Sequence[dict[str, Any]]) -> alt.Data:
+    return alt.Data(values=list(records))  # type: ignore[no-untyped-call]
 
 
 def _quantiles(row: Row) -> dict[str, float]:
@@ -334,9 +342,7 @@ def _by_cell(rows: Sequence[Row]) -> alt.Color:
 
 def _tips(*names: str) -> list[alt.Tooltip]:
     texts = ("cell", "model", "pair", "operator", "precision", "verdict")
-    return [
-        alt.Tooltip(f"{name}:N") if name in texts else alt.Tooltip(f"{name}:Q", format=".4~g") for name in names
-    ]
+    return [alt.Tooltip(f"{name}:N") if name in texts else alt.Tooltip(f"{name}:Q", format=".4~g") for name in names]
 
 
 def _dressed(chart: Any, ink: str, height: int) -> Chart:
@@ -347,8 +353,14 @@ def _dressed(chart: Any, ink: str, height: int) -> Chart:
         .configure(font=_SANS)
         .configure_view(stroke=None)
         .configure_axis(
-            labelColor=ink, titleColor=ink, domainColor=ink, tickColor=ink, gridColor=faint, labelFontSize=12,
-            titleFontSize=12, titleFontWeight="normal",
+            labelColor=ink,
+            titleColor=ink,
+            domainColor=ink,
+            tickColor=ink,
+            gridColor=faint,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
         )
         .configure_legend(labelColor=ink, titleColor=ink, labelFontSize=12, titleFontWeight="normal")
     )

@@ -50,12 +50,16 @@ def html(content: Content) -> str:
         }
         for figure in charts.figures(content, "currentColor")
     ]
-    return _environment(autoescape=True).get_template("page.html.j2").render(
-        **_common(content),
-        figures=drawn,
-        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        vega=Markup(_in_script(vl_convert.javascript_bundle())),  # noqa: S704 - Vega's own
+    return (
+        _environment(autoescape=True)
+        .get_template("page.html.j2")
+        .render(
+            **_common(content),
+            figures=drawn,
+            style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
+            script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
+            vega=Markup(_in_script(vl_convert.javascript_bundle())),  # noqa: S704 - Vega's own
+        )
     )
 
 
@@ -117,7 +121,7 @@ def _notes(content: Content, run: int) -> list[str]:
 def _environment(autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=autoescape,
+        autoescape=autoescape,  # noqa: S701 - not for Markdown, which has a filter of its own
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

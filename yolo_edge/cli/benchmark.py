@@ -45,7 +45,9 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
+    ] = False,
     device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
     runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
     image: Annotated[
@@ -65,7 +67,9 @@ def benchmark(
     cooldown: Annotated[
         float | None, typer.Option(help="Seconds of rest between repeats. Default: 2; quick 0.", show_default=False)
     ] = None,
-    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Keep to the fastest kind of CPUs, where they differ.")] = True,
+    pin: Annotated[
+        bool, typer.Option("--pin/--no-pin", help="Keep to the fastest kind of CPUs, where they differ.")
+    ] = True,
     profile: Annotated[bool, typer.Option("--profile", help="Time by operator, too (onnxruntime only).")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a killed run could go on.")] = False,
     csv: Annotated[
@@ -115,7 +119,9 @@ def benchmark(
             journal = stack.enter_context(Journal(output, plan.key, restart=restart))
         done = len(journal.repeats) if journal else 0
         if journal and done:
-            note(f"going on with a run of {journal.created}: {done} of {settings.repeats} repeats are there (--restart)")
+            note(
+                f"going on with a run of {journal.created}: {done} of {settings.repeats} repeats are there (--restart)"
+            )
         with steps(plan.steps(done)) as advance:
             result = plan.run(journal, advance)
         written = save(result, journal) if journal else None
@@ -209,7 +215,10 @@ def _print(result: "BenchmarkResult") -> None:
             *(["to the first model>"] if several else []),
             "valid",
         ],
-        ([*_row(cell), *([_ratio(result, cell)] if several else []), "yes" if cell.valid else "no"] for cell in result.cells),
+        (
+            [*_row(cell), *([_ratio(result, cell)] if several else []), "yes" if cell.valid else "no"]
+            for cell in result.cells
+        ),
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
@@ -218,7 +227,9 @@ def _print(result: "BenchmarkResult") -> None:
         "alone, the first inference. memory: peak of the worker process, libraries included."
     )
     if any(cell.peak_share is not None for cell in result.cells):
-        peaks = ", ".join(f"{peak.gflops:.0f} GFLOP/s ({count} x, {peak.by})" for count, peak in result.host.peak.items())
+        peaks = ", ".join(
+            f"{peak.gflops:.0f} GFLOP/s ({count} x, {peak.by})" for count, peak in result.host.peak.items()
+        )
         note(f"of peak: of what this machine reached multiplying matrices in fp32: {peaks}.")
     if several:
         note(f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads.")

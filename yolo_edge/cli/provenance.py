@@ -24,7 +24,7 @@ def git_revision() -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - no shell
             ["git", "--no-optional-locks", *arguments],  # noqa: S607 - the git of the user
             capture_output=True,
             timeout=_SECONDS,

@@ -49,9 +49,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="A file for a row a cell.", show_default=False, parser=path)
-    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="A file for a row a cell.", show_default=False, parser=path)] = None,
     json: Json = False,
 ) -> None:
     """Make a page of benchmark results, and compare them with earlier ones."""
@@ -97,7 +95,9 @@ def report(
         found = problems(comparisons, limit)
         if found:
             more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-            raise YoloEdgeError(f"slower than the baseline by more than {limit * 100:.3g} %, or not to be judged: {found[0]}{more}")
+            raise YoloEdgeError(
+                f"slower than the baseline by more than {limit * 100:.3g} %, or not to be judged: {found[0]}{more}"
+            )
 
 
 def _limit(text: str | None) -> float | None:

@@ -1,7 +1,7 @@
 """What a machine says about itself: what it is, and how it fares right now.
 
-Everything comes from /proc, /sys and the standard library. What a kernel, a container or a virtual machine does not show
-is left out: nothing is guessed.
+Everything comes from /proc, /sys and the standard library. What a kernel, a container or a virtual machine does not
+show is left out: nothing is guessed.
 """
 
 import os
@@ -110,8 +110,8 @@ def memory(root: Path = ROOT) -> Dict[str, Any]:
 def fastest_cpus(count: int, root: Path = ROOT) -> Optional[List[int]]:
     """Where CPUs differ in speed, those of the fastest kinds that have room for `count` threads together.
 
-    On a phone with two fast and six slow CPUs two threads belong on the two, which the kernel finds out too late for what
-    lasts milliseconds. Among equal CPUs it chooses better than we do: it knows what else runs.
+    On a phone with two fast and six slow CPUs two threads belong on the two, which the kernel finds out too late for
+    what lasts milliseconds. Among equal CPUs it chooses better than we do: it knows what else runs.
 
     Args:
         count: Of threads.

@@ -15,8 +15,8 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_
 def measure_peak(threads: int, seconds: float, pin: bool) -> Dict[str, Any]:
     """The fastest product of two 1024x1024 float32 matrices.
 
-    Multiplied by numpy and, where it is installed, by onnxruntime: neither is the faster one on all machines. Numpy must
-    not have been imported before: its threads are set here.
+    Multiplied by numpy and, where it is installed, by onnxruntime: neither is the faster one on all machines. Numpy
+    must not have been imported before: its threads are set here.
 
     Args:
         threads: Of the product.

@@ -33,14 +33,13 @@ class Worker:
         loaded: What loading it told: see `Worker.__init__`.
     """
 
-    def __init__(
-        self, model: str, *, spec: Optional[str], runtime: str, threads: int, image: Optional[str], pin: bool
-    ):
+    def __init__(self, model: str, *, spec: Optional[str], runtime: str, threads: int, image: Optional[str], pin: bool):
         """Load a model, and run it once.
 
         Afterwards `loaded` has: `runtime`, its name; `start_ms`, the time to load the runtime's library and the model;
         `load_ms`, to load the model alone; `first_ms`, of the first inference; `base_mb`, the memory before; `cpus`
-        that this process keeps to, where they differ in speed, or null; `detections` in the picture and its `picture` size, or null.
+        that this process keeps to, where they differ in speed, or null; `detections` in the picture and its `picture`
+        size, or null.
 
         Args:
             model: The path of a model file.
@@ -69,7 +68,7 @@ class Worker:
         load_ms = (time.perf_counter() - start) * 1e3
         self._model, self._threads = model, threads
         first = self._job.once()
-        self._expected = first[2] - first[1]
+        self._expected = float(first[2] - first[1])  # ns
         self.loaded = {
             "runtime": self._job.runtime_name,
             "start_ms": start_ms,
@@ -149,7 +148,6 @@ class Worker:
     def _run(self, seconds: float, count: int) -> List[Stamps]:
         once, times = self._job.once, []
         end = time.perf_counter_ns() + int(seconds * 1e9)
-        gc.collect()
         gc.disable()
         try:
             while True:
@@ -176,7 +174,11 @@ class _Job:
     """What is timed: `once` gives the four clock readings (ns) around the three stages."""
 
     def __init__(
-        self, runtime_name: str, tensor: np.ndarray, once: Callable[[], Stamps], detect: Optional[Callable[[], Detections]]
+        self,
+        runtime_name: str,
+        tensor: np.ndarray,
+        once: Callable[[], Stamps],
+        detect: Optional[Callable[[], Detections]],
     ):
         self.runtime_name, self.tensor, self.once, self.detect = runtime_name, tensor, once, detect
 
@@ -206,8 +208,8 @@ def _open_bare(model: str, runtime: str, threads: int) -> _Job:
     loaded = open_runtime(model, runtime, threads)
     if loaded.input_dtype not in ("float32", "uint8", "int8") or min(loaded.input_shape, default=1) < 1:
         raise InputError(
-            f"{model}: carries no spec, and its input {loaded.input_dtype} {list(loaded.input_shape)} is none of a fixed "
-            "size that could be made up"
+            f"{model}: carries no spec, and its input {loaded.input_dtype} {list(loaded.input_shape)} is none of a "
+            "fixed size that could be made up"
         )
     values = np.random.default_rng(0).random(loaded.input_shape)
     scale = {"float32": 1, "uint8": 255, "int8": 127}[loaded.input_dtype]
@@ -228,4 +230,4 @@ def synthetic_picture() -> np.ndarray:
     width, height = SYNTHETIC_SIZE
     rng = np.random.default_rng(0)
     coarse = cv2.resize(rng.integers(0, 200, (6, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
-    return coarse + rng.integers(0, 50, coarse.shape, np.uint8)
+    return np.asarray(coarse + rng.integers(0, 50, coarse.shape, np.uint8))

@@ -41,8 +41,8 @@ def profile(model: Union[PathLike, bytes], tensor: np.ndarray, threads: int, cou
         count: Of inferences, after two that do not count.
 
     Returns:
-        `run_ms`: of each inference, as the profiler reports it; `outside_ms`: the same inferences, timed around the call;
-        `nodes`: a list of `name`, `operator`, `ms` (mean of an inference), by falling time.
+        `run_ms`: of each inference, as the profiler reports it; `outside_ms`: the same inferences, timed around the
+        call; `nodes`: a list of `name`, `operator`, `ms` (mean of an inference), by falling time.
     """
     with tempfile.TemporaryDirectory() as folder:
         source = model if isinstance(model, bytes) else str(model)
