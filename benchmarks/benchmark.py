@@ -37,7 +37,7 @@ from yolo_edge.benchmarks.rounds import (
     measure_repeat,
     steps_of,
 )
-from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, encode
+from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, decode_bytes, encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults
 from yolo_edge.ondevice.errors import InputError
@@ -45,6 +45,9 @@ from yolo_edge.ondevice.files import write_atomically
 from yolo_edge.timing import Ratio, median_interval, paired_ratio
 
 NO_METER = "not measured: no power meter is read on this device yet; a USB or wall meter shows it"
+
+_LEAST_REPEATS, _LEAST_ROUNDS = 3, 10  # undisturbed: fewer say too little
+_Medians = tuple[NDArray[np.float64], NDArray[np.float64]]  # of undisturbed inferences, of all
 
 
 class Benchmark:
@@ -206,7 +209,8 @@ class Benchmark:
         )
 
     def _ratios(self, repeats: Sequence[Repeat]) -> list[CellRatio]:
-        medians = [_merge([repeat.cells[i] for repeat in repeats]).turn_medians() for i in range(len(self._slots))]
+        samples = [_merge([repeat.cells[i] for repeat in repeats]) for i in range(len(self._slots))]
+        medians = [(cell.undisturbed_medians(), cell.turn_medians()) for cell in samples]
         first = self._slots[0].subject
         pairs = []
         for i, a in enumerate(self._slots):
@@ -214,7 +218,7 @@ class Benchmark:
                 same_threads = a.threads == b.threads and b.subject is first and a.subject is not first
                 same_model = a.subject is b.subject and b.threads == self._settings.threads[0] and i != j
                 if same_threads or same_model:
-                    pairs.append((a, b, paired_ratio(medians[i], medians[j])))
+                    pairs.append((a, b, *_compare(medians[i], medians[j])))
         return [
             CellRatio(
                 a=a.subject.name,
@@ -222,10 +226,12 @@ class Benchmark:
                 ratio=round(ratio.value, 5),
                 ci95=(round(ratio.low, 5), round(ratio.high, 5)),
                 verdict=verdict_of(ratio),
+                rounds=rounds,
+                of_rounds=medians[0][1].size,
                 threads_a=a.threads,
                 threads_b=b.threads,
             )
-            for a, b, ratio in pairs
+            for a, b, ratio, rounds in pairs
         ]
 
 
@@ -253,6 +259,14 @@ def _moments(repeats: Sequence[Repeat]) -> list[Conditions]:
     return [moment for repeat in repeats for moment in (repeat.begins, repeat.ends)]
 
 
+def _compare(a: _Medians, b: _Medians) -> tuple[Ratio, int]:
+    """The ratio from the undisturbed rounds, or from all where those are too few; and their number."""
+    both = np.isfinite(a[0]) & np.isfinite(b[0])
+    if both.any(axis=1).sum() >= min(_LEAST_REPEATS, len(both)) and both.sum() >= min(_LEAST_ROUNDS, both.size):
+        return paired_ratio(a[0], b[0]), int(both.sum())
+    return paired_ratio(a[1], b[1]), both.size
+
+
 def _merge(parts: Sequence[CellRepeat]) -> Samples:
     """The samples of all repeats of one cell as one."""
     names = list(parts[0].stages)
@@ -264,6 +278,7 @@ def _merge(parts: Sequence[CellRepeat]) -> Samples:
         turns=tuple(count for part in parts for count in part.turns),
         at_s=tuple(at for part in parts for at in part.at_s),
         stages={name: encode(values[name] * 1e6) for name in names},
+        cpu=encode_bytes(np.concatenate([decode_bytes(part.cpu, sum(part.turns)) for part in parts])),
     )
 
 

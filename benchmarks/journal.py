@@ -41,6 +41,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
         at_s: When each began, in seconds since the run did.
         clock_mhz: Mean clock at the end of each turn; empty where there is none.
         stages: Stage → samples, encoded.
+        cpu: CPU time of each inference in percent of its time, encoded.
     """
 
     runtime: str
@@ -58,6 +59,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
     at_s: tuple[float, ...]
     clock_mhz: tuple[float, ...]
     stages: dict[str, str]
+    cpu: str
 
 
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):

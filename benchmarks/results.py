@@ -11,13 +11,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_edge.benchmarks.samples import decode
+from yolo_edge.benchmarks.samples import decode, decode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import read_bytes
 
 SCHEMA = 1
 MAX_BYTES = 512 << 20  # of a result file
+
+_UNDISTURBED = 0.97  # of the CPU time that the cell gets at best
+_LEAST = 2  # undisturbed inferences of a turn
 
 STAGES = ("preprocess", "inference", "postprocess")
 
@@ -101,6 +104,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
         turns: Inferences of each turn, in the order of measuring.
         at_s: When each turn began, in seconds since the run did.
         stages: Stage → its samples.
+        cpu: The CPU time of each inference in percent of its time, in all threads: base64 of zlib of a byte each.
     """
 
     tick_ns: Count
@@ -109,6 +113,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     turns: tuple[Count, ...]
     at_s: tuple[float, ...]
     stages: dict[str, str]
+    cpu: str
 
     def stage(self, name: str) -> list[NDArray[np.float64]]:
         """Milliseconds of one stage, an array a turn.
@@ -125,9 +130,32 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: The samples are damaged.
         """
+        return self._medians(self.stage("inference"))
+
+    def undisturbed_medians(self) -> NDArray[np.float64]:
+        """The same of the inferences that no other program came between; NaN where a turn has less than two of them.
+
+        An inference that had to share its CPUs got less CPU time than others of the same cell.
+
+        Raises:
+            ValueError: The samples are damaged.
+        """
+        percent = decode_bytes(self.cpu, sum(self.turns))
+        kept = percent >= _UNDISTURBED * np.percentile(percent, 90)
+        parts = np.split(kept, np.cumsum(self.turns)[:-1])
+        turns = self.stage("inference")
+        least = [min(_LEAST, len(turn)) for turn in turns]
+        return self._medians(
+            [
+                turn[part] if part.sum() >= enough else np.array([np.nan])
+                for turn, part, enough in zip(turns, parts, least, strict=True)
+            ]
+        )
+
+    def _medians(self, turns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         if not all(self.turns) or not self.turns or len(self.turns) % self.repeats:
             raise ValueError("damaged samples: turns without inferences")
-        return np.array([np.median(turn) for turn in self.stage("inference")]).reshape(self.repeats, -1)
+        return np.array([np.median(turn) for turn in turns]).reshape(self.repeats, -1)
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +237,9 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
         ratio: Geometric mean over the rounds, winsorized.
         ci95: Its interval.
         verdict: "no difference" where the interval holds 1.
+        rounds: That it is from: those in which no other program came between either of the two, where there are enough
+            of them; else all.
+        of_rounds: All of them.
         threads_a: Threads of the one.
         threads_b: Threads of the other.
     """
@@ -218,6 +249,8 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
     ratio: Annotated[float, msgspec.Meta(gt=0)]
     ci95: tuple[float, float]
     verdict: RatioVerdict
+    rounds: int
+    of_rounds: int
     threads_a: int
     threads_b: int
 
@@ -396,7 +429,7 @@ def _problems(result: BenchmarkResult) -> Iterator[tuple[str, str]]:
         if cell.samples is None:
             continue
         try:
-            cell.samples.turn_medians()
+            cell.samples.undisturbed_medians()
             if len(cell.samples.at_s) != len(cell.samples.turns):
                 raise ValueError("damaged samples: times of turns")
             for stage in cell.samples.stages:

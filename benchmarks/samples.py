@@ -1,7 +1,6 @@
 """Samples kept compact: times as texts that a JSON document can hold."""
 
 import base64
-import binascii
 import zlib
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 TICK_NS = 100  # the resolution; a uint32 of them reaches to 429 s
 ENCODING = "base64 of zlib of the first bytes, then the second … of little-endian uint32"
 
-_MAX_SAMPLES = 50_000_000
+_MAX_BYTES = 1 << 28
 
 
 def encode(nanoseconds: Sequence[int] | NDArray[np.float64]) -> str:
@@ -22,20 +21,38 @@ def encode(nanoseconds: Sequence[int] | NDArray[np.float64]) -> str:
     return base64.b64encode(zlib.compress(planes.tobytes(), 6)).decode()
 
 
+def encode_bytes(values: Sequence[float] | NDArray[np.float64]) -> str:
+    """Numbers from 0 to 255 as a text."""
+    return base64.b64encode(zlib.compress(np.clip(np.round(values), 0, 255).astype(np.uint8).tobytes(), 6)).decode()
+
+
+def decode_bytes(text: str, count: int) -> NDArray[np.float64]:
+    """The numbers of `encode_bytes`.
+
+    Raises:
+        ValueError: The text holds something else.
+    """
+    return np.frombuffer(_unpack(text, count), np.uint8).astype(np.float64)
+
+
 def decode(text: str, count: int) -> NDArray[np.float64]:
     """Milliseconds of `count` samples.
 
     Raises:
         ValueError: The text holds something else.
     """
-    if not 0 <= count <= _MAX_SAMPLES:
-        raise ValueError(f"{count} samples")
+    planes = np.frombuffer(_unpack(text, 4 * count), np.uint8).reshape(4, count)
+    return np.ascontiguousarray(planes.T).view("<u4")[:, 0].astype(np.float64) * (TICK_NS / 1e6)
+
+
+def _unpack(text: str, size: int) -> bytes:
+    if not 0 <= size <= _MAX_BYTES:
+        raise ValueError(f"damaged samples: {size} bytes of them")
     try:
         unpack = zlib.decompressobj()
-        data = unpack.decompress(base64.b64decode(text, validate=True), 4 * count + 1)
-    except (binascii.Error, zlib.error, UnicodeError) as error:
+        data = unpack.decompress(base64.b64decode(text, validate=True), size + 1)
+    except (ValueError, zlib.error) as error:  # binascii's is a ValueError
         raise ValueError(f"damaged samples ({error})") from error
-    if len(data) != 4 * count:
-        raise ValueError(f"damaged samples: expected {count}")
-    ticks = np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(4, count).T).view("<u4")[:, 0]
-    return ticks.astype(np.float64) * (TICK_NS / 1e6)
+    if len(data) != size:
+        raise ValueError(f"damaged samples: expected {size} bytes")
+    return data

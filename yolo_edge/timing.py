@@ -85,7 +85,7 @@ def paired_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int = 0
     its memory lies, and only other processes show how much that is.
 
     Args:
-        a: Seconds, [repeats, rounds]. Each repeat is of processes of its own.
+        a: Seconds, [repeats, rounds]. Each repeat is of processes of its own. Rounds that are NaN are left out.
         b: The same rounds.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
@@ -96,10 +96,17 @@ def paired_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int = 0
     if a.shape != b.shape or a.ndim != 2 or a.size == 0:
         raise ValueError(f"expected the same repeats and rounds, got {a.shape} and {b.shape}")
     logarithms = np.log(a / b)
-    winsorized = np.clip(logarithms, *np.percentile(logarithms, [10, 90])).reshape(-1)
-    means = winsorized[_picks(a.shape[0], a.shape[1], resamples, seed)].mean(axis=1)
-    value = float(winsorized.mean())
-    low, high = _interval(means, value, len(a))
+    known = np.isfinite(logarithms)
+    repeats = int(known.any(axis=1).sum())
+    if not repeats:
+        raise ValueError("no round is known of both")
+    logarithms, known = logarithms[known.any(axis=1)], known[known.any(axis=1)]
+    winsorized = np.clip(logarithms, *np.percentile(logarithms[known], [10, 90]))
+    value = float(winsorized[known].mean())
+    picks = _picks(known.shape[0], known.shape[1], resamples, seed)
+    counts = known.reshape(-1)[picks].sum(axis=1)
+    sums = np.where(known, winsorized, 0).reshape(-1)[picks].sum(axis=1)
+    low, high = _interval(sums[counts > 0] / counts[counts > 0], value, repeats)
     return Ratio(float(np.exp(value)), float(np.exp(low)), float(np.exp(high)))
 
 

@@ -52,7 +52,8 @@ def main() -> None:
         true += slower.ci95[0] <= 1 + options.delay <= slower.ci95[1]
         print(
             f"{number + 1:3}  same {_text(same)}  delayed {_text(slower)}  p50 {result.cells[0].latency_ms.p50:.3f} ms,"
-            f" others used {_busy(result)} of the CPU time, {time.monotonic() - start:.0f} s",
+            f" others used {_busy(result)} of the CPU time, "
+            f"{same.rounds} and {slower.rounds} of {same.of_rounds} rounds, {time.monotonic() - start:.0f} s",
             flush=True,
         )
     print(f"{options.model.name}, {options.runs} quick runs, {options.threads} thread(s)")

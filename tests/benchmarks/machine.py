@@ -18,7 +18,14 @@ HOST = {
     "name": "fake",
     "model": "Raspberry Pi 5",
     "machine": "aarch64",
-    "cpu": {"name": "Cortex-A76", "cpus": 4, "cpus_in_all": 4, "features": ["asimd"], "max_mhz": 2400, "virtual": False},
+    "cpu": {
+        "name": "Cortex-A76",
+        "cpus": 4,
+        "cpus_in_all": 4,
+        "features": ["asimd"],
+        "max_mhz": 2400,
+        "virtual": False,
+    },
     "memory_mb": 8000.0,
     "os": "Debian",
     "kernel": "6.6",
@@ -111,7 +118,8 @@ class Agent:
             stages.append([200_000, round(inference * 1e6), 100_000] if self.whole else [round(inference * 1e6)])
             elapsed += inference / 1e3
             self.machine.now += inference / 1e3
-        return {"stages_ns": stages, "wall_s": elapsed, "cpu_s": elapsed, "clock_mhz": []}
+        cpu = [stage[len(stage) // 2] for stage in stages]
+        return {"stages_ns": stages, "cpu_ns": cpu, "wall_s": elapsed, "cpu_s": elapsed, "clock_mhz": []}
 
     def _memory(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"peak_mb": 100.0, "now_mb": 90.0}
@@ -122,7 +130,9 @@ class Agent:
 
 
 def subjects(names: list[str], spec: str | None = "{}") -> list[Subject]:
-    return [Subject(name, f"/models/{name}", f"sha of {name}", 1_000_000, spec, "fp32", (320, 320), 10**8) for name in names]
+    return [
+        Subject(name, f"/models/{name}", f"sha of {name}", 1_000_000, spec, "fp32", (320, 320), 10**8) for name in names
+    ]
 
 
 def measure(machine: Machine, settings: Settings = SETTINGS, names: list[str] | None = None) -> BenchmarkResult:
