@@ -156,7 +156,7 @@ def measure_repeat(
     origin: float = 0.0,
     progress: Progress = lambda _: None,
 ) -> Repeat:
-    """One repeat: new workers, warm-up, then rounds in which each has its turn.
+    """One repeat: new workers, warm-up, then rounds in which each has its turn, in an order drawn anew.
 
     Args:
         connect: Starts an agent; its argument says what for.
@@ -171,12 +171,15 @@ def measure_repeat(
         YoloEdgeError: A worker failed; the message says which.
     """
     began = time.monotonic()
+    # whom one follows, and who was there first, leaves traces in caches and memory: every order gets its chance
+    rng = np.random.default_rng(number)
     with ExitStack() as stack:
-        running = []
-        for slot in slots:
-            progress(f"{_stem(slot)}: warming up ({number} of {settings.repeats})")
-            running.append(_start(stack, connect, slot, settings))
-            _check_memory(running)
+        started: dict[int, _Running] = {}
+        for i in map(int, rng.permutation(len(slots))):
+            progress(f"{_stem(slots[i])}: warming up ({number} of {settings.repeats})")
+            started[i] = _start(stack, connect, slots[i], settings)
+            _check_memory(list(started.values()))
+        running = [started[i] for i in range(len(slots))]
         share = settings.seconds / settings.repeats
         if rounds is None:
             slowest = max(worker.warm["median_ms"] / 1e3 for worker in running)
@@ -186,11 +189,9 @@ def measure_repeat(
         for step in range(_ROUND_STEPS):
             progress(f"measuring ({number} of {settings.repeats})")
             until = rounds * (step + 1) // _ROUND_STEPS
-            for i in range(done, until):
-                # each begins elsewhere, so that nobody always follows the same other one
-                start = (i + number - 1) % len(running)
-                for worker in running[start:] + running[:start]:
-                    _take_turn(worker, settings, rounds, origin)
+            for _ in range(done, until):
+                for i in rng.permutation(len(running)):
+                    _take_turn(running[i], settings, rounds, origin)
             done = until
         ends = _conditions(running, f"repeat {number} ends")
         cells = tuple(_finish(worker) for worker in running)

@@ -11,9 +11,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const up = heading.getAttribute("aria-sort") !== "ascending";
       headings.forEach((other) => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const numbers = heading.classList.contains("number");
       const key = (row) => {
-        const cell = row.cells[column];
-        return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
+        const text = row.cells[column].textContent.trim();
+        return numbers && text !== "-" ? Number.parseFloat(text) : text;
       };
       const body = table.tBodies[0];
       const rows = [...body.rows].sort((one, other) => {

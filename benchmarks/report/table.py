@@ -17,14 +17,6 @@ class Column:
     title: str = ""
 
 
-@dataclass(frozen=True)
-class Field:
-    """A field: what is shown, and what it is sorted by where that is a number."""
-
-    text: str
-    value: float | None = None
-
-
 def columns(content: Content) -> list[Column]:
     """Those of this content: what no row has is left out."""
     several = len(content.results) > 1
@@ -56,52 +48,52 @@ def columns(content: Content) -> list[Column]:
     ]
 
 
-def fields(content: Content, row: Row) -> list[Field]:
-    """A row, field by field, as `columns` has them."""
+def fields(content: Content, row: Row) -> list[str]:
+    """The texts of a row, as `columns` has them."""
     cell, latency = row.cell, row.cell.latency_ms
     several = len(content.results) > 1
     devices = len({other.cell.device for other in content.rows}) > 1
-    found = [Field(row.label)]
-    found += [Field(str(row.run), row.run)] if several else []
-    found += [Field(cell.device)] if devices else []
+    found = [row.label]
+    found += [str(row.run)] if several else []
+    found += [cell.device] if devices else []
     found += [
-        Field(cell.runtime),
-        Field(str(cell.threads), cell.threads),
-        Field(cell.precision or "-"),
-        Field(f"{cell.bytes / 1e6:.2f}", cell.bytes),
-        *(_time(value) for value in (latency.p50,)),
-        Field(f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}"),
+        cell.runtime,
+        str(cell.threads),
+        cell.precision or "-",
+        f"{cell.bytes / 1e6:.2f}",
+        _time(latency.p50),
+        f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
         *(_time(value) for value in (latency.p90, latency.p99, latency.mean)),
-        Field(f"{latency.n}", latency.n),
+        f"{latency.n}",
         *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
         _time(cell.first_ms),
         _time(cell.load_ms),
-        Field(f"{cell.memory_mb:.0f}", cell.memory_mb),
-        Field("-") if cell.peak_share is None else Field(f"{cell.peak_share:.1%}", cell.peak_share),
+        f"{cell.memory_mb:.0f}",
+        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
     ]
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
         found += (
-            [Field("-"), Field("-"), Field("")]
+            ["-", "-", ""]
             if quality is None
             else [
-                Field(f"{quality.mAP50_95:.1%}", quality.mAP50_95),
-                Field(f"{quality.mAP50:.1%}", quality.mAP50),
-                Field("front" if row.pareto else ""),
+                f"{quality.mAP50_95:.1%}",
+                f"{quality.mAP50:.1%}",
+                "front" if row.pareto else "",
             ]
         )
-    return [*found, Field(power(cell)), Field("yes" if cell.valid else f"no: {cell.invalid_reason}")]
+    return [*found, power(cell), "yes" if cell.valid else f"no: {cell.invalid_reason}"]
 
 
-def ratio_fields(item: LabelledRatio) -> list[Field]:
+def ratio_fields(item: LabelledRatio) -> list[str]:
     """What, to what, ratio, interval, verdict."""
     ratio = item.ratio
     return [
-        Field(item.a),
-        Field(item.b),
-        Field(f"{ratio.ratio:.3f}", ratio.ratio),
-        Field(f"{ratio.ci95[0]:.3f} to {ratio.ci95[1]:.3f}"),
-        Field(ratio.verdict),
+        item.a,
+        item.b,
+        f"{ratio.ratio:.3f}",
+        f"{ratio.ci95[0]:.3f} to {ratio.ci95[1]:.3f}",
+        ratio.verdict,
     ]
 
 
@@ -125,16 +117,16 @@ BASELINE_COLUMNS = (
 )
 
 
-def baseline_fields(item: Comparison, limit: float | None) -> list[Field]:
+def baseline_fields(item: Comparison, limit: float | None) -> list[str]:
     """A row of the comparison with the baseline."""
     return [
-        Field(item.model),
-        Field(item.runtime),
-        Field(str(item.threads), item.threads),
-        *(Field("-") if value is None else _time(value) for value in (item.old_ms, item.new_ms)),
-        Field("-") if item.ratio is None else Field(f"{item.ratio:.3f}", item.ratio),
-        Field("-" if item.ci95 is None else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}"),
-        Field(verdict_text(item, limit)),
+        item.model,
+        item.runtime,
+        str(item.threads),
+        *("-" if value is None else _time(value) for value in (item.old_ms, item.new_ms)),
+        "-" if item.ratio is None else f"{item.ratio:.3f}",
+        "-" if item.ci95 is None else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}",
+        verdict_text(item, limit),
     ]
 
 
@@ -152,12 +144,12 @@ def milliseconds(value: float) -> str:
     return f"{value:.3f}" if value < 100 else f"{value:.1f}"
 
 
-def _time(value: float) -> Field:
-    return Field(milliseconds(value), value)
+def _time(value: float) -> str:
+    return milliseconds(value)
 
 
-def _median(latency: Latency | None) -> Field:
-    return Field("-") if latency is None else _time(latency.p50)
+def _median(latency: Latency | None) -> str:
+    return "-" if latency is None else _time(latency.p50)
 
 
 def aligned(table: Sequence[Column]) -> list[str]:

@@ -134,5 +134,5 @@ def _print(comparisons: "Sequence[Comparison]", limit: float | None) -> None:
 
     print_table(
         [f"{column.heading}{'>' if column.number else ''}" for column in BASELINE_COLUMNS],
-        ([field.text for field in baseline_fields(item, limit)] for item in comparisons),
+        (baseline_fields(item, limit) for item in comparisons),
     )
