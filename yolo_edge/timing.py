@@ -79,10 +79,11 @@ def median_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int = 0
 def paired_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int = 0) -> Ratio:
     """`a` as a multiple of `b`, round by round: what slows a whole round cancels.
 
-    The estimate is the geometric mean of the rounds' ratios, those beyond their 10th and 90th percentiles set to them
-    (winsorized: a round that something interrupted counts, but not more than others). For the interval repeats are
-    drawn first, then blocks of √n successive rounds within each: a process keeps the luck of its start, such as where
-    its memory lies, and only other processes show how much that is.
+    The estimate is the geometric mean of the rounds' ratios, after those that are furthest from the median of their
+    repeat, a tenth to each side, were moved to where that tenth begins (winsorized: a round that something interrupted
+    counts, but not more than others). For the interval repeats are drawn first, then blocks of √n successive rounds
+    within each: a process keeps the luck of its start, such as where its memory lies, and only other processes show how
+    much that is.
 
     Args:
         a: Seconds, [repeats, rounds]. Each repeat is of processes of its own. Rounds that are NaN are left out.
@@ -101,7 +102,8 @@ def paired_ratio(a: Seconds, b: Seconds, *, resamples: int = 1000, seed: int = 0
     if not repeats:
         raise ValueError("no round is known of both")
     logarithms, known = logarithms[known.any(axis=1)], known[known.any(axis=1)]
-    winsorized = np.clip(logarithms, *np.percentile(logarithms[known], [10, 90]))
+    medians = np.nanmedian(logarithms, axis=1, keepdims=True)
+    winsorized = medians + np.clip(logarithms - medians, *np.nanpercentile(logarithms - medians, [10, 90]))
     value = float(winsorized[known].mean())
     picks = _picks(known.shape[0], known.shape[1], resamples, seed)
     counts = known.reshape(-1)[picks].sum(axis=1)

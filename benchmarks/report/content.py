@@ -153,7 +153,10 @@ def describe_method(result: BenchmarkResult) -> list[tuple[str, str]]:
         ("kind", "quick: a first look, not for publishing" if settings.quick else "full"),
         ("begun", when(result)),
         ("measuring took", f"{result.seconds / 60:.1f} min"),
-        ("repeats", f"{settings.repeats}, each of new processes{rounds}; in each round every cell has its turn, in an order drawn anew"),
+        (
+            "repeats",
+            f"{settings.repeats}, each of new processes{rounds}; in a round every cell has its turn, in any order",
+        ),
         ("a cell", f"at least {settings.seconds:g} s and {settings.inferences} inferences in all repeats together"),
         (
             "warm-up",
