@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -34,15 +34,27 @@ def local_command() -> list[str]:
     return [sys.executable, "-m", "yolo_edge.ondevice.agent"]
 
 
+def _own_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)}  # noqa: PTH100
+
+
 class AgentProcess:
     """An agent that runs, and the way to ask it. A context manager: leaving it ends the process."""
 
-    def __init__(self, command: Sequence[str], name: str, start_seconds: float = 120):
+    def __init__(
+        self,
+        command: Sequence[str],
+        name: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        start_seconds: float = 120,
+    ):
         """Start it.
 
         Args:
             command: Its program and arguments.
             name: What it is to a person, for messages.
+            environment: Its variables; None: those of this process, with the places that it imports from.
             start_seconds: How long it may take to answer for the first time.
 
         Attributes:
@@ -63,7 +75,8 @@ class AgentProcess:
                 stderr=self._log,
                 bufsize=0,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                cwd="/",  # Python imports from the current folder first: what lies there is none of ours
+                env=_own_environment() if environment is None else environment,
             )
         except OSError as error:
             self._log.close()

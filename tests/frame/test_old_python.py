@@ -16,6 +16,8 @@ import pytest
 
 from tests.frame.tools import ROOT, assert_same_detections, install, new_environment, run
 from tests.support import random_darknet
+from yolo_edge import Detector
+from yolo_edge.devices.agents import AgentProcess
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
 
@@ -72,14 +74,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> None:
-    package = tmp_path / "device.zip"
-    with zipfile.ZipFile(package, "w") as archive:
-        for file in (
-            ROOT / "yolo_edge/__init__.py",
-            ROOT / "yolo_edge/_version.py",
-            *(ROOT / "yolo_edge/ondevice").rglob("*.py"),
-        ):
-            archive.write(file, file.relative_to(ROOT))
+    package = _package(tmp_path)
     # heads of both families, both ways into the input; no overlap is so near the limit that rounding decides
     for seed, resize in ((7, "letterbox"), (35, "stretch")):
         model = _export(tmp_path, seed)
@@ -93,6 +88,36 @@ def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> N
         assert device["versions"][1] == "4.6.0"
         assert not host["from"].startswith(str(package))
         assert_same_detections(device["detections"], host["detections"])
+
+
+def test_a_device_measures(programs: Path, tmp_path: Path) -> None:
+    model = _export(tmp_path, 7)
+    command = [str(programs / "python"), "-m", "yolo_edge.ondevice.agent"]
+    environment = {"PYTHONPATH": str(_package(tmp_path)), "PATH": os.environ["PATH"]}
+    with AgentProcess(command, "a device", environment=environment) as agent:
+        assert agent.host["python"].startswith("3.8.")
+        options = {"runtime": "auto", "threads": 2, "image": None, "pin": True}
+        loaded = agent.ask("load", 60, model=str(model), spec=Detector(model).spec.to_json(), **options)
+        assert loaded["runtime"] == "onnxruntime"
+        assert agent.ask("warm_up", 60, window_s=0.01, within=0.1, cap_s=0.1)["median_ms"] > 0
+        assert len(agent.ask("turn", 60, seconds=0.01, count=5, settle_s=0.001)["stages_ns"]) >= 5
+        assert agent.ask("profile", 60, count=3)["nodes"]
+        assert agent.ask("conditions", 60)["load"] is not None
+    with AgentProcess(command, "a device", environment=environment) as agent:
+        assert agent.ask("peak", 60, threads=1, seconds=0.05, pin=True)["gflops"] > 0.1
+
+
+def _package(folder: Path) -> Path:
+    """What travels, as a zip file that Python imports from."""
+    package = folder / "device.zip"
+    with zipfile.ZipFile(package, "w") as archive:
+        for file in (
+            ROOT / "yolo_edge/__init__.py",
+            ROOT / "yolo_edge/_version.py",
+            *(ROOT / "yolo_edge/ondevice").rglob("*.py"),
+        ):
+            archive.write(file, file.relative_to(ROOT))
+    return package
 
 
 def _export(folder: Path, seed: int) -> Path:
