@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
@@ -112,7 +112,7 @@ class Benchmark:
             InputError: A model cannot be used.
             YoloEdgeError: A worker failed, or the disk is full.
         """
-        created = journal.created if journal else datetime.now().astimezone().isoformat(timespec="seconds")
+        created = journal.created if journal else datetime.now(timezone.utc).isoformat(timespec="seconds")
         origin = datetime.fromisoformat(created).timestamp()
         repeats = list(journal.repeats) if journal else []
         before = ask_conditions(self._connect, "before")
@@ -134,11 +134,11 @@ class Benchmark:
                 journal.add(repeat)
             repeats.append(repeat)
         after = ask_conditions(self._connect, "after")
-        profiles: list[Profile | None] = [None] * len(self._slots)
+        profiles: list[Profile | str | None] = [None] * len(self._slots)
         if self._settings.profile:
             for i, slot in enumerate(self._slots):
                 progress(f"{slot.subject.name}: time by operator")
-                profiles[i] = measure_profile(self._connect, slot, self._settings)
+                profiles[i] = self._profile(slot)
         host = msgspec.structs.replace(self._host, peak=peaks)
         return BenchmarkResult(
             schema=1,
@@ -157,8 +157,15 @@ class Benchmark:
             seconds=round(sum(repeat.seconds for repeat in repeats), 3),
         )
 
+    def _profile(self, slot: Slot) -> Profile | str:
+        """Time by operator, or why there is none: all the rest is measured already."""
+        try:
+            return measure_profile(self._connect, slot, self._settings)
+        except InputError as error:
+            return str(error)
+
     def _cell(
-        self, slot: Slot, index: int, repeats: Sequence[Repeat], profile: Profile | None, peak: Peak | None
+        self, slot: Slot, index: int, repeats: Sequence[Repeat], profile: Profile | str | None, peak: Peak | None
     ) -> Cell:
         parts = [repeat.cells[index] for repeat in repeats]
         samples = _merge(parts)
@@ -172,6 +179,8 @@ class Benchmark:
         faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
         inference = latency["inference"]
         notes = list(subject.notes)
+        if isinstance(profile, str):
+            notes.append(profile)
         if not all(part.settled for part in parts):
             notes.append(f"warm-up did not settle within {self._settings.warm_up_cap_s:g} s")
         return Cell(
@@ -204,7 +213,7 @@ class Benchmark:
             cpus=parts[0].cpus,
             detections=parts[0].detections,
             notes=tuple(notes),
-            profile=profile,
+            profile=profile if isinstance(profile, Profile) else None,
             samples=samples,
         )
 

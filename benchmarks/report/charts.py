@@ -256,9 +256,12 @@ def _steadiness(content: Content, ink: str) -> Figure | None:
         assert samples is not None  # noqa: S101 - chosen so
         medians = samples.turn_medians().reshape(-1) / row.cell.latency_ms.p50
         times = np.array(samples.at_s) - min(min(other.cell.samples.at_s) for other in rows if other.cell.samples)
-        for part in np.array_split(np.arange(len(medians)), min(_CURVE_POINTS, len(medians))):
-            at, value = float(times[part].mean()), float(np.median(medians[part]))
-            records.append({"cell": row.name, "s": round(at, 1), "relative": _short(value)})
+        turns = len(medians) // samples.repeats
+        for repeat in range(samples.repeats):
+            points = min(max(_CURVE_POINTS // samples.repeats, 2), turns)
+            for part in np.array_split(np.arange(turns) + repeat * turns, points):
+                at, value = float(times[part].mean()), float(np.median(medians[part]))
+                records.append({"cell": row.name, "repeat": repeat, "s": round(at, 1), "relative": _short(value)})
     if not records:
         return None
     cut = max(record["relative"] for record in records) > _CUT
@@ -270,6 +273,7 @@ def _steadiness(content: Content, ink: str) -> Figure | None:
             x=alt.X("s:Q", title="seconds since the first turn"),
             y=alt.Y("relative:Q", title="inference, the cell's median = 1", scale=scale),
             color=_by_cell(rows),
+            detail="repeat:O",  # a line each: between them processes start
             tooltip=_tips("cell", "s", "relative"),
         )
     )

@@ -158,6 +158,16 @@ def test_profile() -> None:
     assert (profile.run_ms, profile.outside_ms, profile.inferences) == (4.1, 4.2, 3)
 
 
+def test_a_runtime_without_a_profiler_costs_only_the_profile() -> None:
+    def refuse(label: str, do: str) -> None:
+        if do == "profile":
+            raise InputError("time by operator is measured with onnxruntime only, not with tflite")
+
+    result = measure(Machine({"a.onnx": 4}, fail=refuse), replace(SETTINGS, profile=3))
+    assert result.cells[0].profile is None
+    assert "onnxruntime only" in result.cells[0].notes[0]
+
+
 @pytest.mark.parametrize("killed_in", range(1, SETTINGS.repeats + 1))
 def test_a_run_that_is_cut_goes_on(tmp_path: Path, killed_in: int) -> None:
     machine = Machine({"a.onnx": 4, "b.onnx": 5})
