@@ -48,11 +48,11 @@ def profile(model: Union[PathLike, bytes], tensor: np.ndarray, threads: int, cou
         source = model if isinstance(model, bytes) else str(model)
         prefix = str(Path(folder) / "profile")
         session = new_session(source, threads, enable_profiling=True, profile_file_prefix=prefix)
-        feed = {session.get_inputs()[0].name: tensor}
+        feed, names = {session.get_inputs()[0].name: tensor}, [output.name for output in session.get_outputs()]
         outside = []
         for _ in range(count + 2):
             start = time.perf_counter()
-            session.run(None, feed)
+            session.run(names, feed)
             outside.append((time.perf_counter() - start) * 1e3)
         events = json.loads(Path(session.end_profiling()).read_bytes())
     runs = [event["dur"] / 1e3 for event in events if event.get("name") == "model_run"]
