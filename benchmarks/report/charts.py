@@ -305,7 +305,7 @@ def _operators(content: Content, ink: str) -> Figure | None:
             tooltip=_tips("cell", "operator", "ms"),
         )
     )
-    caption = "From the runtime's own profiler, which slows each node a little."
+    caption = "From the runtime's own profiler, which takes microseconds a node itself: of small nodes read shares."
     return Figure("operators", "Time by operator", caption, _dressed(chart, ink, height=max(24 * len(order), 60)))
 
 

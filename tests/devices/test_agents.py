@@ -34,15 +34,15 @@ def agent(onnx_file: Path) -> Iterator[AgentProcess]:
 def test_it_loads_warms_up_and_takes_turns(agent: AgentProcess) -> None:
     loaded: dict[str, Any] = agent.loaded  # type: ignore[attr-defined]
     assert loaded["runtime"] == "onnxruntime"
-    assert loaded["start_ms"] > loaded["load_ms"] > 0
+    assert min(loaded["start_ms"], loaded["load_ms"], loaded["first_ms"]) > 0
     warm = agent.ask("warm_up", 60, window_s=0.02, within=0.02, cap_s=0.2)
-    assert 0 < warm["median_ms"] < loaded["first_ms"] * 100
+    assert warm["median_ms"] > 0
     turn = agent.ask("turn", 60, seconds=0.05, count=3, settle_s=0.001)
     stages = np.array(turn["stages_ns"])
     assert stages.shape[1] == 3
     assert len(stages) >= 3
     assert (stages > 0).all()
-    assert 0.05e9 <= stages.sum() < 1.1 * turn["wall_s"] * 1e9
+    assert stages.sum() < turn["wall_s"] * 1e9
     assert len(turn["cpu_ns"]) == len(stages)
     assert agent.ask("turn", 60, seconds=0.0, count=7, settle_s=0.0)["stages_ns"][6]
     memory = agent.ask("memory", 60)
@@ -53,7 +53,7 @@ def test_profile_names_the_operators(agent: AgentProcess) -> None:
     found = agent.ask("profile", 60, count=5)
     assert len(found["run_ms"]) == len(found["outside_ms"]) == 5
     assert {"Conv", "FusedConv"} & {node["operator"] for node in found["nodes"]}
-    assert sum(node["ms"] for node in found["nodes"]) < 1.1 * np.mean(found["run_ms"])
+    assert sum(node["ms"] for node in found["nodes"]) <= np.mean(found["run_ms"])
 
 
 def test_peak(agent: AgentProcess) -> None:
