@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_edge._version import __version__
+from yolo_edge.benchmarks.host import Conditions, Peak
 from yolo_edge.benchmarks.journal import CellRepeat, Journal, Repeat
 from yolo_edge.benchmarks.results import (
     STAGES,
     BenchmarkResult,
     Cell,
     CellRatio,
-    Conditions,
     Latency,
-    Peak,
     Profile,
     RatioVerdict,
     Samples,

@@ -14,7 +14,7 @@ from typing import IO, TypeVar
 
 import msgspec
 
-from yolo_edge.benchmarks.results import Conditions
+from yolo_edge.benchmarks.host import Conditions
 from yolo_edge.ondevice.files import not_written
 
 T = TypeVar("T")

@@ -14,8 +14,9 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import numpy as np
 
+from yolo_edge.benchmarks.host import Conditions, Host, Peak
 from yolo_edge.benchmarks.journal import CellRepeat, Repeat
-from yolo_edge.benchmarks.results import STAGES, Conditions, Host, Peak, Profile
+from yolo_edge.benchmarks.results import STAGES, Profile
 from yolo_edge.benchmarks.samples import encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.ondevice.errors import YoloEdgeError

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from yolo_edge.benchmarks.results import Conditions
+from yolo_edge.benchmarks.host import Conditions
 from yolo_edge.benchmarks.settings import Limits
 
 # the Raspberry Pi's bits: vcgencmd get_throttled

@@ -8,7 +8,8 @@ import numpy as np
 
 from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
 from yolo_edge.benchmarks.baseline import Comparison
-from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, Conditions, Host, model_name
+from yolo_edge.benchmarks.host import Conditions, Host
+from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, model_name
 from yolo_edge.benchmarks.verdicts import busy_share
 
 
