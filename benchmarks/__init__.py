@@ -1,1 +1,1 @@
-"""The room for latency, energy, results and reports; nothing lives here yet but the scripts beside it."""
+"""Latency, memory, results, reports: models measured side by side, by rules that are written down."""

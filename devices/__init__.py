@@ -1,1 +1,1 @@
-"""The room for boards and phones, their sensors and the agent; nothing lives here yet."""
+"""Boards, phones and this machine: how to reach what runs on them. Boards and sensors are to come."""

@@ -1,33 +1,41 @@
-"""Write the JSON Schema of `ModelSpec` to yolo_edge/spec.schema.json; `--check` only compares."""
+"""Write the JSON Schemas of `ModelSpec` and of benchmark results beside their code; `--check` only compares."""
 
 import inspect
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from yolo_edge.benchmarks.results import json_schema
 from yolo_edge.ondevice.spec import ModelSpec
 
-TARGET = Path(__file__).parent.parent / "yolo_edge" / "spec.schema.json"
+ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
     """Write or compare."""
-    schema = {
+    spec = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "yolo_edge.spec, version 1",
         **msgspec.json.schema(ModelSpec),
     }
-    for definition in schema["$defs"].values():
+    for definition in spec["$defs"].values():
         definition["additionalProperties"] = False  # unknown keys are refused
+    _write(ROOT / "yolo_edge" / "spec.schema.json", spec)
+    _write(ROOT / "benchmarks" / "result.schema.json", json_schema())
+
+
+def _write(target: Path, schema: dict[str, Any]) -> None:
+    for definition in schema["$defs"].values():
         definition["description"] = inspect.cleandoc(definition["description"])
     text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     if sys.argv[1:] == ["--check"]:
-        if not TARGET.exists() or TARGET.read_text() != text:
-            sys.exit(f"{TARGET} is not what the code says: run `make schema`")
+        if not target.exists() or target.read_text() != text:
+            sys.exit(f"{target} is not what the code says: run `make schema`")
         return
-    TARGET.write_text(text)
+    target.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What travels to a device runs on Python 3.8, out of a zip file, and finds what the host finds."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.frame.tools import (
     zip_device_part,
 )
 from tests.support import random_darknet
+from yolo_edge import Detector
+from yolo_edge.devices.agents import AgentProcess
 from yolo_edge.export import canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
 
@@ -78,6 +81,23 @@ def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path) -> N
         assert device["versions"][1] == "4.6.0"
         assert not host["from"].startswith(str(package))
         assert_same_detections(device["detections"], host["detections"])
+
+
+def test_a_device_measures(programs: Path, tmp_path: Path) -> None:
+    model = _export(tmp_path, 7, ".onnx")
+    command = [str(programs / "python"), "-m", "yolo_edge.ondevice.agent"]
+    environment = {"PYTHONPATH": str(zip_device_part(tmp_path)), "PATH": os.environ["PATH"]}
+    with AgentProcess(command, "a device", environment=environment) as agent:
+        assert agent.host["python"].startswith("3.8.")
+        options = {"runtime": "auto", "threads": 2, "image": None, "pin": True}
+        loaded = agent.ask("load", 60, model=str(model), spec=Detector(model).spec.to_json(), **options)
+        assert loaded["runtime"] == "onnxruntime"
+        assert agent.ask("warm_up", 60, window_s=0.01, within=0.1, cap_s=0.1)["median_ms"] > 0
+        assert len(agent.ask("turn", 60, seconds=0.01, count=5, settle_s=0.001)["stages_ns"]) >= 5
+        assert agent.ask("profile", 60, count=3)["nodes"]
+        assert agent.ask("conditions", 60)["load"] is not None
+    with AgentProcess(command, "a device", environment=environment) as agent:
+        assert agent.ask("peak", 60, threads=1, seconds=0.05, pin=True)["gflops"] > 0.1
 
 
 def _export(folder: Path, seed: int, suffix: str) -> Path:

@@ -119,6 +119,13 @@ def _check_without_extra(program: Path, sample: Sample, folder: Path) -> None:
     assert done.stdout == f"yolo-edge {__version__}\n"
     _check_detect(program, sample.model, sample, folder)
     run([program, "detect", sample.model, sample.picture, "--resize", "letterbox"], cwd=folder)
+    small = ["--quick", "--seconds", "0.1", "--repeats", "1", "--threads", "1", "--output", "measured"]
+    document = json.loads(run([program, "benchmark", sample.model, *small, "--json"], cwd=folder).stdout)
+    assert document["cells"][0]["latency_ms"]["p50"] > 0
+    (measured,) = (folder / "measured").iterdir()
+    done = run([program, "report", measured, "--output", "page.html"], cwd=folder, status=2)
+    assert "pip install 'yolo-edge[report]'" in done.stderr
+    assert not (folder / "page.html").exists()
     for command in (
         ["export", sample.cfg, "--output", "out"],
         ["inspect", sample.cfg],

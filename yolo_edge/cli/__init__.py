@@ -16,6 +16,7 @@ _MAX_PIXELS = 1 << 27  # of a picture: 400 MB decoded; a small PNG can claim far
 _EXTRAS = {
     "altair": "report",
     "flatbuffers": "export",
+    "jinja2": "report",
     "onnx": "export",
     "onnx_ir": "export",
     "vl_convert": "report",

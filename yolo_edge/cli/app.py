@@ -6,9 +6,11 @@ import typer
 
 from yolo_edge._version import __version__
 from yolo_edge.cli.anchors import anchors
+from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.detect import detect
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
+from yolo_edge.cli.report import report
 from yolo_edge.cli.validate import validate
 
 app = typer.Typer(
@@ -19,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, anchors, export, detect, validate):
+for command in (inspect, anchors, export, detect, validate, benchmark, report):
     app.command()(command)
 
 

@@ -46,16 +46,26 @@ def open_detector(
         InputError: A file or an option cannot be used.
     """
     check_suffix(model)
-    if model.suffix.lower() == ".cfg" or spec_file is not None:
-        return _import(model, weights, names, resize, spec_file, options)
-    if weights is not None:
-        raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
-    try:
-        detector = Detector(model, **options)
-    except MissingSpecError:
-        if model.suffix.lower() != ".onnx":
-            raise
-        return _import(model, None, names, resize, None, options)
+    foreign = model.suffix.lower() == ".cfg" or spec_file is not None
+    if not foreign:
+        if weights is not None:
+            raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
+        try:
+            return open_exported(model, names, resize, **options)
+        except MissingSpecError:
+            if model.suffix.lower() != ".onnx":
+                raise
+    return Detector(export_in_memory(model, weights, names, resize, spec_file, options.get("runtime")), **options)
+
+
+def open_exported(model: Path, names: str | None, resize: str | None, **options: Any) -> Detector:
+    """Load a file that carries a spec; arguments as of `open_detector`.
+
+    Raises:
+        MissingSpecError: It carries none.
+        InputError: A file or an option cannot be used.
+    """
+    detector = Detector(model, **options)
     if names is None and resize is None:
         return detector
     spec = detector.spec
@@ -66,14 +76,19 @@ def open_detector(
     return Detector(model, spec, **options)
 
 
-def _import(
+def export_in_memory(
     model: Path,
     weights: Path | None,
     names: str | None,
     resize: str | None,
-    spec_file: Path | None,
-    options: dict[str, Any],
-) -> Detector:
+    spec_file: Path | None = None,
+    runtime: str | None = None,
+) -> bytes:
+    """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_detector`.
+
+    Raises:
+        InputError: A file or an option cannot be used.
+    """
     from yolo_edge.cli.output import note
     from yolo_edge.export import canonicalize, write_onnx, write_tflite
     from yolo_edge.export.load import load_model
@@ -81,8 +96,8 @@ def _import(
     source = load_model(model, weights=weights, names=names, resize=resize, spec=spec_file)
     for text in source.notes:
         note(f"note: {text}")
-    write = write_tflite if options.get("runtime") == "tflite" else write_onnx
-    return Detector(write(canonicalize(source.graph), source.spec), **options)
+    write = write_tflite if runtime == "tflite" else write_onnx
+    return write(canonicalize(source.graph), source.spec)
 
 
 def read_spec(model: Path) -> ModelSpec:

@@ -12,7 +12,7 @@ from typing import Iterator, Union
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 
 # a failed job, not bad input
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -109,8 +109,13 @@ def write_atomically(path: PathLike, data: bytes) -> None:
                 temporary.unlink()
             raise
     except OSError as error:
-        kind = YoloEdgeError if error.errno in _FULL else InputError
-        raise kind(f"{path}: cannot be written ({reason(error)})") from error
+        raise not_written(path, error) from error
+
+
+def not_written(path: PathLike, error: OSError) -> YoloEdgeError:
+    """The error for a file that could not be written: a failed job where the disk is full or broken, else bad input."""
+    kind = YoloEdgeError if error.errno in _FULL else InputError
+    return kind(f"{path}: cannot be written ({reason(error)})")
 
 
 def check_output_folder(path: PathLike) -> None:

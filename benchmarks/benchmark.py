@@ -1,0 +1,318 @@
+"""One run from the models to the result."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_edge._version import __version__
+from yolo_edge.benchmarks.host import Conditions, Peak
+from yolo_edge.benchmarks.journal import CellRepeat, Journal, Repeat
+from yolo_edge.benchmarks.results import (
+    STAGES,
+    BenchmarkResult,
+    Cell,
+    CellRatio,
+    Latency,
+    Profile,
+    RatioVerdict,
+    Samples,
+    to_json,
+)
+from yolo_edge.benchmarks.rounds import (
+    Connect,
+    Progress,
+    Slot,
+    Subject,
+    ask_conditions,
+    find_host,
+    find_peaks,
+    measure_profile,
+    measure_repeat,
+    steps_of,
+)
+from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, decode_bytes, encode, encode_bytes
+from yolo_edge.benchmarks.settings import Settings
+from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import write_atomically
+from yolo_edge.timing import Ratio, median_interval, paired_ratio
+
+NO_METER = "not measured: no power meter is read on this device yet; a USB or wall meter shows it"
+
+_LEAST_REPEATS, _LEAST_ROUNDS = 3, 10  # undisturbed: fewer say too little
+_Medians = tuple[NDArray[np.float64], NDArray[np.float64]]  # of undisturbed inferences, of all
+
+
+class Benchmark:
+    """Models measured side by side on one machine."""
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        settings: Settings,
+        connect: Connect,
+        *,
+        device: str = "local",
+        revision: str | None = None,
+        command: Sequence[str] = (),
+    ):
+        """Look at the machine; nothing is measured yet.
+
+        Args:
+            subjects: What to measure; the first is what the others are compared with.
+            settings: How.
+            connect: Starts an agent on the machine; its argument says what for.
+            device: The machine's name.
+            revision: For the result.
+            command: For the result.
+
+        Raises:
+            InputError: The same model twice, or no model.
+            YoloEdgeError: The machine does not answer.
+        """
+        if not subjects or not settings.threads:
+            raise InputError("a benchmark wants a model and a number of threads")
+        names = [subject.name for subject in subjects]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{name}: named twice; its copy under another name can be compared with it")
+        self._slots = [Slot(subject, threads) for subject in subjects for threads in settings.threads]
+        self._settings, self._connect, self._device = settings, connect, device
+        self._revision, self._command = revision, tuple(command)
+        self._host = find_host(connect)
+
+    @property
+    def key(self) -> str:
+        """The same for the same models, settings and machine: what a killed run is found by."""
+        models = [(slot.subject.name, slot.subject.sha256, slot.threads, slot.subject.spec) for slot in self._slots]
+        return hashlib.sha256(
+            msgspec.json.encode([__version__, self._settings, models, self._device, self._host])
+        ).hexdigest()
+
+    def steps(self, done: int) -> int:
+        """How often `run` reports progress when `done` repeats are there."""
+        profiles = len(self._slots) if self._settings.profile else 0
+        return steps_of(self._slots, self._settings.repeats - done) + profiles + 1
+
+    def run(self, journal: Journal | None = None, progress: Progress = lambda _: None) -> BenchmarkResult:
+        """Measure what the journal lacks, and put it all together.
+
+        Args:
+            journal: Keeps each repeat as it is measured; what it has is not measured again. None: nothing is kept.
+            progress: Called before each step with what it does.
+
+        Raises:
+            InputError: A model cannot be used.
+            YoloEdgeError: A worker failed, or the disk is full.
+        """
+        created = journal.created if journal else datetime.now(timezone.utc).isoformat(timespec="seconds")
+        origin = datetime.fromisoformat(created).timestamp()
+        repeats = list(journal.repeats) if journal else []
+        before = ask_conditions(self._connect, "before")
+        progress("finding the fp32 peak")
+        peaks = find_peaks(self._connect, self._settings.threads, self._settings)
+        for number in range(len(repeats) + 1, self._settings.repeats + 1):
+            if repeats:
+                time.sleep(self._settings.cooldown_s)
+            repeat = measure_repeat(
+                self._connect,
+                self._slots,
+                self._settings,
+                number,
+                rounds=len(repeats[0].cells[0].turns) if repeats else None,
+                origin=origin,
+                progress=progress,
+            )
+            if journal:
+                journal.add(repeat)
+            repeats.append(repeat)
+        after = ask_conditions(self._connect, "after")
+        profiles: list[Profile | str | None] = [None] * len(self._slots)
+        if self._settings.profile:
+            for i, slot in enumerate(self._slots):
+                progress(f"{slot.subject.name}: time by operator")
+                profiles[i] = self._profile(slot)
+        host = msgspec.structs.replace(self._host, peak=peaks)
+        return BenchmarkResult(
+            schema=1,
+            host=host,
+            settings=self._settings,
+            cells=tuple(
+                self._cell(slot, i, repeats, profiles[i], peaks.get(str(slot.threads)))
+                for i, slot in enumerate(self._slots)
+            ),
+            ratios=tuple(self._ratios(repeats)),
+            conditions=(before, *_moments(repeats), after),
+            tool=f"yolo-edge {__version__}",
+            revision=self._revision,
+            command=self._command,
+            created=created,
+            seconds=round(sum(repeat.seconds for repeat in repeats), 3),
+        )
+
+    def _profile(self, slot: Slot) -> Profile | str:
+        """Time by operator, or why there is none: all the rest is measured already."""
+        try:
+            return measure_profile(self._connect, slot, self._settings)
+        except InputError as error:
+            return str(error)
+
+    def _cell(
+        self, slot: Slot, index: int, repeats: Sequence[Repeat], profile: Profile | str | None, peak: Peak | None
+    ) -> Cell:
+        parts = [repeat.cells[index] for repeat in repeats]
+        samples = _merge(parts)
+        subject = slot.subject
+        times = {stage: samples.stage(stage) for stage in samples.stages}
+        latency = {stage: _latency(turns, samples.repeats) for stage, turns in times.items()}
+        whole = [sum(stages) for stages in zip(*times.values(), strict=True)]
+        medians = samples.turn_medians()
+        faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self._settings.limits)
+        clocks = [clock for part in parts for clock in part.clock_mhz]
+        faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
+        inference = latency["inference"]
+        notes = list(subject.notes)
+        if isinstance(profile, str):
+            notes.append(profile)
+        if not all(part.settled for part in parts):
+            notes.append(f"warm-up did not settle within {self._settings.warm_up_cap_s:g} s")
+        return Cell(
+            model=subject.name,
+            device=self._device,
+            runtime=parts[0].runtime,
+            threads=slot.threads,
+            latency_ms=inference,
+            memory_mb=round(max(part.peak_mb for part in parts), 1),
+            energy_mj=None,
+            energy_reason=NO_METER,
+            valid=not faults,
+            invalid_reason="; ".join(faults) or None,
+            emulated=False,
+            sha256=subject.sha256,
+            bytes=subject.bytes,
+            precision=subject.precision,
+            input=subject.input,
+            preprocess_ms=latency.get("preprocess"),
+            postprocess_ms=latency.get("postprocess"),
+            total_ms=_latency(whole, samples.repeats) if len(times) == len(STAGES) else None,
+            start_ms=_median(part.start_ms for part in parts),
+            load_ms=_median(part.load_ms for part in parts),
+            first_ms=_median(part.first_ms for part in parts),
+            base_memory_mb=max((part.base_mb for part in parts if part.base_mb is not None), default=None),
+            repeats_ms=tuple(_milliseconds(np.median(row)) for row in medians),
+            warm_up_s=round(max(part.warm_up_s for part in parts), 3),
+            macs=subject.macs,
+            peak_share=_share(subject.macs, inference.p50, peak),
+            cpus=parts[0].cpus,
+            detections=parts[0].detections,
+            notes=tuple(notes),
+            profile=profile if isinstance(profile, Profile) else None,
+            samples=samples,
+        )
+
+    def _ratios(self, repeats: Sequence[Repeat]) -> list[CellRatio]:
+        samples = [_merge([repeat.cells[i] for repeat in repeats]) for i in range(len(self._slots))]
+        medians = [(cell.undisturbed_medians(), cell.turn_medians()) for cell in samples]
+        first = self._slots[0].subject
+        pairs = []
+        for i, a in enumerate(self._slots):
+            for j, b in enumerate(self._slots):
+                same_threads = a.threads == b.threads and b.subject is first and a.subject is not first
+                same_model = a.subject is b.subject and b.threads == self._settings.threads[0] and i != j
+                if same_threads or same_model:
+                    pairs.append((a, b, *_compare(medians[i], medians[j])))
+        return [
+            CellRatio(
+                a=a.subject.name,
+                b=b.subject.name,
+                ratio=round(ratio.value, 5),
+                ci95=(round(ratio.low, 5), round(ratio.high, 5)),
+                verdict=verdict_of(ratio),
+                rounds=rounds,
+                of_rounds=medians[0][1].size,
+                threads_a=a.threads,
+                threads_b=b.threads,
+            )
+            for a, b, ratio, rounds in pairs
+        ]
+
+
+def verdict_of(ratio: Ratio) -> RatioVerdict:
+    """What a ratio of times says: "no difference" where its interval holds 1."""
+    if ratio.low <= 1 <= ratio.high:
+        return "no difference"
+    return "slower" if ratio.value > 1 else "faster"
+
+
+def save(result: BenchmarkResult, journal: Journal) -> Path:
+    """Write the result, and forget the journal.
+
+    Raises:
+        InputError: It cannot be written there.
+        YoloEdgeError: The disk is full; the journal is kept.
+    """
+    write_atomically(journal.path, to_json(result))
+    journal.remove()
+    return journal.path
+
+
+def _moments(repeats: Sequence[Repeat]) -> list[Conditions]:
+    """At the begin and the end of each repeat, in turn."""
+    return [moment for repeat in repeats for moment in (repeat.begins, repeat.ends)]
+
+
+def _compare(a: _Medians, b: _Medians) -> tuple[Ratio, int]:
+    """The ratio from the undisturbed rounds, or from all where those are too few; and their number."""
+    both = np.isfinite(a[0]) & np.isfinite(b[0])
+    if both.any(axis=1).sum() >= min(_LEAST_REPEATS, len(both)) and both.sum() >= min(_LEAST_ROUNDS, both.size):
+        return paired_ratio(a[0], b[0]), int(both.sum())
+    return paired_ratio(a[1], b[1]), both.size
+
+
+def _merge(parts: Sequence[CellRepeat]) -> Samples:
+    """The samples of all repeats of one cell as one."""
+    names = list(parts[0].stages)
+    values = {name: np.concatenate([decode(part.stages[name], sum(part.turns)) for part in parts]) for name in names}
+    return Samples(
+        tick_ns=TICK_NS,
+        encoding=ENCODING,
+        repeats=len(parts),
+        turns=tuple(count for part in parts for count in part.turns),
+        at_s=tuple(at for part in parts for at in part.at_s),
+        stages={name: encode(values[name] * 1e6) for name in names},
+        cpu=encode_bytes(np.concatenate([decode_bytes(part.cpu, sum(part.turns)) for part in parts])),
+    )
+
+
+def _latency(turns: Sequence[NDArray[np.float64]], repeats: int) -> Latency:
+    samples = np.concatenate(turns)
+    p50, p90, p99 = (_milliseconds(value) for value in np.percentile(samples, [50, 90, 99]))
+    low, high = median_interval(turns, repeats)
+    return Latency(
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        mean=_milliseconds(samples.mean()),
+        n=len(samples),
+        ci95=(_milliseconds(low), _milliseconds(high)),
+    )
+
+
+def _milliseconds(value: float | np.floating) -> float:
+    return round(float(value), 6)
+
+
+def _median(values: object) -> float:
+    return _milliseconds(np.median(list(values)))  # type: ignore[call-overload]
+
+
+def _share(macs: int | None, p50: float, peak: Peak | None) -> float | None:
+    if not macs or peak is None or not p50:
+        return None
+    return round(2 * macs / (p50 * 1e6) / peak.gflops, 4)

@@ -1,0 +1,90 @@
+"""The machine that was measured: what it is, and how it fared. Parts of a result."""
+
+import msgspec
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the machine fared at one moment; None or empty where it does not show it.
+
+    Attributes:
+        when: "before", "repeat N begins", "repeat N ends".
+        time: Seconds since 1970.
+        load: Of the last minute.
+        busy_s: CPU time of all programs since boot, in seconds.
+        stolen_s: CPU time that a hypervisor took.
+        workers_s: CPU time of our workers so far; what is above it in `busy_s` is others'.
+        clock_mhz: Of each CPU.
+        governors: Of the CPUs' clocks.
+        temperatures_c: By sensor.
+        throttled: The Raspberry Pi's bits.
+        throttle_count: Throttling events of x86 cores since boot.
+        available_mb: Memory that is free for programs.
+    """
+
+    when: str
+    time: float
+    load: float | None = None
+    busy_s: float | None = None
+    stolen_s: float | None = None
+    workers_s: float = 0.0
+    clock_mhz: tuple[float, ...] = ()
+    governors: tuple[str, ...] = ()
+    temperatures_c: dict[str, float] = {}
+    throttled: int | None = None
+    throttle_count: int | None = None
+    available_mb: float | None = None
+
+
+class Cpu(msgspec.Struct, frozen=True, kw_only=True):
+    """The processor.
+
+    Attributes:
+        name: Of its cores.
+        cpus: That a program may use.
+        cpus_in_all: That the machine has, where a container may use some of them only.
+        features: Vector instructions that matter to networks.
+        max_mhz: The highest clock.
+        virtual: Whether a hypervisor is under it.
+    """
+
+    name: str | None = None
+    cpus: int | None = None
+    cpus_in_all: int | None = None
+    features: tuple[str, ...] = ()
+    max_mhz: float | None = None
+    virtual: bool = False
+
+
+class Peak(msgspec.Struct, frozen=True, kw_only=True):
+    """The fastest float32 product of matrices: `gflops`, and the library that made it."""
+
+    gflops: float
+    by: str
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine that was measured.
+
+    Attributes:
+        name: Its host name.
+        model: Of the board or computer.
+        machine: The architecture.
+        cpu: Its processor.
+        memory_mb: In all.
+        os: Its name and version.
+        kernel: Its version.
+        python: Its version.
+        versions: Of the packages that matter.
+        peak: Threads → the measured fp32 peak.
+    """
+
+    name: str
+    model: str | None = None
+    machine: str
+    cpu: Cpu
+    memory_mb: float | None = None
+    os: str
+    kernel: str
+    python: str
+    versions: dict[str, str] = {}
+    peak: dict[str, Peak] = {}

@@ -1,0 +1,258 @@
+"""What a report says, before it has a form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
+from yolo_edge.benchmarks.baseline import Comparison
+from yolo_edge.benchmarks.host import Conditions, Host
+from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, model_name
+from yolo_edge.benchmarks.verdicts import busy_share
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell in a report.
+
+    Attributes:
+        label: The model's name, as short as it can be told from the others.
+        run: Number of the result it is from, from 1.
+        cell: What was measured.
+        quick: Whether in a quick run.
+        accuracy: Of the model, where known.
+        pareto: None is both faster and more accurate; False where the accuracy is unknown.
+    """
+
+    label: str
+    run: int
+    cell: Cell
+    quick: bool
+    accuracy: Accuracy | None = None
+    pareto: bool = False
+
+    @property
+    def name(self) -> str:
+        """Label and threads: what tells cells of one run apart."""
+        return f"{self.label} ×{self.cell.threads}"
+
+
+@dataclass(frozen=True)
+class LabelledRatio:
+    """A ratio with the names of its cells, as rows have them."""
+
+    a: str
+    b: str
+    ratio: CellRatio
+
+
+@dataclass(frozen=True)
+class Content:
+    """All of it.
+
+    Attributes:
+        results: The runs.
+        rows: Their cells.
+        ratios: Their ratios.
+        comparisons: With a baseline; None: there is none.
+        limit: How much slower than the baseline a cell may be, as a fraction; None: no limit was set.
+    """
+
+    results: Sequence[BenchmarkResult]
+    rows: Sequence[Row]
+    ratios: Sequence[LabelledRatio]
+    comparisons: Sequence[Comparison] | None = None
+    limit: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether all of this is to be trusted, in a sentence."""
+        bad = sum(not row.cell.valid for row in self.rows)
+        quick = sum(row.quick for row in self.rows)
+        cells = f"{len(self.rows)} cell{'s' if len(self.rows) != 1 else ''}"
+        parts = [f"{cells}, all valid" if not bad else f"{bad} of {cells} not valid"]
+        if quick:
+            parts.append("all quick: a first look" if quick == len(self.rows) else f"{quick} of them quick")
+        return "; ".join(parts) + "."
+
+
+def gather(
+    results: Sequence[BenchmarkResult],
+    accuracies: Sequence[Accuracy] = (),
+    comparisons: Sequence[Comparison] | None = None,
+    limit: float | None = None,
+) -> Content:
+    """Put together what a report says."""
+    names = _short_names([cell.model for result in results for cell in result.cells])
+    several = len(results) > 1
+    labels = {
+        (number, model): f"{name} (run {number})" if several and _in_several(model, results) else name
+        for number, result in enumerate(results, 1)
+        for model, name in ((cell.model, names[cell.model]) for cell in result.cells)
+    }
+    rows = [
+        Row(labels[number, cell.model], number, cell, result.settings.quick, accuracy_of(cell.model, accuracies))
+        for number, result in enumerate(results, 1)
+        for cell in result.cells
+    ]
+    ratios = [
+        LabelledRatio(
+            f"{labels[number, ratio.a]} ×{ratio.threads_a}", f"{labels[number, ratio.b]} ×{ratio.threads_b}", ratio
+        )
+        for number, result in enumerate(results, 1)
+        for ratio in result.ratios
+        if (number, ratio.a) in labels and (number, ratio.b) in labels
+    ]
+    return Content(results, _mark_pareto(rows), ratios, comparisons, limit)
+
+
+def describe_host(host: Host) -> list[tuple[str, str]]:
+    """What the machine is, as names and texts; what it does not show is "not available"."""
+    peaks = [f"{peak.gflops:.0f} GFLOP/s with {threads} ({peak.by})" for threads, peak in host.peak.items()]
+    memory = None if host.memory_mb is None else f"{host.memory_mb / 1e3:.1f} GB"
+    virtual = ", virtual" if host.cpu.virtual else ""
+    clock = "" if host.cpu.max_mhz is None else f", up to {host.cpu.max_mhz:.0f} MHz"
+    facts = {
+        "host": host.name,
+        "model": host.model,
+        "CPU": f"{host.cpu.name or host.machine}, {host.cpu.cpus} CPUs{clock}{virtual}",
+        "vector features": " ".join(host.cpu.features),
+        "memory": memory,
+        "system": f"{host.os}, kernel {host.kernel}, {host.machine}",
+        "versions": ", ".join([f"Python {host.python}", *(f"{k} {v}" for k, v in host.versions.items())]),
+        "fp32 peak, by threads": ", ".join(peaks) or None,
+    }
+    return [(name, text or "not available") for name, text in facts.items()]
+
+
+def describe_conditions(result: BenchmarkResult) -> list[tuple[str, str]]:
+    """How the machine fared, as names and texts; what it does not show is "not available"."""
+    moments = result.conditions
+    inside = [moment for moment in moments if moment.when.startswith("repeat ")]
+    others, stolen = busy_share(inside, result.host.cpu.cpus_in_all) if len(inside) % 2 == 0 else (None, None)
+    facts = {
+        "CPU clocks": _span([clock for moment in moments for clock in moment.clock_mhz], "MHz"),
+        "governor": ", ".join(sorted({name for moment in moments for name in moment.governors})),
+        "temperature": _hottest(moments),
+        "load of the last minute": _span([moment.load for moment in moments if moment.load is not None], "", 2),
+        "CPU time of other programs": None if others is None else f"{others:.0%}",
+        "CPU time taken by the hypervisor": None if stolen is None else f"{stolen:.1%}",
+        "throttling": _throttling(moments),
+    }
+    return [(name, text or "not available") for name, text in facts.items()]
+
+
+def describe_method(result: BenchmarkResult) -> list[tuple[str, str]]:
+    """How the run was taken, as names and texts."""
+    settings = result.settings
+    first = result.cells[0]
+    turns = 0 if first.samples is None else len(first.samples.turns) // first.samples.repeats
+    rounds = f", {turns} rounds each" if turns else ""
+    return [
+        ("kind", "quick: a first look, not for publishing" if settings.quick else "full"),
+        ("begun", when(result)),
+        ("measuring took", f"{result.seconds / 60:.1f} min"),
+        (
+            "repeats",
+            f"{settings.repeats}, each of new processes{rounds}; in a round every cell has its turn, in any order",
+        ),
+        ("a cell", f"at least {settings.seconds:g} s and {settings.inferences} inferences in all repeats together"),
+        (
+            "warm-up",
+            f"until two windows of {settings.warm_up_window_s:g} s agree within {settings.warm_up_within:.0%}, "
+            f"at most {settings.warm_up_cap_s:g} s",
+        ),
+        ("picture", settings.image or "synthetic, 640x480"),
+        ("written by", result.tool),
+        ("git revision", result.revision or "not in a git repository"),
+        ("command", " ".join(result.command) or "not recorded"),
+    ]
+
+
+def when(result: BenchmarkResult) -> str:
+    """When a run began, for a person."""
+    try:
+        return f"{datetime.fromisoformat(result.created):%Y-%m-%d %H:%M %Z}".strip()
+    except ValueError:
+        return result.created
+
+
+def power(cell: Cell) -> str:
+    """Energy of an inference, or why there is none."""
+    if cell.energy_mj is None:
+        return cell.energy_reason or "not measured"
+    energy = cell.energy_mj
+    return f"{energy.gross:.2f} mJ gross, {energy.net:.2f} mJ net ({energy.scope})"
+
+
+def _in_several(model: str, results: Sequence[BenchmarkResult]) -> bool:
+    name = model_name(model)
+    return sum(any(model_name(cell.model) == name for cell in result.cells) for result in results) > 1
+
+
+def _short_names(models: Sequence[str]) -> dict[str, str]:
+    """The last parts of each path, as many as tell it from the others."""
+    found = {}
+    for model in dict.fromkeys(models):
+        parts = model.split("/")
+        for count in range(1, len(parts) + 1):
+            tail = "/".join(parts[-count:])
+            if not any(other != model and f"/{other}".endswith(f"/{tail}") for other in models):
+                break
+        found[model] = tail
+    return found
+
+
+def _mark_pareto(rows: Sequence[Row]) -> list[Row]:
+    """Mark the cells that no other beats in both time and accuracy."""
+    known = [(row.cell.latency_ms.p50, row.accuracy.mAP50_95) for row in rows if row.accuracy is not None]
+
+    def beaten(time: float, quality: float) -> bool:
+        return any(t <= time and q >= quality and (t, q) != (time, quality) for t, q in known)
+
+    return [
+        row
+        if row.accuracy is None
+        else Row(
+            row.label,
+            row.run,
+            row.cell,
+            row.quick,
+            row.accuracy,
+            not beaten(row.cell.latency_ms.p50, row.accuracy.mAP50_95),
+        )
+        for row in rows
+    ]
+
+
+def _span(values: Sequence[float], unit: str, digits: int = 0) -> str | None:
+    if not values:
+        return None
+    low, high = f"{np.min(values):.{digits}f}", f"{np.max(values):.{digits}f}"
+    return f"{low if low == high else f'{low} to {high}'} {unit}".strip()
+
+
+def _hottest(moments: Sequence[Conditions]) -> str | None:
+    """The sensor that became hottest, from begin to end."""
+    sensors = {name for moment in moments for name in moment.temperatures_c}
+    if not sensors:
+        return None
+    seen = {
+        name: [moment.temperatures_c[name] for moment in moments if name in moment.temperatures_c] for name in sensors
+    }
+    hottest = max(sorted(seen), key=lambda name: max(seen[name]))
+    values = seen[hottest]
+    return f"{hottest}: {values[0]:.1f} °C before, {max(values):.1f} °C at most, {values[-1]:.1f} °C after"
+
+
+def _throttling(moments: Sequence[Conditions]) -> str | None:
+    texts = []
+    bits = [moment.throttled for moment in moments if moment.throttled is not None]
+    if bits:
+        texts.append(f"board bits {bits[0]:#x} before, {bits[-1]:#x} after")
+    counts = [moment.throttle_count for moment in moments if moment.throttle_count is not None]
+    if counts:
+        texts.append(f"{counts[-1] - counts[0]} events of the CPU")
+    return "; ".join(texts) or None

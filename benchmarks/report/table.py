@@ -1,0 +1,157 @@
+"""The table of a report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yolo_edge.benchmarks.baseline import Comparison
+from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row, power
+from yolo_edge.benchmarks.results import Latency
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, whether it holds numbers, and what the heading means."""
+
+    heading: str
+    number: bool = True
+    title: str = ""
+
+
+def columns(content: Content) -> list[Column]:
+    """Those of this content: what no row has is left out."""
+    several = len(content.results) > 1
+    accuracy = any(row.accuracy is not None for row in content.rows)
+    return [
+        Column("model", False),
+        *([Column("run", True, "see the runs below")] if several else []),
+        *([Column("device", False)] if len({row.cell.device for row in content.rows}) > 1 else []),
+        Column("runtime", False),
+        Column("threads"),
+        Column("precision", False),
+        Column("file, MB"),
+        Column("p50, ms", True, "median inference"),
+        Column("95 % interval", False, "of the median"),
+        Column("p90, ms"),
+        Column("p99, ms"),
+        Column("mean, ms"),
+        Column("n", True, "inferences"),
+        Column("pre, ms", True, "picture to tensor, median"),
+        Column("post, ms", True, "outputs to boxes, median"),
+        Column("image to boxes, ms", True, "median"),
+        Column("first, ms", True, "first inference"),
+        Column("load, ms", True, "the model alone"),
+        Column("memory, MB", True, "peak of the worker process, libraries included"),
+        Column("of fp32 peak", True, "of what the machine reaches multiplying matrices"),
+        *([Column("mAP50-95"), Column("mAP50"), Column("Pareto", False)] if accuracy else []),
+        Column("power", False, "energy of an inference"),
+        Column("valid", False),
+    ]
+
+
+def fields(content: Content, row: Row) -> list[str]:
+    """The texts of a row, as `columns` has them."""
+    cell, latency = row.cell, row.cell.latency_ms
+    several = len(content.results) > 1
+    devices = len({other.cell.device for other in content.rows}) > 1
+    found = [row.label]
+    found += [str(row.run)] if several else []
+    found += [cell.device] if devices else []
+    found += [
+        cell.runtime,
+        str(cell.threads),
+        cell.precision or "-",
+        f"{cell.bytes / 1e6:.2f}",
+        _time(latency.p50),
+        f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
+        *(_time(value) for value in (latency.p90, latency.p99, latency.mean)),
+        f"{latency.n}",
+        *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
+        _time(cell.first_ms),
+        _time(cell.load_ms),
+        f"{cell.memory_mb:.0f}",
+        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
+    ]
+    if any(other.accuracy is not None for other in content.rows):
+        quality = row.accuracy
+        found += (
+            ["-", "-", ""]
+            if quality is None
+            else [
+                f"{quality.mAP50_95:.1%}",
+                f"{quality.mAP50:.1%}",
+                "front" if row.pareto else "",
+            ]
+        )
+    return [*found, power(cell), "yes" if cell.valid else f"no: {cell.invalid_reason}"]
+
+
+def ratio_fields(item: LabelledRatio) -> list[str]:
+    """What, to what, ratio, interval, verdict."""
+    ratio = item.ratio
+    return [
+        item.a,
+        item.b,
+        f"{ratio.ratio:.3f}",
+        f"{ratio.ci95[0]:.3f} to {ratio.ci95[1]:.3f}",
+        ratio.verdict,
+    ]
+
+
+RATIO_COLUMNS = (
+    Column("cell", False),
+    Column("compared with", False),
+    Column("time, as a multiple"),
+    Column("95 % interval", False),
+    Column("verdict", False),
+)
+
+BASELINE_COLUMNS = (
+    Column("model", False),
+    Column("runtime", False),
+    Column("threads"),
+    Column("baseline, ms"),
+    Column("now, ms"),
+    Column("time, as a multiple"),
+    Column("95 % interval", False),
+    Column("verdict", False),
+)
+
+
+def baseline_fields(item: Comparison, limit: float | None) -> list[str]:
+    """A row of the comparison with the baseline."""
+    return [
+        item.model,
+        item.runtime,
+        str(item.threads),
+        *("-" if value is None else _time(value) for value in (item.old_ms, item.new_ms)),
+        "-" if item.ratio is None else f"{item.ratio:.3f}",
+        "-" if item.ci95 is None else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}",
+        verdict_text(item, limit),
+    ]
+
+
+def verdict_text(item: Comparison, limit: float | None) -> str:
+    """The verdict with what goes with it."""
+    if item.verdict == "not valid":
+        return f"not valid: {item.reason}"
+    if item.verdict == "slower" and limit is not None and item.ratio is not None:
+        return f"slower, {'above' if item.ratio > 1 + limit else 'within'} the limit of {limit * 100:.3g} %"
+    return item.verdict
+
+
+def milliseconds(value: float) -> str:
+    """Four digits that count."""
+    return f"{value:.3f}" if value < 100 else f"{value:.1f}"
+
+
+def _time(value: float) -> str:
+    return milliseconds(value)
+
+
+def _median(latency: Latency | None) -> str:
+    return "-" if latency is None else _time(latency.p50)
+
+
+def aligned(table: Sequence[Column]) -> list[str]:
+    """Markdown's row of alignments."""
+    return ["---:" if column.number else "---" for column in table]

@@ -1,0 +1,361 @@
+"""What a benchmark found: one JSON document a run, schema version 1.
+
+The published form is result.schema.json beside this file (`make schema` writes it from these classes).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_edge.benchmarks.host import Conditions, Host
+from yolo_edge.benchmarks.samples import decode, decode_bytes
+from yolo_edge.benchmarks.settings import Settings
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import read_bytes
+
+SCHEMA = 1
+MAX_BYTES = 512 << 20  # of a result file
+
+_UNDISTURBED = 0.97  # of the CPU time that the cell gets at best
+_LEAST = 2  # undisturbed inferences of a turn
+
+STAGES = ("preprocess", "inference", "postprocess")
+
+Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+RatioVerdict = Literal["faster", "slower", "no difference"]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """A distribution of times in milliseconds.
+
+    Attributes:
+        p50: The median.
+        p90: The 90th percentile.
+        p99: The 99th percentile.
+        mean: Of all samples.
+        n: Their number.
+        ci95: The 95 % interval of the median: a bootstrap over repeats and blocks of turns, since samples that follow
+            each other resemble each other.
+    """
+
+    p50: Milliseconds
+    p90: Milliseconds
+    p99: Milliseconds
+    mean: Milliseconds
+    n: Count
+    ci95: tuple[Milliseconds, Milliseconds]
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """Energy of one inference in millijoules, of what `scope` says the meter sees.
+
+    Attributes:
+        gross: All of it.
+        net: Without what the idle machine takes.
+        scope: board_input, module_input, soc_rails, rail:NAME, battery or wall.
+    """
+
+    gross: float
+    net: float
+    scope: str
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of the network, as the runtime runs it.
+
+    Attributes:
+        name: Of the node.
+        operator: Its kind.
+        ms: Mean of an inference.
+    """
+
+    name: str
+    operator: str
+    ms: Milliseconds
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Time by operator, from the runtime's own profiler, which takes microseconds a node itself.
+
+    Attributes:
+        inferences: That were profiled.
+        run_ms: Median of an inference as the profiler reports it.
+        outside_ms: Median of the same inferences, timed around the call.
+        operators: By falling time.
+    """
+
+    inferences: Count
+    run_ms: Milliseconds
+    outside_ms: Milliseconds
+    operators: tuple[Operator, ...]
+
+
+class Samples(msgspec.Struct, frozen=True, kw_only=True):
+    """All samples, compact.
+
+    Attributes:
+        tick_ns: Nanoseconds of one unit.
+        encoding: How the texts of `stages` hold the numbers.
+        repeats: Each has as many turns.
+        turns: Inferences of each turn, in the order of measuring.
+        at_s: When each turn began, in seconds since the run did.
+        stages: Stage → its samples.
+        cpu: The CPU time of each inference in percent of its time, in all threads: base64 of zlib of a byte each.
+    """
+
+    tick_ns: Count
+    encoding: str
+    repeats: Annotated[int, msgspec.Meta(ge=1)]
+    turns: tuple[Count, ...]
+    at_s: tuple[float, ...]
+    stages: dict[str, str]
+    cpu: str
+
+    def stage(self, name: str) -> list[NDArray[np.float64]]:
+        """Milliseconds of one stage, an array a turn.
+
+        Raises:
+            ValueError: The samples are damaged.
+        """
+        values = decode(self.stages[name], sum(self.turns))
+        return np.split(values, np.cumsum(self.turns)[:-1])
+
+    def turn_medians(self) -> NDArray[np.float64]:
+        """Median inference of each turn in milliseconds, [repeats, turns].
+
+        Raises:
+            ValueError: The samples are damaged.
+        """
+        return self._medians(self.stage("inference"))
+
+    def undisturbed_medians(self) -> NDArray[np.float64]:
+        """The same of the inferences that no other program came between; NaN where a turn has less than two of them.
+
+        An inference that had to share its CPUs got less CPU time than others of the same cell.
+
+        Raises:
+            ValueError: The samples are damaged.
+        """
+        percent = decode_bytes(self.cpu, sum(self.turns))
+        kept = percent >= _UNDISTURBED * np.percentile(percent, 90)
+        parts = np.split(kept, np.cumsum(self.turns)[:-1])
+        turns = self.stage("inference")
+        least = [min(_LEAST, len(turn)) for turn in turns]
+        return self._medians(
+            [
+                turn[part] if part.sum() >= enough else np.array([np.nan])
+                for turn, part, enough in zip(turns, parts, least, strict=True)
+            ]
+        )
+
+    def _medians(self, turns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        if not all(self.turns) or not self.turns or len(self.turns) % self.repeats:
+            raise ValueError("damaged samples: turns without inferences")
+        return np.array([np.median(turn) for turn in turns]).reshape(self.repeats, -1)
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One model x device x runtime x number of threads.
+
+    Attributes:
+        model: As the user named it.
+        device: Its name; "local" is the machine of the coordinator.
+        runtime: What ran the model.
+        threads: Of the runtime.
+        latency_ms: Of the inference alone.
+        memory_mb: Peak resident memory of the worker process: interpreter, libraries, model, buffers.
+        energy_mj: Of an inference; None: see `energy_reason`.
+        energy_reason: Why there is no figure, and what to do.
+        valid: Whether the figures are to be trusted.
+        invalid_reason: Why not.
+        emulated: The device is an emulator: its times mean nothing.
+        sha256: Of the model file.
+        bytes: Its size.
+        precision: Of the model, where its spec says.
+        input: Width and height, where its spec says.
+        preprocess_ms: Picture → input tensor; None where the model has no spec.
+        postprocess_ms: Outputs → boxes; None where the model has no spec.
+        total_ms: Picture → boxes; None where the model has no spec.
+        start_ms: To load the runtime's library and the model: median of the repeats.
+        load_ms: To load the model alone: median of the repeats.
+        first_ms: The first inference: median of the repeats.
+        base_memory_mb: Of the worker before it loaded the model, OpenCV and numpy included.
+        repeats_ms: The median inference of each repeat: their spread.
+        warm_up_s: The longest warm-up of the repeats.
+        macs: Multiply-accumulates of an inference, where known.
+        peak_share: 2 · macs / p50 as a fraction of the machine's measured fp32 peak with as many threads.
+        cpus: That the worker was kept to, where they differ in speed; None: any.
+        detections: In the picture; None where the model has no spec.
+        notes: What else to know.
+        profile: Time by operator, where asked for.
+        samples: All of them; None in documents without.
+    """
+
+    model: str
+    device: str
+    runtime: str
+    threads: Annotated[int, msgspec.Meta(ge=1)]
+    latency_ms: Latency
+    memory_mb: float
+    energy_mj: Energy | None
+    energy_reason: str | None
+    valid: bool
+    invalid_reason: str | None
+    emulated: bool
+    sha256: str
+    bytes: Count
+    precision: str | None = None
+    input: tuple[int, int] | None = None
+    preprocess_ms: Latency | None = None
+    postprocess_ms: Latency | None = None
+    total_ms: Latency | None = None
+    start_ms: Milliseconds
+    load_ms: Milliseconds
+    first_ms: Milliseconds
+    base_memory_mb: float | None = None
+    repeats_ms: tuple[Milliseconds, ...]
+    warm_up_s: float
+    macs: Count | None = None
+    peak_share: float | None = None
+    cpus: tuple[int, ...] | None = None
+    detections: Count | None = None
+    notes: tuple[str, ...] = ()
+    profile: Profile | None = None
+    samples: Samples | None = None
+
+
+class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
+    """The inference time of one cell as a multiple of another's, from paired rounds.
+
+    Attributes:
+        a: The model of the one.
+        b: That of the other, which is 1.
+        ratio: Geometric mean over the rounds, winsorized.
+        ci95: Its interval.
+        verdict: "no difference" where the interval holds 1.
+        rounds: That it is from: those in which no other program came between either of the two, where there are enough
+            of them; else all.
+        of_rounds: All of them.
+        threads_a: Threads of the one.
+        threads_b: Threads of the other.
+    """
+
+    a: str
+    b: str
+    ratio: Annotated[float, msgspec.Meta(gt=0)]
+    ci95: tuple[float, float]
+    verdict: RatioVerdict
+    rounds: int
+    of_rounds: int
+    threads_a: int
+    threads_b: int
+
+
+class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One run.
+
+    Attributes:
+        schema: Version of this form: 1.
+        host: The machine that was measured.
+        settings: All of them.
+        cells: What was measured.
+        ratios: Of the cells with as many threads, to that of the first model; of a model's numbers of threads, to the
+            first.
+        conditions: Of the machine, in the order of time.
+        tool: What wrote this, with its version.
+        revision: The git revision of the folder that it was run in, with "-dirty" where files had changed; None where
+            there is none.
+        command: The command line.
+        created: When it began: ISO 8601, UTC.
+        seconds: How long it took; of a run that was resumed, the measuring alone.
+    """
+
+    schema: Literal[1]
+    host: Host
+    settings: Settings
+    cells: tuple[Cell, ...]
+    ratios: tuple[CellRatio, ...]
+    conditions: tuple[Conditions, ...] = ()
+    tool: str
+    revision: str | None = None
+    command: tuple[str, ...] = ()
+    created: str
+    seconds: float
+
+
+def key_of(cell: Cell) -> tuple[str, str, str, int]:
+    """What makes a cell the same in two runs: the name of its file, the device, the runtime, the threads."""
+    return (model_name(cell.model), cell.device, cell.runtime, cell.threads)
+
+
+def model_name(model: str) -> str:
+    """The file's name without its folder."""
+    return model.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def without_samples(result: BenchmarkResult) -> BenchmarkResult:
+    """The same without raw samples: what is printed."""
+    return msgspec.structs.replace(
+        result, cells=tuple(msgspec.structs.replace(cell, samples=None) for cell in result.cells)
+    )
+
+
+def to_json(result: BenchmarkResult) -> bytes:
+    """One JSON document."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+
+
+def read_result(path: Path) -> BenchmarkResult:
+    """Read a result file.
+
+    Raises:
+        InputError: It is none, is of a newer version, or its samples are damaged.
+    """
+    data = read_bytes(path, MAX_BYTES)
+    try:
+        version = msgspec.json.decode(data, type=_Version).schema
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not a result of `yolo-edge benchmark` ({error})") from error
+    if version != SCHEMA:
+        raise InputError(f"{path}: schema {version!r}, this yolo-edge reads {SCHEMA}: a newer one may have written it")
+    try:
+        result = msgspec.json.decode(data, type=BenchmarkResult)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not a result of `yolo-edge benchmark` ({error})") from error
+    for where, problem in _problems(result):
+        raise InputError(f"{path}: {where}: {problem}")
+    return result
+
+
+class _Version(msgspec.Struct):
+    schema: Any
+
+
+def _problems(result: BenchmarkResult) -> Iterator[tuple[str, str]]:
+    if not result.cells:
+        yield "cells", "there are none"
+    for i, cell in enumerate(result.cells):
+        if cell.samples is None:
+            continue
+        try:
+            cell.samples.undisturbed_medians()
+            if len(cell.samples.at_s) != len(cell.samples.turns):
+                raise ValueError("damaged samples: times of turns")
+            for stage in cell.samples.stages:
+                cell.samples.stage(stage)
+        except (ValueError, KeyError) as error:
+            yield f"cells[{i}].samples", str(error)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a result."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "yolo-edge benchmark, schema version 1",
+        **msgspec.json.schema(BenchmarkResult),
+    }

@@ -1,0 +1,319 @@
+"""The measuring itself: cells take turns in rounds, so that whatever slows the machine slows all of them alike.
+
+Only one worker is active at any moment; the others wait for their turn. Each repeat has workers of its own. Where they
+run is not known here: an agent is something that can be asked.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+
+from yolo_edge.benchmarks.host import Conditions, Host, Peak
+from yolo_edge.benchmarks.journal import CellRepeat, Repeat
+from yolo_edge.benchmarks.results import STAGES, Profile
+from yolo_edge.benchmarks.samples import encode, encode_bytes
+from yolo_edge.benchmarks.settings import Settings
+from yolo_edge.ondevice.errors import YoloEdgeError
+
+Self = TypeVar("Self")
+
+_SECONDS = 120.0  # to answer something quick
+_LOAD_SECONDS = 900.0
+_MIN_FREE = 0.05  # of the memory, with all workers loaded: below, the machine would swap
+
+
+class Agent(Protocol):
+    """What is asked of the other side; `yolo_edge.devices.agents.AgentProcess` is one."""
+
+    host: dict[str, Any]
+
+    def ask(self, do: str, timeout: float, **arguments: object) -> dict[str, Any]:
+        """Send a request and wait for its answer."""
+        ...
+
+    def __enter__(self: Self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure.
+
+    Attributes:
+        name: As the user named it.
+        path: Of the file on the machine that is measured.
+        sha256: Of the file.
+        bytes: Its size.
+        spec: The JSON of its spec; None: the inference alone is measured.
+        precision: Of the spec.
+        input: Width and height, of the spec.
+        macs: Multiply-accumulates, where known.
+        notes: What else to know of it.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+    spec: str | None
+    precision: str | None = None
+    input: tuple[int, int] | None = None
+    macs: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A model with a number of threads: what becomes a cell."""
+
+    subject: Subject
+    threads: int
+
+    @property
+    def label(self) -> str:
+        """For a person."""
+        return f"{self.subject.name}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+Connect = Callable[[str], Agent]
+Progress = Callable[[str], None]
+
+
+def steps_of(slots: Sequence[Slot], repeats: int) -> int:
+    """How often `measure_repeat` reports progress in so many repeats."""
+    return repeats * (len(slots) + _ROUND_STEPS)
+
+
+_ROUND_STEPS = 10
+
+
+def find_host(connect: Connect) -> Host:
+    """What the machine is.
+
+    Raises:
+        YoloEdgeError: It does not answer.
+    """
+    with connect("looking at the machine") as agent:
+        return msgspec.convert(agent.host, Host)
+
+
+def ask_conditions(connect: Connect, when: str) -> Conditions:
+    """How the machine fares now."""
+    with connect("looking at the machine") as agent:
+        return _conditions_of(agent, when)
+
+
+def find_peaks(connect: Connect, threads: Sequence[int], settings: Settings) -> dict[str, Peak]:
+    """The machine's fp32 peak for each number of threads; empty where the settings leave it out.
+
+    Args:
+        connect: Starts an agent; its argument says what for.
+        threads: To find the peak for.
+        settings: `peak_s` and `pin` count.
+
+    Raises:
+        YoloEdgeError: The machine does not answer.
+    """
+    peaks = {}
+    for number in dict.fromkeys(threads) if settings.peak_s else ():
+        with connect("finding the fp32 peak") as agent:
+            answer = agent.ask("peak", _SECONDS, threads=number, seconds=settings.peak_s, pin=settings.pin)
+        peaks[str(number)] = msgspec.convert(answer, Peak)
+    return peaks
+
+
+@dataclass
+class _Running:
+    """A slot whose worker is loaded."""
+
+    slot: Slot
+    agent: Agent
+    loaded: dict[str, Any]
+    warm: dict[str, Any]
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    at_s: list[float] = field(default_factory=list)
+
+    @property
+    def cpu_s(self) -> float:
+        return float(sum(turn["cpu_s"] for turn in self.turns))
+
+
+def measure_repeat(
+    connect: Connect,
+    slots: Sequence[Slot],
+    settings: Settings,
+    number: int,
+    *,
+    rounds: int | None = None,
+    origin: float = 0.0,
+    progress: Progress = lambda _: None,
+) -> Repeat:
+    """One repeat: new workers, warm-up, then rounds in which each has its turn, in an order drawn anew.
+
+    Args:
+        connect: Starts an agent; its argument says what for.
+        slots: What to measure.
+        settings: How.
+        number: Of the repeat, from 1.
+        rounds: As many as other repeats had; None: as the settings and the slowest model want.
+        origin: `time.time()` when the run began.
+        progress: Called before each step with what it does; `steps_of` times.
+
+    Raises:
+        YoloEdgeError: A worker failed; the message says which.
+    """
+    began = time.monotonic()
+    # whom one follows, and who was there first, leaves traces in caches and memory: every order gets its chance
+    rng = np.random.default_rng(number)
+    with ExitStack() as stack:
+        started: dict[int, _Running] = {}
+        for i in map(int, rng.permutation(len(slots))):
+            progress(f"{_stem(slots[i])}: warming up ({number} of {settings.repeats})")
+            started[i] = _start(stack, connect, slots[i], settings)
+            _check_memory(list(started.values()))
+        running = [started[i] for i in range(len(slots))]
+        share = settings.seconds / settings.repeats
+        if rounds is None:
+            slowest = max(worker.warm["median_ms"] / 1e3 for worker in running)
+            rounds = max(settings.min_rounds, round(share / max(settings.turn_s, slowest)))
+        begins = _conditions(running, f"repeat {number} begins")
+        done = 0
+        for step in range(_ROUND_STEPS):
+            progress(f"measuring ({number} of {settings.repeats})")
+            until = rounds * (step + 1) // _ROUND_STEPS
+            for _ in range(done, until):
+                for i in rng.permutation(len(running)):
+                    _take_turn(running[i], settings, rounds, origin)
+            done = until
+        ends = _conditions(running, f"repeat {number} ends")
+        cells = tuple(_finish(worker) for worker in running)
+    return Repeat(number=number, seconds=time.monotonic() - began, begins=begins, ends=ends, cells=cells)
+
+
+def measure_profile(connect: Connect, slot: Slot, settings: Settings) -> Profile:
+    """Time by operator, in a process of its own.
+
+    Raises:
+        InputError: The runtime has no profiler that we read.
+        YoloEdgeError: The worker failed.
+    """
+    with ExitStack() as stack:
+        worker = _start(stack, connect, slot, settings)
+        limit = _SECONDS + 10 * settings.profile * worker.warm["median_ms"] / 1e3
+        found = worker.agent.ask("profile", limit, count=settings.profile)
+    return msgspec.convert(
+        {
+            "inferences": len(found["run_ms"]),
+            "run_ms": float(np.median(found["run_ms"])),
+            "outside_ms": float(np.median(found["outside_ms"])),
+            "operators": found["nodes"],
+        },
+        Profile,
+    )
+
+
+def _stem(slot: Slot) -> str:
+    name = slot.subject.name.rsplit("/", 1)[-1]
+    return f"{name} x{slot.threads}"
+
+
+def _start(stack: ExitStack, connect: Connect, slot: Slot, settings: Settings) -> _Running:
+    agent = stack.enter_context(connect(slot.label))
+    try:
+        loaded = agent.ask(
+            "load",
+            _LOAD_SECONDS,
+            model=slot.subject.path,
+            spec=slot.subject.spec,
+            runtime=settings.runtime,
+            threads=slot.threads,
+            image=settings.image,
+            pin=settings.pin,
+        )
+        # three inferences at least a window
+        limit = _SECONDS + 10 * (settings.warm_up_cap_s + 6 * loaded["first_ms"] / 1e3)
+        warm = agent.ask(
+            "warm_up",
+            limit,
+            window_s=settings.warm_up_window_s,
+            within=settings.warm_up_within,
+            cap_s=settings.warm_up_cap_s,
+        )
+    except YoloEdgeError as error:
+        raise type(error)(_about(slot, error)) from error
+    return _Running(slot, agent, loaded, warm)
+
+
+def _about(slot: Slot, error: YoloEdgeError) -> str:
+    text = str(error)
+    return text if slot.subject.name in text else f"{slot.label}: {text}"
+
+
+def _take_turn(worker: _Running, settings: Settings, rounds: int, origin: float) -> None:
+    measured = settings.repeats * rounds
+    seconds, count = settings.seconds / measured, -(-settings.inferences // measured)
+    expected = seconds + (count + 1) * worker.warm["median_ms"] / 1e3
+    worker.at_s.append(time.time() - origin)
+    try:
+        turn = worker.agent.ask(
+            "turn", _SECONDS + 20 * expected, seconds=seconds, count=count, settle_s=settings.settle_s
+        )
+    except YoloEdgeError as error:
+        raise type(error)(_about(worker.slot, error)) from error
+    worker.turns.append(turn)
+
+
+def _conditions(running: Sequence[_Running], when: str) -> Conditions:
+    return _conditions_of(running[0].agent, when, sum(worker.cpu_s for worker in running))
+
+
+def _conditions_of(agent: Agent, when: str, workers_s: float = 0.0) -> Conditions:
+    return msgspec.convert({**agent.ask("conditions", _SECONDS), "when": when, "workers_s": workers_s}, Conditions)
+
+
+def _check_memory(running: Sequence[_Running]) -> None:
+    """All workers wait in memory for their turn: a machine that swaps measures its disk."""
+    free = running[-1].agent.ask("conditions", _SECONDS).get("available_mb")
+    total = running[-1].agent.host.get("memory_mb")
+    if free is not None and total and free < _MIN_FREE * total:
+        raise YoloEdgeError(
+            f"{free:.0f} MB of {total:.0f} MB memory are free with {len(running)} of our workers loaded: end other "
+            "programs, or measure fewer models at a time"
+        )
+
+
+def _finish(worker: _Running) -> CellRepeat:
+    turns, stages = worker.turns, STAGES if worker.slot.subject.spec is not None else ("inference",)
+    by_stage = list(zip(*(stamps for turn in turns for stamps in turn["stages_ns"]), strict=True))
+    clocks = [turn["clock_mhz"] for turn in turns]
+    return msgspec.convert(
+        {
+            **{key: worker.loaded[key] for key in ("runtime", "start_ms", "load_ms", "first_ms", "base_mb", "cpus")},
+            "detections": worker.loaded["detections"],
+            "warm_up_s": worker.warm["seconds"],
+            "settled": worker.warm["settled"],
+            "peak_mb": worker.agent.ask("memory", _SECONDS)["peak_mb"],
+            "cpu_s": worker.cpu_s,
+            "turns": [len(turn["stages_ns"]) for turn in turns],
+            "at_s": [round(at, 4) for at in worker.at_s],
+            "clock_mhz": [sum(clock) / len(clock) for clock in clocks] if all(clocks) else [],
+            "cpu": encode_bytes(_cpu_percent(turns)),
+            "stages": {name: encode(values) for name, values in zip(stages, by_stage, strict=True)},
+        },
+        CellRepeat,
+    )
+
+
+def _cpu_percent(turns: Sequence[dict[str, Any]]) -> list[float]:
+    """CPU time of each inference in percent of its time: with one thread, 100 where nothing came between."""
+    pairs = ((used, stages) for turn in turns for used, stages in zip(turn["cpu_ns"], turn["stages_ns"], strict=True))
+    return [100 * used / max(stages[len(stages) // 2], 1) for used, stages in pairs]

@@ -1,0 +1,97 @@
+"""Whether figures are to be trusted: what was seen of throttling, and of other programs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolo_edge.benchmarks.host import Conditions
+from yolo_edge.benchmarks.settings import Limits
+
+# the Raspberry Pi's bits: vcgencmd get_throttled
+_NOW = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
+_SINCE_BOOT_SHIFT = 16
+_MIN_BUSY_SECONDS = 1.0  # of one CPU: below, the kernel's ticks of 10 ms say little
+
+
+def machine_faults(conditions: Sequence[Conditions], cpus: int | None, limits: Limits) -> list[str]:
+    """What was wrong with the machine during the run, in words; empty where nothing was seen.
+
+    Args:
+        conditions: At the begin and the end of each repeat, in turn.
+        cpus: Of the machine, all of them.
+        limits: From when on it counts.
+    """
+    return [*_throttled(conditions), *_busy(conditions, cpus, limits)]
+
+
+def cell_faults(medians: NDArray[np.float64], clocks: Sequence[float], limits: Limits) -> list[str]:
+    """What was wrong with one cell.
+
+    Args:
+        medians: Of its turns in milliseconds, in the order of measuring.
+        clocks: Mean clock at the end of each turn in MHz; empty where unknown.
+        limits: From when on it counts.
+    """
+    faults = []
+    if len(medians) >= 3:
+        first, last = _thirds(medians)
+        if last > first * (1 + limits.slowdown):
+            faults.append(
+                f"the last third was {last / first - 1:.0%} slower than the first: throttled, or something else ran"
+            )
+    if len(clocks) >= 3:
+        first, last = _thirds(np.array(clocks))
+        if last < first * (1 - limits.clock_drop):
+            faults.append(f"the CPU clock fell from {first:.0f} to {last:.0f} MHz")
+    return faults
+
+
+def busy_share(conditions: Sequence[Conditions], cpus: int | None) -> tuple[float | None, float | None]:
+    """The share of the machine's CPU time that other programs, and a hypervisor, took in the rounds; None: not shown.
+
+    Args:
+        conditions: At the begin and the end of each repeat, in turn.
+        cpus: Of the machine, all of them.
+    """
+    others = stolen = elapsed = 0.0
+    for begins, ends in zip(conditions[::2], conditions[1::2], strict=True):
+        if begins.busy_s is None or ends.busy_s is None or not cpus:
+            return None, None
+        ours = ends.workers_s - begins.workers_s
+        others += max(ends.busy_s - begins.busy_s - ours, 0)
+        stolen += (ends.stolen_s or 0) - (begins.stolen_s or 0)
+        elapsed += (ends.time - begins.time) * cpus
+    if elapsed < _MIN_BUSY_SECONDS:
+        return None, None
+    return others / elapsed, stolen / elapsed
+
+
+def _busy(conditions: Sequence[Conditions], cpus: int | None, limits: Limits) -> list[str]:
+    others, stolen = busy_share(conditions, cpus)
+    faults = []
+    if others is not None and others > limits.busy:
+        faults.append(f"the machine was busy: other programs used {others:.0%} of its CPU time")
+    if stolen is not None and stolen > limits.stolen:
+        faults.append(f"the hypervisor gave {stolen:.0%} of the CPU time to others")
+    return faults
+
+
+def _throttled(snapshots: Sequence[Conditions]) -> list[str]:
+    bits = [snapshot.throttled for snapshot in snapshots if snapshot.throttled is not None]
+    faults = []
+    if bits:
+        now = {name for bit, name in _NOW.items() if any(value >> bit & 1 for value in bits)}
+        new = bits[-1] & ~bits[0]  # bits that stay set since boot, and were not before
+        now |= {name for bit, name in _NOW.items() if new >> (bit + _SINCE_BOOT_SHIFT) & 1}
+        if now:
+            faults.append(f"the board reports: {', '.join(sorted(now))}")
+    counts = [snapshot.throttle_count for snapshot in snapshots if snapshot.throttle_count is not None]
+    if counts and counts[-1] > counts[0]:
+        faults.append(f"the CPU was throttled for heat {counts[-1] - counts[0]} times")
+    return faults
+
+
+def _thirds(values: NDArray[np.float64]) -> tuple[float, float]:
+    third = len(values) // 3
+    return float(np.median(values[:third])), float(np.median(values[-third:]))

@@ -1,0 +1,195 @@
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.benchmarks.machine import SETTINGS, Machine, measure
+from tests.browser import open_page
+from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of, read_accuracy
+from yolo_edge.benchmarks.baseline import compare
+from yolo_edge.benchmarks.report.content import Content, gather
+from yolo_edge.benchmarks.report.page import html, markdown
+from yolo_edge.benchmarks.results import BenchmarkResult, without_samples
+from yolo_edge.ondevice.errors import InputError
+
+HOSTILE = "</script><img src=x onerror=alert(1)>|`*[a](b)\"'&amp;${1}{{2}}.onnx"
+EVERYTHING = ["latency", "distribution", "ratios", "accuracy", "threads", "size", "steadiness", "operators"]
+
+
+def accuracy(model: str, value: float) -> Accuracy:
+    return Accuracy(model=model, images=128, mAP50=min(1.5 * value, 1), mAP50_95=value)
+
+
+@pytest.fixture(scope="module")
+def result() -> BenchmarkResult:
+    machine = Machine({"out/a.onnx": 4, "out/b.onnx": 8, HOSTILE: 6})
+    return measure(machine, replace(SETTINGS, threads=(1, 2), profile=3))
+
+
+@pytest.fixture(scope="module")
+def content(result: BenchmarkResult) -> Content:
+    known = [accuracy("a.onnx", 0.3), accuracy("out/b.onnx", 0.4), accuracy(HOSTILE, 0.2)]
+    return gather([result], known, compare([result], [result]), 0.05)
+
+
+@pytest.fixture(scope="module")
+def page(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(html(content), encoding="utf-8")
+    return path
+
+
+class Reader(HTMLParser):
+    """Collects what elements there are and where they point to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.rows = 0
+        self.figures: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        values = dict(attrs)
+        self.targets += [values[name] or "" for name in ("src", "href") if name in values]
+        self.rows += tag == "tr"
+        if tag == "figure":
+            self.figures.append(values["id"] or "")
+
+
+def test_the_page_needs_nothing_else(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert reader.targets == ["data:,"]
+    assert reader.figures == EVERYTHING
+    assert "img" not in reader.tags
+    assert len(text) < 3_000_000
+
+
+def test_names_are_only_names(page: Path) -> None:
+    visible = re.sub(r"(?s)<script.*?</script>", "", page.read_text(encoding="utf-8"))
+    assert "<img" not in visible
+    assert "script&gt;&lt;img src=x" in visible
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_in_a_browser(page: Path, content: Content, tmp_path: Path, dark: bool) -> None:
+    with open_page(page, tmp_path, dark) as opened:
+        drawn = "document.querySelectorAll('.chart[data-drawn] svg').length"
+        end = time.monotonic() + 60
+        while opened.evaluate(drawn) < len(EVERYTHING) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert opened.evaluate(drawn) == len(EVERYTHING)
+        assert opened.evaluate("[...document.querySelectorAll('.chart svg')].every((s) => s.querySelector('path'))")
+        light = opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert light is not dark
+        # text of charts follows the page: light on dark, dark on light
+        fill = opened.evaluate("getComputedStyle(document.querySelector('.chart svg text')).fill")
+        assert (sum(map(int, re.findall(r"\d+", fill)[:3])) > 380) is dark
+        first = "document.querySelectorAll('table.sortable')[1].tBodies[0].rows[0].cells[0].textContent"
+        head = "[...document.querySelectorAll('table.sortable')[1].tHead.rows[0].cells]"
+        for expected in (4, 8):  # rising, then falling
+            opened.evaluate(f"{head}.find((c) => c.textContent.startsWith('p50')).querySelector('button').click()")
+            names = {row.label for row in content.rows if row.cell.latency_ms.p50 == pytest.approx(expected, rel=0.1)}
+            assert opened.evaluate(first) in names
+        opened.screenshot(tmp_path / "page.png")
+        assert (tmp_path / "page.png").stat().st_size > 50_000
+        assert opened.call("Page.printToPDF", landscape=True)["data"]
+        assert opened.requests == [page.as_uri()]
+        assert opened.complaints == []
+
+
+def test_markdown(content: Content) -> None:
+    text, pictures = markdown(content, "my report")
+    assert sorted(pictures) == sorted(f"my report-{key}.svg" for key in EVERYTHING)
+    assert all(picture.startswith("<svg") for picture in pictures.values())
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert [name.replace("%20", " ") for name in shown] == [f"my report-{key}.svg" for key in EVERYTHING]
+    table: list[int] = []
+    for line in text.splitlines():
+        if line.startswith("|"):
+            table.append(len(re.findall(r"(?<!\\)\|", line)))
+        elif table:
+            assert len(set(table)) == 1, line
+            table = []
+    assert "<img" not in text.replace("\\<img", "")
+    assert "not measured: " in text
+
+
+def test_the_verdict_says_what_is_wrong(result: BenchmarkResult) -> None:
+    assert gather([result]).verdict == "6 cells, all valid; all quick: a first look."
+    cells = (replace(result.cells[0], valid=False, invalid_reason="it was hot"), *result.cells[1:])
+    spoilt = replace(result, cells=cells)
+    assert gather([spoilt]).verdict.startswith("1 of 6 cells not valid")
+    assert "it was hot" in html(gather([spoilt]))
+    assert "it was hot" in markdown(gather([spoilt]), "r")[0]
+
+
+def test_results_without_samples_have_fewer_charts(result: BenchmarkResult) -> None:
+    _, pictures = markdown(gather([without_samples(result)]), "r")
+    assert {"r-latency.svg", "r-ratios.svg", "r-size.svg"} <= set(pictures)
+    assert "r-distribution.svg" not in pictures
+
+
+def test_the_power_column_says_why_it_is_empty(result: BenchmarkResult) -> None:
+    assert html(gather([result])).count("not measured: ") == 6
+
+
+def test_several_runs_are_told_apart(result: BenchmarkResult) -> None:
+    content = gather([result, result])
+    assert len({(row.name) for row in content.rows}) == 12
+    assert content.rows[0].label == "out/a.onnx (run 1)" or content.rows[0].label == "a.onnx (run 1)"
+
+
+def test_two_hundred_results_in_one_page(result: BenchmarkResult) -> None:
+    content = gather([replace(result, created=f"2026-01-01T00:{i // 60:02}:{i % 60:02}+00:00") for i in range(200)])
+    text = html(content)
+    assert len(text) < 3_000_000
+    reader = Reader()
+    reader.feed(text)
+    assert reader.rows > 1200
+
+
+@given(st.lists(st.tuples(st.sampled_from([2.0, 3.0, 4.0, 5.0]), st.sampled_from([0.1, 0.2, 0.3])), max_size=6))
+def test_the_pareto_front_is_what_nobody_beats(points: list[tuple[float, float]]) -> None:
+    template = _template()
+    names = [f"m{i}.onnx" for i in range(len(points))]
+    cells = tuple(
+        replace(template.cells[0], model=name, latency_ms=replace(template.cells[0].latency_ms, p50=ms))
+        for name, (ms, _) in zip(names, points, strict=True)
+    )
+    known = [accuracy(name, value) for name, (_, value) in zip(names, points, strict=True)]
+    rows = gather([replace(template, cells=cells, ratios=())], known).rows
+    for row, (ms, value) in zip(rows, points, strict=True):
+        beaten = any(t <= ms and q >= value and (t < ms or q > value) for t, q in points)
+        assert row.pareto is not beaten
+
+
+def _template(kept: list[BenchmarkResult] = []) -> BenchmarkResult:  # noqa: B006 - made once
+    if not kept:
+        kept.append(measure(Machine({"a.onnx": 4}), replace(SETTINGS, repeats=1, seconds=0.2)))
+    return kept[0]
+
+
+def test_accuracy_is_found_by_path_or_by_the_only_name() -> None:
+    known = [accuracy("x/a.onnx", 0.1), accuracy("y/a.onnx", 0.2), accuracy("b.onnx", 0.3)]
+    assert accuracy_of("y/a.onnx", known) == known[1]
+    assert accuracy_of("z/a.onnx", known) is None  # which of the two?
+    assert accuracy_of("out/b.onnx", known) == known[2]
+    assert accuracy_of("c.onnx", known) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", "[" * 9999, '[{"model":"a"}]', '[{"model":"a","images":1,"mAP50":36,"mAP50_95":0.1}]']
+)
+def test_documents_that_are_no_accuracy(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json: "):
+        read_accuracy(tmp_path / "a.json")

@@ -1,0 +1,290 @@
+"""`yolo-edge benchmark`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from yolo_edge.cli.options import Json, Names, Resize, Weights, check_resize, path, split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from yolo_edge.benchmarks.results import BenchmarkResult, Cell
+    from yolo_edge.benchmarks.settings import Settings
+
+_PROFILED = 100
+_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
+
+
+def benchmark(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Exported files, or darknet .cfg files; the first is what the others are compared with.",
+            metavar="MODEL...",
+            show_default=False,
+            parser=path,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A folder for the result; there a killed run goes on when it is called again.",
+            show_default=False,
+            parser=path,
+        ),
+    ] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            help="With commas between. Default: 1, and as many as there are CPUs, up to 4.",
+            metavar="LIST",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
+    runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    image: Annotated[
+        Path | None,
+        typer.Option(help="The picture to start from. Default: a synthetic one.", show_default=False, parser=path),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Measured a cell, at least. Default: 60; quick 3.", show_default=False)
+    ] = None,
+    inferences: Annotated[
+        int | None, typer.Option(help="Measured a cell, at least. Default: 1024; quick 1.", show_default=False)
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(help="Of all, each with new processes. Default: 10; quick 8.", show_default=False),
+    ] = None,
+    cooldown: Annotated[
+        float | None, typer.Option(help="Seconds of rest between repeats. Default: 2; quick 0.", show_default=False)
+    ] = None,
+    pin: Annotated[
+        bool, typer.Option("--pin/--no-pin", help="Keep to the fastest kind of CPUs, where they differ.")
+    ] = True,
+    profile: Annotated[bool, typer.Option("--profile", help="Time by operator, too (onnxruntime only).")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a killed run could go on.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="A file for a row a cell, too.", show_default=False, parser=path)
+    ] = None,
+    weights: Weights = None,
+    resize: Resize = None,
+    names: Names = None,
+    json: Json = False,
+) -> None:
+    """Measure latency and memory of models side by side."""
+    import tempfile
+    from contextlib import ExitStack
+
+    from yolo_edge.benchmarks.benchmark import Benchmark, save
+    from yolo_edge.benchmarks.journal import Journal
+    from yolo_edge.benchmarks.results import without_samples
+    from yolo_edge.benchmarks.table import to_csv
+    from yolo_edge.cli.output import note, print_json, steps
+    from yolo_edge.cli.provenance import command_line, git_revision
+    from yolo_edge.cli.subjects import find_subjects
+    from yolo_edge.devices.agents import AgentProcess, local_command
+    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.files import check_output_folder, write_atomically
+
+    if device != "local":
+        raise InputError(f"--device {device}: there is only local, this machine; boards and phones are to come")
+    check_resize(resize)
+    for folder in (output, None if csv is None else csv.absolute().parent):
+        if folder is not None:
+            check_output_folder(folder)
+    settings = _settings(quick, threads, runtime, image, seconds, inferences, repeats, cooldown, pin, profile)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
+        subjects = find_subjects(
+            models, folder, weights=weights, names=names, resize=resize, runtime=runtime, threads=settings.threads
+        )
+        plan = Benchmark(
+            subjects,
+            settings,
+            lambda what: AgentProcess(local_command(), what),
+            revision=git_revision(),
+            command=command_line(),
+        )
+        journal = None
+        if output is not None:
+            journal = stack.enter_context(Journal(output, plan.key, restart=restart))
+        done = len(journal.repeats) if journal else 0
+        if journal and done:
+            note(
+                f"going on with a run of {journal.created}: {done} of {settings.repeats} repeats are there (--restart)"
+            )
+        with steps(plan.steps(done)) as advance:
+            result = plan.run(journal, advance)
+        written = save(result, journal) if journal else None
+        if csv is not None:
+            write_atomically(csv, to_csv([result]))
+    if json:
+        print_json(without_samples(result))
+    else:
+        _print(result)
+    if written is not None:
+        note(f"The whole result, with all samples, is in {written}; `yolo-edge report` makes a page of it.")
+
+
+def _settings(
+    quick: bool,
+    threads: str | None,
+    runtime: str,
+    image: Path | None,
+    seconds: float | None,
+    inferences: int | None,
+    repeats: int | None,
+    cooldown: float | None,
+    pin: bool,
+    profile: bool,
+) -> "Settings":
+    import math
+
+    from msgspec.structs import replace
+
+    from yolo_edge.benchmarks.settings import Settings, quick_settings
+    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.images import read_image
+
+    limits = {
+        "--seconds": (seconds, 0.01, 86400),
+        "--inferences": (inferences, 1, 10_000_000),
+        "--repeats": (repeats, 1, 1000),
+        "--cooldown": (cooldown, 0, 3600),
+    }
+    for option, (value, low, high) in limits.items():
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise InputError(f"{option} {value}: expected {low}..{high}")
+    if image is not None:
+        read_image(image)
+    base = quick_settings() if quick else Settings()
+    given = {"seconds": seconds, "inferences": inferences, "repeats": repeats, "cooldown_s": cooldown}
+    return replace(
+        base,
+        threads=_threads(threads),
+        runtime=runtime,
+        image=None if image is None else str(image.absolute()),
+        pin=pin,
+        profile=_PROFILED if profile else 0,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _threads(text: str | None) -> tuple[int, ...]:
+    import os
+
+    from yolo_edge.ondevice.errors import InputError
+
+    if text is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return tuple(dict.fromkeys([1, min(cpus, _MOST_THREADS)]))
+    numbers = split(text, "threads")
+    for number in numbers:
+        if not (number.isascii() and number.isdigit() and len(number) <= 4 and 1 <= int(number) <= 1024):
+            raise InputError(f"--threads {number!r}: expected numbers from 1 to 1024 between commas")
+    return tuple(dict.fromkeys(map(int, numbers)))
+
+
+def _print(result: "BenchmarkResult") -> None:
+    from yolo_edge.benchmarks.results import model_name
+    from yolo_edge.cli.output import note, print_table
+
+    several = len({cell.model for cell in result.cells}) > 1
+    print_table(
+        [
+            "model",
+            "threads>",
+            "p50 ms>",
+            "95 % interval>",
+            "p90>",
+            "p99>",
+            "picture to boxes>",
+            "first>",
+            "load>",
+            "memory>",
+            "of peak>",
+            *(["to the first model>"] if several else []),
+            "valid",
+        ],
+        (
+            [*_row(cell), *([_ratio(result, cell)] if several else []), "yes" if cell.valid else "no"]
+            for cell in result.cells
+        ),
+    )
+    base = result.settings
+    what = "QUICK: a first look. " if base.quick else ""
+    note(
+        f"{what}Times in ms of {len(result.cells[0].repeats_ms)} repeats in interleaved rounds; load, first: the model "
+        "alone, the first inference. memory: peak of the worker process, libraries included."
+    )
+    if any(cell.peak_share is not None for cell in result.cells):
+        peaks = ", ".join(
+            f"{peak.gflops:.0f} GFLOP/s ({count} x, {peak.by})" for count, peak in result.host.peak.items()
+        )
+        note(f"of peak: of what this machine reached multiplying matrices in fp32: {peaks}.")
+    if several:
+        note(f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads.")
+    for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
+        note(f"not valid: {reason}")
+    for cell in result.cells:
+        for text in cell.notes:
+            note(f"{model_name(cell.model)}, threads {cell.threads}: {text}")
+    _print_profiles(result.cells)
+
+
+def _row(cell: "Cell") -> list[object]:
+    from yolo_edge.benchmarks.results import model_name
+
+    latency = cell.latency_ms
+    return [
+        model_name(cell.model),
+        cell.threads,
+        f"{latency.p50:.3f}",
+        f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
+        f"{latency.p90:.3f}",
+        f"{latency.p99:.3f}",
+        "-" if cell.total_ms is None else f"{cell.total_ms.p50:.3f}",
+        f"{cell.first_ms:.2f}",
+        f"{cell.load_ms:.1f}",
+        f"{cell.memory_mb:.0f} MB",
+        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
+    ]
+
+
+def _ratio(result: "BenchmarkResult", cell: "Cell") -> str:
+    if cell.model == result.cells[0].model:
+        return "1"
+    for ratio in result.ratios:
+        if (ratio.a, ratio.threads_a, ratio.threads_b) == (cell.model, cell.threads, cell.threads):
+            interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}]"
+            return f"{interval} no difference" if ratio.verdict == "no difference" else interval
+    return "-"
+
+
+def _print_profiles(cells: "Sequence[Cell]") -> None:
+    from collections import Counter
+
+    from yolo_edge.benchmarks.results import model_name
+    from yolo_edge.cli.output import note, print_table
+
+    for cell in cells:
+        if cell.profile is None:
+            continue
+        total = sum(operator.ms for operator in cell.profile.operators)
+        kinds: Counter[str] = Counter()
+        for operator in cell.profile.operators:
+            kinds[operator.operator] += operator.ms  # type: ignore[assignment]
+        note(f"{model_name(cell.model)}, threads {cell.threads}: time by operator, from {cell.runtime}'s profiler")
+        rows = [[kind, f"{ms:.3f}", f"{ms / total:.1%}"] for kind, ms in kinds.most_common() if total]
+        print_table(["operator", "ms>", "share>"], rows)
+        slowest = [[item.name, item.operator, f"{item.ms:.3f}"] for item in cell.profile.operators[:5]]
+        print_table(["slowest nodes", "operator", "ms>"], slowest)

@@ -1,0 +1,6 @@
+"""`python -m yolo_edge.ondevice.agent`: answers requests until its input ends."""
+
+from yolo_edge.ondevice.agent.server import main
+
+if __name__ == "__main__":
+    main()

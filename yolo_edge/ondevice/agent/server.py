@@ -1,0 +1,122 @@
+"""Requests in, answers out: one JSON object a line."""
+
+import json
+import os
+import signal
+import sys
+from typing import Any, Callable, Dict, Optional, TextIO
+
+from yolo_edge.ondevice.agent import machine
+from yolo_edge.ondevice.errors import YoloEdgeError
+
+PROTOCOL = 1  # changes when requests or answers do
+
+
+class Agent:
+    """One process of the measured machine: it may load one model.
+
+    numpy, OpenCV and the runtime are imported when a request needs them, so that `peak` can set their threads before.
+    """
+
+    def __init__(self) -> None:
+        self._worker: Any = None
+        self._handlers: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
+            "hello": self._hello,
+            "conditions": self._conditions,
+            "peak": self._peak,
+            "load": self._load,
+            "warm_up": self._warm_up,
+            "turn": self._turn,
+            "memory": self._memory,
+            "profile": self._profile,
+        }
+
+    def answer(self, request: Any) -> Dict[str, Any]:
+        """Do what a request asks for.
+
+        Args:
+            request: An object with `do`, the name of what to do, and its arguments.
+
+        Returns:
+            The answer; `{"error", "exit_code"}` where it failed.
+        """
+        try:
+            if not isinstance(request, dict) or request.get("do") not in self._handlers:
+                raise YoloEdgeError(f"the agent does not know this request: {str(request)[:200]}")
+            return self._handlers[request["do"]](request)
+        except YoloEdgeError as error:
+            return {"error": str(error), "exit_code": error.exit_code}
+        except MemoryError:
+            return {"error": "out of memory", "exit_code": 1}
+        except Exception as error:  # noqa: BLE001 - the other side learns of it and decides
+            text = " ".join(str(error).split())[:300]
+            return {"error": f"{type(error).__name__}: {text}", "exit_code": 1}
+
+    def _hello(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {"protocol": PROTOCOL, "host": machine.host_facts()}
+
+    def _conditions(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return machine.conditions()
+
+    def _peak(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        from yolo_edge.ondevice.agent.peak import measure_peak  # noqa: PLC0415 - imports numpy
+
+        return measure_peak(request["threads"], request["seconds"], request["pin"])
+
+    def _load(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        from yolo_edge.ondevice.agent.worker import Worker  # noqa: PLC0415 - imports numpy and cv2
+
+        self._worker = Worker(
+            request["model"],
+            spec=request["spec"],
+            runtime=request["runtime"],
+            threads=request["threads"],
+            image=request["image"],
+            pin=request["pin"],
+        )
+        loaded: Dict[str, Any] = self._worker.loaded
+        return loaded
+
+    def _warm_up(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        warm: Dict[str, Any] = self._loaded().warm_up(request["window_s"], request["within"], request["cap_s"])
+        return warm
+
+    def _turn(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        turn: Dict[str, Any] = self._loaded().turn(request["seconds"], request["count"], request["settle_s"])
+        return turn
+
+    def _memory(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return machine.memory()
+
+    def _profile(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        profile: Dict[str, Any] = self._loaded().profile(request["count"])
+        return profile
+
+    def _loaded(self) -> Any:
+        if self._worker is None:
+            raise YoloEdgeError("the agent has loaded no model")
+        return self._worker
+
+
+def serve(agent: Agent, requests: TextIO, answers: TextIO) -> None:
+    """Answer each line of `requests` with a line, until they end."""
+    for line in requests:
+        try:
+            request: Optional[Any] = json.loads(line)
+        except (ValueError, RecursionError):
+            request = None
+        answers.write(json.dumps(agent.answer(request), allow_nan=False, separators=(",", ":")) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Serve on standard input and output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's; its end is the end of our input
+    # what a library prints must not get between the answers: it goes to standard error
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8")
+    try:
+        serve(Agent(), requests, answers)
+    except BrokenPipeError:  # the coordinator went away
+        os._exit(1)
