@@ -77,6 +77,7 @@ def read_spec_text(path: Path) -> str | None:
     Raises:
         InputError: It is not an ONNX file.
     """
+    check_self_contained(path, str(path))
     try:
         model = onnx.load_model_from_string(read_bytes(path, MAX_MODEL_BYTES))
         return next((str(item.value) for item in model.metadata_props if item.key == METADATA_KEY), None)

@@ -310,7 +310,7 @@ def _operators(content: Content, ink: str) -> Figure | None:
 
 
 def _data(records: Sequence[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=list(records))  # type: ignore[no-untyped-call]
+    return alt.Data(values=list(records))
 
 
 def _quantiles(row: Row) -> dict[str, float]:

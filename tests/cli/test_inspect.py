@@ -48,8 +48,17 @@ def test_damaged_weights_are_seen(refuse: Callable[..., str], cfg: Path, tmp_pat
 def test_a_foreign_onnx_file(run: Run, assets: Path) -> None:
     result = run("inspect", assets / "onnx" / "FastestDet.onnx")
     assert result.code == 0
-    assert "carries no yolo_edge.spec" in result.err
+    assert "not a detector of a family that is known" in result.err
+    assert "stride 16: " in result.err  # what was found at its outputs
     assert "MACs" in result.out
+
+
+def test_an_onnx_file_of_another_trainer(run: Run, assets: Path) -> None:
+    result = run("inspect", assets / "onnx" / "yolov5n.onnx")
+    assert result.code == 0
+    assert "116x90" in result.out
+    assert "yolov5" in result.out
+    assert "2.23 G" in result.out  # its trainer says 4.5 GFLOPs
 
 
 def test_a_tflite_file(run: Run, cfg: Path, tflite_file: Path) -> None:

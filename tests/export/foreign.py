@@ -42,8 +42,10 @@ class OnnxWriter:
     def ints(self, *values: int) -> str:
         return self.array(values, np.int64)
 
-    def conv(self, x: str, inputs: int, outputs: int, size: int = 1, stride: int = 1, bias: bool = True) -> str:
-        weight = self.rng.normal(0, (1.5 / (inputs * size * size)) ** 0.5, (outputs, inputs, size, size))
+    def conv(
+        self, x: str, inputs: int, outputs: int, size: int = 1, stride: int = 1, bias: bool = True, gain: float = 1
+    ) -> str:
+        weight = gain * self.rng.normal(0, (1.5 / (inputs * size * size)) ** 0.5, (outputs, inputs, size, size))
         arrays = [self.array(weight)] + ([self.array(self.rng.normal(0, 0.5, outputs))] if bias else [])
         return self.op("Conv", x, *arrays, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[size // 2] * 4)
 
@@ -105,13 +107,13 @@ class OnnxWriter:
 
 
 def body(
-    w: OnnxWriter, activation: str = "silu", focus: bool = False, attention: bool = False
+    w: OnnxWriter, activation: str = "silu", focus: bool = False, attention: bool = False, pixels: bool = False
 ) -> list[tuple[str, int]]:
-    """A small backbone and neck: maps at strides 8, 16 and 32, with their channels."""
+    """A small backbone and neck: maps at strides 8, 16 and 32, with their channels; `pixels`: it takes 0..255."""
     x, channels = "picture", 3
     if focus:
         x, channels = _focus(w, x), 12
-        x = w.activation(w.norm(w.conv(x, 12, 8, 3, 1, bias=False), 8), activation)
+        x = w.activation(w.norm(w.conv(x, 12, 8, 3, 1, bias=False, gain=1 / 255 if pixels else 1), 8), activation)
     else:
         x = w.activation(w.norm(w.conv(x, 3, 8, 3, 2, bias=False), 8), activation)
     x = w.activation(w.conv(x, 8, 12, 3, 2), activation)
@@ -265,7 +267,7 @@ def yolox(
     w = OnnxWriter(opset, np.random.default_rng(seed), as_constants=constants)
     flat, places, steps = [], [], []
     raw = []
-    for level, (x, channels) in enumerate(body(w, focus=True)):
+    for level, (x, channels) in enumerate(body(w, focus=True, pixels=True)):
         left, right = (w.activation(w.conv(x, channels, 16, 3), "silu") for _ in range(2))
         scores = w.conv(left, 16, classes)
         box, objectness = w.conv(right, 16, 4), w.conv(right, 16, 1)

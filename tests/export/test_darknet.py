@@ -164,7 +164,10 @@ def test_weights_are_looked_for_beside_the_cfg(tmp_path: Path) -> None:
 
 
 def test_what_is_no_cfg_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a darknet .cfg file, got .pt"):
+    with pytest.raises(InputError, match=r"expected a darknet .cfg or an .onnx file, got .tflite"):
+        load_model(tmp_path / "model.tflite")
+    message = r"never loaded; make an ONNX file with its trainer: yolo export model=model.pt format=onnx"
+    with pytest.raises(InputError, match=message):
         load_model(tmp_path / "model.pt")
 
 

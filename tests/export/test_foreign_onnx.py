@@ -168,7 +168,7 @@ def test_raw_anchors_are_never_guessed(tmp_path: Path) -> None:
         load(tmp_path, model)
     values = [node.input[0] for node in model.graph.node if node.op_type == "Reshape"]
     heads = tuple(
-        Head("yolov5", stride, {"map": name}, tuple((float(w), float(h)) for w, h in level))
+        Head("yolov5", stride, {"map": name}, tuple((float(w), float(h)) for w, h in level), scale_xy=2)
         for stride, name, level in zip(foreign.STRIDES, values, foreign.ANCHORS, strict=True)
     )
     spec = ModelSpec(InputSpec(64, 96, resize="letterbox", pad_value=114), heads, ("a", "b", "c"))

@@ -217,8 +217,8 @@ def test_sigmoid_does_not_overflow() -> None:
         (
             {"family": "yolo3"},
             {},
-            "spec.heads[0].family: expected one of decoded, detection_postprocess, gaussian_yolo, nms, region, yolo, "
-            "yolov5, got 'yolo3'",
+            "spec.heads[0].family: expected one of decoded, detection_postprocess, dfl, gaussian_yolo, nms, region, "
+            "yolo, yolov5, yolox, got 'yolo3'",
         ),
         ({"anchors": ()}, {}, "spec.heads[0].anchors: a yolo head has anchors"),
         ({"tensors": {"box": "head_0"}}, {}, "has a tensor 'map', this one has none"),

@@ -156,7 +156,7 @@ def _print_heads(spec: "ModelSpec") -> None:
 
     rows = []
     for head in spec.heads:
-        height, width = spec.grid(head) if head.anchors else ("", "")
+        height, width = spec.grid(head) if head.stride > 1 else ("", "")
         anchors = "  ".join(f"{w:g}x{h:g}" for w, h in head.anchors)
         tensors = ", ".join(head.tensors.values())
         rows.append([tensors, head.family, head.stride, f"{width}x{height}".strip("x"), anchors, f"{head.scale_xy:g}"])

@@ -134,7 +134,10 @@ def _spec(network: OnnxNetwork, found: Recognition, model: ModelProto, path: Pat
         notes.append(f"the file says stride {stated}, its coarsest head has {max(strides)}: that counts")
     if found.decoded is None:
         notes.append(f"{path.name} ends at its raw heads: the family {found.family} is taken from their channels")
-    heads = tuple(Head(found.family, level.stride, level.tensors, level.anchors) for level in found.levels)
+    reach = 2.0 if found.family == "yolov5" else 1.0  # 2σ − ½: darknet's scale_x_y of 2
+    heads = tuple(
+        Head(found.family, level.stride, level.tensors, level.anchors, scale_xy=reach) for level in found.levels
+    )
     spec = ModelSpec(
         input=_input(found.family, width, height),
         heads=heads,

@@ -102,7 +102,7 @@ def check_self_contained(model: Union[PathLike, bytes], where: str) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{where}: not an ONNX file ({error})") from error
     if external:
-        raise InputError(f"{where}: keeps its weights in other files, which is not supported")
+        raise InputError(f"{where}: keeps its weights in other files; `yolo-edge export` makes one file of them")
 
 
 def _is_text(name: str) -> bool:
