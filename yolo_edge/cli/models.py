@@ -47,6 +47,10 @@ def open_detector(
     """
     check_suffix(model)
     foreign = model.suffix.lower() == ".cfg" or spec_file is not None
+    if model.suffix.lower() == ".onnx" and options.get("runtime") == "tflite":  # which loads no such file to ask it
+        from yolo_edge.export.summary import read_spec_text
+
+        foreign = foreign or read_spec_text(model) is None
     if not foreign:
         if weights is not None:
             raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
