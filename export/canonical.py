@@ -94,6 +94,13 @@ def _check_softmax(node: ir.Node) -> str | None:
     return None if axis == last else f"the axis is the last in canonical form, got {axis}"
 
 
+def _check_conv_transpose(node: ir.Node) -> str | None:
+    missing = _stated("kernel_shape", "pads", "strides")(node)
+    if missing is None and set(node.attributes.get_ints("dilations") or (1, 1)) != {1}:
+        return "dilations are 1 in canonical form"
+    return missing
+
+
 _UNARY = Operator("x")
 _BINARY = Operator("ee")
 _SPATIAL = "dilations kernel_shape pads strides"
@@ -104,6 +111,7 @@ OPERATORS: dict[str, Operator] = {
     "Clip": Operator("xww"),
     "Concat": Operator("x*", _attributes("axis"), check=_check_concat),
     "Conv": Operator("xww", _attributes(f"group {_SPATIAL}"), check=_stated("kernel_shape", "pads", "strides")),
+    "ConvTranspose": Operator("xww", _attributes(_SPATIAL), check=_check_conv_transpose),
     "GlobalAveragePool": _UNARY,
     "HardSwish": Operator("x", domain=FUNCTION_DOMAIN),
     "LeakyRelu": Operator("x", _attributes("alpha"), check=_stated("alpha")),

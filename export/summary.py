@@ -138,7 +138,7 @@ def _weight(value: ir.Value | None) -> np.ndarray | None:
 
 def _parameters(node: ir.Node) -> int:
     """Weights and biases of a convolution; other operators have settings, no parameters."""
-    if node.op_type != "Conv":
+    if node.op_type not in ("Conv", "ConvTranspose"):
         return 0
     arrays = (_weight(value) for value in node.inputs)
     return sum(array.size for array in arrays if array is not None)
@@ -160,10 +160,10 @@ def _kind(node: ir.Node) -> str:
 
 
 def _macs(node: ir.Node) -> int:
-    if node.op_type != "Conv":
-        return 0
-    weight = _weight(node.inputs[1])
+    weight = _weight(node.inputs[1]) if node.op_type in ("Conv", "ConvTranspose") else None
     if weight is None:
         return 0
     _, channels, *kernel = weight.shape
+    if node.op_type == "ConvTranspose" and node.inputs[0] is not None:  # each input pixel meets each weight once
+        return int(math.prod(shape_of(node.inputs[0])) * channels * math.prod(kernel))
     return int(math.prod(shape_of(node.outputs[0])) * channels * math.prod(kernel))

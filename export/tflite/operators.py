@@ -42,6 +42,7 @@ OPERATORS: dict[str, tuple[str | None, dict[int, str]]] = {
     "SPACE_TO_DEPTH": ("SpaceToDepthOptions", {1: "1.5.0"}),
     "STRIDED_SLICE": ("StridedSliceOptions", {1: "1.6.0"}),
     "SUB": ("SubOptions", {1: "1.6.0"}),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", {3: "2.3.0"}),
     "TRANSPOSE": ("TransposeOptions", {1: "1.6.0", 5: "2.4.0"}),
 }
 

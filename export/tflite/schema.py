@@ -46,6 +46,7 @@ _OPTIONS = {
         {f"{name}_mask": "int32" for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")},
     ),
     "SubOptions": (28, {**_ACTIVATION, "pot_scale_int16": "bool=1"}),
+    "TransposeConvOptions": (49, _STRIDES),
     "TransposeOptions": (26, {}),
 }
 

@@ -33,6 +33,7 @@ LOWERINGS: dict[str, Row] = {
     "Clip": Row(elementwise.lower_clip),
     "Concat": Row(shapes.lower_concat),
     "Conv": Row(windows.lower_conv, fuses=True),
+    "ConvTranspose": Row(windows.lower_conv_transpose),
     "GlobalAveragePool": Row(windows.lower_global_average_pool),
     "HardSwish": Row(elementwise.lower_unary),
     "LeakyRelu": Row(elementwise.lower_leaky_relu),

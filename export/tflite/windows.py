@@ -116,6 +116,31 @@ def lower_conv(ctx: Lowering, node: ir.Node, out: Output) -> None:
         ctx.add("CONV_2D", inputs, out, NHWC, version=6 if groups > 1 else 1, **options)
 
 
+def lower_conv_transpose(ctx: Lowering, node: ir.Node, out: Output) -> None:
+    """ConvTranspose → TRANSPOSE_CONV of the whole map, and a cut where ONNX pads."""
+    bias = constant_of(node.inputs[2])
+    if bias is None:
+        raise ValueError(f"node {node.name!r} (ConvTranspose): its bias is not a constant")
+    kernel, strides = (_pair(node.attributes.get_ints(name)) for name in ("kernel_shape", "strides"))
+    top, left, _, _ = node.attributes.get_ints("pads") or (0, 0, 0, 0)
+    _, _, rows, columns = shape_of(_source(node))
+    _, channels, height, width = out.shape
+    whole = [1, (rows - 1) * strides[0] + kernel[0], (columns - 1) * strides[1] + kernel[1], channels]
+    name = node.name or "upsampled"
+    inputs = [ctx.integers(f"{name}.size", whole), ctx.weight(node.inputs[1], (1, 2, 3, 0))]
+    inputs += [ctx.nhwc(node.inputs[0]), ctx.assembly.constant(f"{name}.bias", bias)]
+    options = {"padding": PADDING["VALID"], "stride_h": strides[0], "stride_w": strides[1], "version": 3}
+    if whole == [1, height, width, channels]:
+        ctx.add("TRANSPOSE_CONV", inputs, out, NHWC, **options)
+        return
+    full = ctx.step("TRANSPOSE_CONV", inputs, f"{name}.whole", whole, **options)
+    bounds = [
+        ctx.integers(f"{name}.begin", [0, top, left, 0]),
+        ctx.integers(f"{name}.end", [1, height, width, channels]),
+    ]
+    ctx.add("SLICE", [full, *bounds], out, NHWC)
+
+
 def lower_max_pool(ctx: Lowering, node: ir.Node, out: Output) -> None:
     """MaxPool → MAX_POOL_2D."""
     windows = _undilated(node, out)

@@ -49,6 +49,11 @@ class OnnxWriter:
         arrays = [self.array(weight)] + ([self.array(self.rng.normal(0, 0.5, outputs))] if bias else [])
         return self.op("Conv", x, *arrays, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[size // 2] * 4)
 
+    def conv_transpose(self, x: str, channels: int, size: int, pad: int) -> str:
+        weight = self.rng.normal(0, (1.5 / channels) ** 0.5, (channels, channels, size, size))
+        arrays = [self.array(weight), self.array(self.rng.normal(0, 0.5, channels))]
+        return self.op("ConvTranspose", x, *arrays, kernel_shape=[size] * 2, strides=[2, 2], pads=[pad] * 4)
+
     def norm(self, x: str, channels: int) -> str:
         vectors = [self.rng.uniform(0.5, 1.5, channels) for _ in range(4)]
         return self.op("BatchNormalization", x, *map(self.array, vectors), epsilon=1e-3)
@@ -91,11 +96,13 @@ class OnnxWriter:
         y, x = np.mgrid[: self.height // STRIDES[level], : self.width // STRIDES[level]]
         return np.stack([x, y]).astype(np.float32)
 
-    def model(self, outputs: list[str], **metadata: str) -> onnx.ModelProto:
+    def model(self, outputs: list[str], TRT: int = 0, **metadata: str) -> onnx.ModelProto:  # noqa: N803 - a domain
         image = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, self.height, self.width])
         results = [helper.make_empty_tensor_value_info(name) for name in outputs]
         graph = helper.make_graph(self.nodes, "foreign", [image], results, self.initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        if TRT:
+            model.opset_import.append(helper.make_opsetid("TRT", TRT))
         model.ir_version = 7 if self.opset < 15 else 9
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         inferred = {value.name: value for value in [*model.graph.value_info, *model.graph.output]}
@@ -107,9 +114,17 @@ class OnnxWriter:
 
 
 def body(
-    w: OnnxWriter, activation: str = "silu", focus: bool = False, attention: bool = False, pixels: bool = False
+    w: OnnxWriter,
+    activation: str = "silu",
+    focus: bool = False,
+    attention: bool = False,
+    pixels: bool = False,
+    learned: tuple[int, int] | None = None,
 ) -> list[tuple[str, int]]:
-    """A small backbone and neck: maps at strides 8, 16 and 32, with their channels; `pixels`: it takes 0..255."""
+    """A small backbone and neck: maps at strides 8, 16 and 32, with their channels.
+
+    `pixels`: it takes 0..255; `learned`: it grows by a ConvTranspose with this kernel and padding.
+    """
     x, channels = "picture", 3
     if focus:
         x, channels = _focus(w, x), 12
@@ -127,7 +142,8 @@ def body(
         maps.append(x)
     if attention:
         maps[2] = _attention(w, maps[2], 24)
-    up = w.op("Concat", w.upsample(maps[2]), maps[1], axis=1)
+    grown = w.upsample(maps[2]) if learned is None else w.conv_transpose(maps[2], 24, *learned)
+    up = w.op("Concat", grown, maps[1], axis=1)
     return [(maps[0], 24), (w.activation(w.conv(up, 48, 20), activation), 20), (maps[2], 24)]
 
 
@@ -203,6 +219,9 @@ def yolov5(
     if form == "corners":
         return w.model([corners, product], **metadata)
     boxes = w.op("Concat", center, size, axis=2)
+    if form == "plugin":  # TensorRT's, which no other runtime has
+        w.nodes.append(helper.make_node("EfficientNMS_TRT", [boxes, product], ["count", "found"], domain="TRT"))
+        return w.model(["count", "found"], TRT=1, **metadata)
     return w.model(with_nms(w, boxes, w.op("Transpose", product, perm=[0, 2, 1])), **metadata)
 
 
@@ -215,6 +234,7 @@ def yolov8(
     attention: bool = False,
     bins: int = 16,
     sums: str = "conv",
+    learned: tuple[int, int] | None = None,
     constants: bool = False,
     **metadata: str,
 ) -> onnx.ModelProto:
@@ -222,7 +242,7 @@ def yolov8(
     w = OnnxWriter(opset, np.random.default_rng(seed), as_constants=constants)
     flat, places, steps = [], [], []
     raw = []
-    for level, (x, channels) in enumerate(body(w, activation, attention=attention)):
+    for level, (x, channels) in enumerate(body(w, activation, attention=attention, learned=learned)):
         box, scores = w.conv(x, channels, 4 * bins), w.conv(x, channels, classes)
         joined = w.op("Concat", box, scores, axis=1)
         raw.append(joined)

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from tests.export import foreign
+from tests.tflite_support import operators
 from yolo_edge.export.exporter import ExportOptions, export
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.runtimes.onnx import new_session
@@ -17,6 +18,8 @@ MODELS = {
     "yolov8": foreign.yolov8(),
     "yolov8-attention": foreign.yolov8(attention=True),
     "yolov8-hswish": foreign.yolov8(activation="hswish", classes=1),
+    "yolov8-transposed": foreign.yolov8(learned=(2, 0)),
+    "yolov8-padded": foreign.yolov8(learned=(4, 1)),
     "yolox": foreign.yolox(form="decoded"),
 }
 
@@ -83,6 +86,12 @@ def test_decoding_outside_gives_the_same_boxes(model: Path, tmp_path: Path) -> N
         assert len(ours) == len(expected)
         np.testing.assert_allclose(np.sort(ours.confidence), np.sort(expected.confidence), atol=1e-3)
         np.testing.assert_allclose(np.sort(ours.xyxy, axis=0), np.sort(expected.xyxy, axis=0), atol=0.2)
+
+
+def test_bodies_hold_no_transpose(model: Path, tmp_path: Path) -> None:
+    (file,) = export(model, tmp_path / "out", ExportOptions(formats=("tflite",))).files
+    found = operators(Path(file.path).read_bytes())
+    assert ("TRANSPOSE" in found) == ("attention" in model.stem)
 
 
 def test_a_file_of_ours_can_be_exported_again(tmp_path: Path) -> None:

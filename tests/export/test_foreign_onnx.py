@@ -75,8 +75,10 @@ def test_activations_become_one_node_each(activation: str, tmp_path: Path) -> No
         foreign.yolov8(sums="matmul"),
         foreign.yolov8(bins=8),
         foreign.yolov8(attention=True),
+        foreign.yolov8(learned=(2, 0)),
+        foreign.yolov5(form="plugin"),
     ],
-    ids=["implicit", "constants-5", "constants-8", "opset-12", "matmul", "bins", "attention"],
+    ids=["implicit", "constants-5", "constants-8", "opset-12", "matmul", "bins", "attention", "transposed", "plugin"],
 )
 def test_what_exporters_vary(model: onnx.ModelProto, tmp_path: Path) -> None:
     source = load(tmp_path, model)
@@ -152,6 +154,8 @@ def test_metadata_is_read_and_checked(tmp_path: Path) -> None:
         assert source.spec.names == ("class_0", "class_1", "class_2")
         assert any("class names for 3 classes: not used" in note for note in source.notes)
         assert any("the file says stride 64" in note for note in source.notes)
+    wrong = load(tmp_path, foreign.yolov8(imgsz="[640, 640]"))
+    assert any("the file says imgsz 640x640, its input is 96x64" in note for note in wrong.notes)
     assert load(tmp_path, foreign.yolov8(names="__import__('os').system('x')")).spec.names_from == "none"
 
 

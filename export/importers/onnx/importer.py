@@ -13,7 +13,7 @@ from yolo_edge.export.graph import Graph
 from yolo_edge.export.importers.onnx.dequantize import dequantize
 from yolo_edge.export.importers.onnx.emit import Emitter, colours
 from yolo_edge.export.importers.onnx.fold import MAX_SIDE, fold
-from yolo_edge.export.importers.onnx.network import OnnxNetwork
+from yolo_edge.export.importers.onnx.network import OnnxNetwork, needed_nodes
 from yolo_edge.export.importers.onnx.operators import OPERATORS
 from yolo_edge.export.importers.onnx.read import read_onnx
 from yolo_edge.export.importers.onnx.recognize import Recognition, recognize
@@ -132,6 +132,11 @@ def _spec(network: OnnxNetwork, found: Recognition, model: ModelProto, path: Pat
     stated = _literal(_metadata(model).get("stride"))
     if isinstance(stated, int) and stated != max(strides):
         notes.append(f"the file says stride {stated}, its coarsest head has {max(strides)}: that counts")
+    size = _metadata_size(model)
+    if size is not None and size != (width, height):
+        notes.append(
+            f"the file says imgsz {size[1]}x{size[0]}, its input is {height}x{width} (rows, columns): that counts"
+        )
     if found.decoded is None:
         notes.append(f"{path.name} ends at its raw heads: the family {found.family} is taken from their channels")
     reach = 2.0 if found.family == "yolov5" else 1.0  # 2σ − ½: darknet's scale_x_y of 2
@@ -279,7 +284,8 @@ def _ending_at(model: ModelProto, image: str, size: tuple[int, int], heads: list
         if value.name == image:
             for side, number in zip(value.type.tensor_type.shape.dim, (1, 3, *size), strict=True):
                 side.dim_value = number
-    del graph.value_info[:]
-    del graph.output[:]
+    kept = needed_nodes(graph.node, heads)  # decoders may have operators that no runtime knows
+    del graph.value_info[:], graph.output[:], graph.node[:]
+    graph.node.extend(kept)
     graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in heads)
     return bytes(changed.SerializeToString())

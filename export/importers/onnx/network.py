@@ -52,15 +52,7 @@ class OnnxNetwork:
 
     def needed_for(self, names: Sequence[str], stop: frozenset[str] = frozenset()) -> list[NodeProto]:
         """The nodes that `names` are computed by, going back as far as the values in `stop`."""
-        producers, wanted, waiting = self.producers(), set(), list(names)
-        while waiting:
-            name = waiting.pop()
-            node = producers.get(name)
-            if node is None or name in stop or id(node) in wanted:
-                continue
-            wanted.add(id(node))
-            waiting.extend(inputs_of(node))
-        return [node for node in self.nodes if id(node) in wanted]
+        return needed_nodes(self.nodes, names, stop)
 
     def part(self, inputs: Mapping[str, Shape], outputs: Sequence[str]) -> bytes:
         """An ONNX file of what lies between some values, float32 all of them.
@@ -86,6 +78,23 @@ class OnnxNetwork:
         """A node for an error message."""
         name = printable(node.name or (node.output[0] if node.output else ""))[:80]
         return f"{self.path}: node {name!r} ({printable(node.op_type)[:40]})"
+
+
+def needed_nodes(
+    nodes: Sequence[NodeProto], names: Sequence[str], stop: frozenset[str] = frozenset()
+) -> list[NodeProto]:
+    """Those of the nodes that `names` are computed by, going back as far as the values in `stop`."""
+    producers = {name: node for node in nodes for name in node.output if name}
+    wanted: set[int] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        node = producers.get(name)
+        if node is None or name in stop or id(node) in wanted:
+            continue
+        wanted.add(id(node))
+        waiting.extend(inputs_of(node))
+    return [node for node in nodes if id(node) in wanted]
 
 
 def attribute(node: NodeProto, name: str, default: object = None) -> object:

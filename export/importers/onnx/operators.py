@@ -31,6 +31,25 @@ def _convolution(e: Emitter, node: NodeProto) -> Converted:
     return [e.add("Conv", inputs, shape, node, group=group, **window)]
 
 
+def _conv_transpose(e: Emitter, node: NodeProto) -> Converted:
+    x, weight, bias = e.x(node), e.array(node, 1), e.array(node, 2)
+    shape = e.shape(node)
+    if weight is None or weight.ndim != 4 or weight.shape[0] != shape_of(x)[1] or weight.shape[1] != shape[1]:
+        raise e.error(node, "its weight is missing, in groups, or not for pictures")
+    window = _window(e, node, weight.shape[2:])
+    pads, strides = window["pads"], window["strides"]
+    plain = [
+        (shape_of(x)[2 + i] - 1) * strides[i] + weight.shape[2 + i] - pads[i] - pads[2 + i] == shape[2 + i]
+        for i in (0, 1)
+    ]
+    if integer(node, "group", 1) != 1 or set(window["dilations"]) != {1} or not all(plain):
+        raise e.error(node, "groups, dilations, output_padding and output_shape are not supported")
+    if bias is None:
+        bias = np.zeros(shape[1], np.float32)
+    inputs = [x, e.constant(node, "w", weight), e.constant(node, "b", bias.reshape(-1))]
+    return [e.add("ConvTranspose", inputs, shape, node, **window)]
+
+
 def _window(e: Emitter, node: NodeProto, kernel: Sequence[int], ceil: bool = False) -> dict[str, list[int]]:
     """kernel_shape, strides, pads and dilations, all stated; automatic padding becomes numbers."""
     x, y = shape_of(e.x(node)), e.shape(node)
@@ -336,6 +355,7 @@ OPERATORS: dict[str, Convert] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _convolution,
+    "ConvTranspose": _conv_transpose,
     "Div": _arithmetic,
     "Flatten": _reshape,
     "GlobalAveragePool": _unary("GlobalAveragePool"),
