@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import add_constant, constant_of, drop_unused_constants, shape_of
-from yolo_edge.ondevice.errors import InputError
+from yolo_edge.export.passes.replace import replace_by_convolution
 
 
 class FoldBatchNorm(ir.passes.InPlacePass):
@@ -39,18 +39,9 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> None:
     weight = _array(conv, 1)
     bias = _array(conv, 2) if len(conv.inputs) > 2 and conv.inputs[2] is not None else np.zeros(len(weight))
     shape = (-1,) + (1,) * (weight.ndim - 1)
+    weight, bias = weight * factor.reshape(shape), (bias - mean) * factor + beta
     name = conv.name or norm.name or ""
-    arrays = {"w": weight * factor.reshape(shape), "b": (bias - mean) * factor + beta}
-    inputs = [conv.inputs[0]]
-    for role, array in arrays.items():
-        if np.abs(array).max(initial=0) > np.finfo(np.float32).max:
-            raise InputError(f"{name}: beyond float32 once its batch normalization is folded; the weights are damaged")
-        inputs.append(add_constant(graph, f"{name}.{role}", array.astype(np.float32)))
-    output = norm.outputs[0]
-    folded = ir.node("Conv", inputs, conv.attributes, name=name, num_outputs=1)
-    folded.outputs[0].name, folded.outputs[0].shape = output.name, output.shape
-    folded.outputs[0].type = output.type
-    ir.convenience.replace_nodes_and_values(graph, norm, [conv, norm], [folded], [output], folded.outputs)
+    replace_by_convolution(graph, [conv, norm], conv.inputs[0], weight, bias, conv.attributes, name)
 
 
 def _depthwise_identity(graph: ir.Graph, norm: ir.Node, source: ir.Value) -> ir.Node:

@@ -7,7 +7,8 @@ arithmetic is in float64 and rounded once: outputs keep to a relative error of 1
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import add_constant, constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.graph import constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.passes.replace import replace_by_convolution
 
 
 class FoldScale(ir.passes.InPlacePass):
@@ -42,14 +43,7 @@ def _fold(graph: ir.Graph, node: ir.Node) -> bool:
         else:
             new = weight, bias + factor
         name = conv.name or node.name or ""
-        inputs = [conv.inputs[0]]
-        for role, values in zip(("w", "b"), new, strict=True):
-            inputs.append(add_constant(graph, f"{name}.{role}", values.astype(np.float32)))
-        output = node.outputs[0]
-        folded = ir.node("Conv", inputs, conv.attributes, name=name, num_outputs=1)
-        folded.outputs[0].name, folded.outputs[0].shape = output.name, output.shape
-        folded.outputs[0].type = output.type
-        ir.convenience.replace_nodes_and_values(graph, node, [conv, node], [folded], [output], folded.outputs)
+        replace_by_convolution(graph, [conv, node], conv.inputs[0], *new, conv.attributes, name)
         return True
     return False
 

@@ -4,10 +4,13 @@ Padding as a step of its own; the Focus layer of the first YOLOv5s and of YOLOX,
 times over; another order and scale of the colours. Products are formed in float64 and rounded once.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import add_constant, constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.graph import constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.passes.replace import replace_by_convolution
 
 
 class MergeConvolutions(ir.passes.InPlacePass):
@@ -105,7 +108,7 @@ def _merge(graph: ir.Graph, node: ir.Node) -> bool:
         "pads": [pad * (tall, wide)[i % 2] for i, pad in enumerate(own["pads"])],
         "dilations": [1, 1],
     }
-    _replace(graph, [source, node], source, merged.astype(np.float32), bias, attributes)
+    _replace(graph, [source, node], source, merged, bias, attributes)
     return True
 
 
@@ -119,13 +122,8 @@ def _replace(
     groups: int = 1,
 ) -> None:
     """One convolution in the place of several nodes, of which the last gives the output."""
-    last = nodes[-1]
-    name = last.name or "merged"
-    constants = [add_constant(graph, f"{name}.{role}", array) for role, array in (("w", weight), ("b", bias))]
-    old = last.outputs[0]
-    merged = ir.node("Conv", [first.inputs[0], *constants], {**attributes, "group": groups}, name=name, num_outputs=1)
-    merged.outputs[0].name, merged.outputs[0].shape, merged.outputs[0].type = old.name, old.shape, old.type
-    ir.convenience.replace_nodes_and_values(graph, last, nodes, [merged], [old], merged.outputs)
+    merged: dict[str, int | Sequence[int]] = {**attributes, "group": groups}
+    replace_by_convolution(graph, nodes, first.inputs[0], weight, bias, merged, nodes[-1].name or "merged")
 
 
 def _nothing(graph: ir.Graph, node: ir.Node) -> bool:
