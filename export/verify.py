@@ -42,8 +42,8 @@ class Verification:
     """What was seen when a file ran.
 
     Attributes:
-        snr_db: Signal-to-noise ratio of each tensor over all inputs, in dB, at most `MAX_SNR_DB`.
-        relative_error: Of each tensor: its largest difference / the largest value of its head.
+        snr_db: Signal-to-noise ratio of each head over all inputs, in dB, at most `MAX_SNR_DB`.
+        relative_error: Of each head: largest difference / largest value.
         agreement: AP50 with the source's detections above `LABEL_CONFIDENCE` as labels; None where the source found
             nothing (noise holds no objects).
         convolutions: In the file.
@@ -101,17 +101,17 @@ class Reference:
             results.append(detector.runtime.run(tensor))
             placements.append(placement)
         reference = [_laid_out(detector.spec, outputs) for outputs in self.outputs]
-        names = list(reference[0])
+        # a head is one map of boxes and scores in darknet: the tensors of others count together too
+        heads = list(dict.fromkeys(tuple(head.tensors.values()) for head in detector.spec.heads))
         snr, error = [], []
-        # darknet's heads are one map of boxes and scores: the tensors of others share a scale too
-        beside = {name: list(head.tensors.values()) for head in detector.spec.heads for name in head.tensors.values()}
-        for name in names:
-            largest = max(float(np.abs(outputs[other]).max()) for outputs in reference for other in beside[name])
-            expected = np.stack([outputs[name] for outputs in reference])
-            found = np.stack([outputs[name] for outputs in results])
+        for names in heads:
+            expected, found = (
+                np.concatenate([outputs[name].reshape(-1) for outputs in every for name in names])
+                for every in (reference, results)
+            )
             snr.append(snr_db(expected, found))
-            error.append(relative_error(expected, found, largest))
-        _check_limits(precision, names, snr, error)
+            error.append(relative_error(expected, found))
+        _check_limits(precision, [", ".join(names) for names in heads], snr, error)
         convolutions, fused = count_fused(data)
         agreement = _agreement(detector, reference, results, placements)
         return Verification(tuple(snr), tuple(error), agreement, convolutions, fused)
@@ -227,10 +227,9 @@ def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
     return float(np.clip(10 * np.log10(signal / noise_power), -MAX_SNR_DB, MAX_SNR_DB))
 
 
-def relative_error(expected: np.ndarray, found: np.ndarray, largest: float | None = None) -> float:
-    """The largest difference, as a fraction of the largest value: that of `expected`, unless it is given."""
-    if largest is None:
-        largest = float(np.abs(expected).max())
+def relative_error(expected: np.ndarray, found: np.ndarray) -> float:
+    """The largest difference, as a fraction of the largest value."""
+    largest = float(np.abs(expected).max())
     difference = float(np.abs(expected.astype(np.float64) - found).max())
     return difference / largest if largest else (0.0 if difference == 0 else float("inf"))
 
