@@ -66,10 +66,12 @@ def _import(
         return import_darknet(path, NoWeights() if shapes_only else weights, size)
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {path} holds its own")
-    given = None
-    if spec is not None:
-        given = ModelSpec.from_json(read_text(spec, _MAX_SPEC, "a spec is JSON"), str(spec))
-    return import_onnx(path, size, given)
+    if spec is None:
+        return import_onnx(path, size)
+    given = ModelSpec.from_json(read_text(spec, _MAX_SPEC, "a spec is JSON"), str(spec))
+    if given.names_from == "none":
+        given = replace(given, names_from=f"file {printable(spec.name)}")
+    return import_onnx(path, size, given, str(spec))
 
 
 def refuse_pickle(path: Path) -> None:
@@ -81,5 +83,5 @@ def refuse_pickle(path: Path) -> None:
     if path.suffix.lower() in _PICKLES:
         raise InputError(
             f"{path}: a checkpoint can hold any program and is never loaded; make an ONNX file with its trainer: "
-            f"yolo export model={path.name} format=onnx"
+            f"yolo export model={path.name} format=onnx (YOLOv5: python export.py --weights {path.name} --include onnx)"
         )

@@ -174,8 +174,9 @@ def _points(boxes: Floats, k: int, exact: bool) -> _Points:
 
 
 def _distinct(boxes: Floats) -> tuple[Floats, Floats]:
-    order = np.lexsort((boxes[:, 1], boxes[:, 0]))
-    ordered = boxes[order]
+    rounded = boxes.astype(np.float32).astype(np.float64)  # equal ones differ by what their arithmetic left behind
+    order = np.lexsort((rounded[:, 1], rounded[:, 0]))
+    ordered = rounded[order]
     new = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     return np.asarray(ordered[new]), np.diff(np.append(np.flatnonzero(new), len(boxes))).astype(np.float64)
 

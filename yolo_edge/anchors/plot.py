@@ -56,23 +56,34 @@ def plot_anchors(
     )
     chart = density.properties(width=_SIDE, height=_SIDE, title=title)
     layers = [chart]
+    kinds = ["new"] if current is None else ["new", "current"]
     if current is not None:
-        layers.append(_points(current, "current", scale))
-    layers.append(_points(clusters.anchors, "new", scale))
-    labels = [{"x": w, "y": h, "text": f"{w:.0f}x{h:.0f}"} for w, h in clusters.anchors]
-    text = alt.Chart(alt.Data(values=_rounded(labels))).encode(
-        alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale), text="text:N"
-    )
-    style = {"align": "left", "dx": 8, "dy": -6, "fontSize": 11, "fontWeight": "bold"}
-    layers.append(text.mark_text(**style, stroke="white", strokeWidth=3))  # so that it stands out
-    layers.append(text.mark_text(**style, color=_NEW))
+        layers.append(_points(current, "current", kinds, scale))
+    layers.append(_points(clusters.anchors, "new", kinds, scale))
+    layers += _labels(clusters.anchors, high, scale)
     layered = alt.layer(*layers)
     if not sweep:
         return layered
     return alt.hconcat(layered, _sweep_chart(sweep, len(clusters.anchors))).resolve_scale(color="independent")
 
 
-def _points(anchors: Floats, kind: str, scale: "alt.Scale") -> Any:
+def _labels(anchors: Floats, high: float, scale: "alt.Scale") -> list[Any]:
+    """The sizes beside the anchors, within the picture."""
+    import altair as alt  # noqa: PLC0415
+
+    layers = []
+    for align, dx, near in (("left", 8, False), ("right", -8, True)):
+        labels = [{"x": w, "y": h, "text": f"{w:.0f}x{h:.0f}"} for w, h in anchors if (w > high / 2) == near]
+        text = alt.Chart(alt.Data(values=_rounded(labels))).encode(
+            alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale), text="text:N"
+        )
+        style = {"align": align, "dx": dx, "dy": -6, "fontSize": 11, "fontWeight": "bold"}
+        layers.append(text.mark_text(**style, stroke="white", strokeWidth=3))  # so that it stands out
+        layers.append(text.mark_text(**style, color=_NEW))
+    return layers
+
+
+def _points(anchors: Floats, kind: str, kinds: Sequence[str], scale: "alt.Scale") -> Any:
     import altair as alt  # noqa: PLC0415
 
     values = [{"x": w, "y": h, "anchors": kind} for w, h in anchors]
@@ -82,8 +93,8 @@ def _points(anchors: Floats, kind: str, scale: "alt.Scale") -> Any:
         .encode(
             alt.X("x:Q", scale=scale),
             alt.Y("y:Q", scale=scale),
-            shape=alt.Shape("anchors:N", scale=alt.Scale(domain=["new", "current"], range=["circle", "cross"])),
-            stroke=alt.Stroke("anchors:N", scale=alt.Scale(domain=["new", "current"], range=[_NEW, _OLD])),
+            shape=alt.Shape("anchors:N", scale=alt.Scale(domain=kinds, range=["circle", "cross"])),
+            stroke=alt.Stroke("anchors:N", scale=alt.Scale(domain=kinds, range=[_NEW, _OLD])),
         )
     )
 
@@ -100,7 +111,7 @@ def _sweep_chart(sweep: Sequence[tuple[int, float]], k: int) -> Any:
         color=alt.condition("datum.chosen", alt.value(_NEW), alt.value("#1f77b4"))
     )
     chart = alt.layer(base.mark_line(), points)
-    return chart.properties(width=_SIDE * 0.7, height=_SIDE, title="average IoU against k")
+    return chart.properties(width=_SIDE * 0.7, height=_SIDE, title=f"average IoU against k (red: k = {k})")
 
 
 def _range(boxes: Floats, anchors: Floats) -> tuple[float, float]:

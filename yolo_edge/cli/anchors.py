@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from yolo_edge.ondevice.spec import ModelSpec
 
 _GAIN = 0.005  # of average IoU: less is no reason to train again
-_DEFAULT_SIZE = (416, 416)
+_DEFAULT_SIZE, _DEFAULT_K = (416, 416), 9
 
 
 def anchors(
@@ -27,7 +27,10 @@ def anchors(
             parser=path,
         ),
     ],
-    k: Annotated[int, typer.Option("-k", help="How many anchors.")] = 9,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", help="How many anchors. Default: as many as the cfg has, or 9.", show_default=False),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(help="Input of the network, 416 or 352x288. Default: the cfg's, or 416.", show_default=False),
@@ -83,6 +86,8 @@ def anchors(
 
     _check(plot, write_cfg, cfg, seed, update, resize)
     spec = None if cfg is None else _read_spec(cfg)
+    if k is None:
+        k = _DEFAULT_K if spec is None else len(_anchors_of(spec))
     target = _size(size, spec)
     way = resize or ("stretch" if spec is None else spec.input.resize)
     wanted = _sweep_range(sweep)
@@ -92,7 +97,7 @@ def anchors(
     began = time.perf_counter()
     found = cluster(boxes, k, update=update, seed=seed, starts=starts)
     seconds = time.perf_counter() - began
-    current = None if spec is None else score(boxes, _anchors_of(spec, cfg))
+    current = None if spec is None else score(boxes, _anchors_of(spec))
     heads = _heads(found.anchors, strides, spec)
     swept: list[dict[str, Any]] = []
     for number in track(wanted, "clustering"):
@@ -193,7 +198,7 @@ def _sweep_range(text: str | None) -> list[int]:
     return list(range(first, last + 1))
 
 
-def _anchors_of(spec: "ModelSpec", cfg: Path | None) -> "Floats":
+def _anchors_of(spec: "ModelSpec") -> "Floats":
     import numpy as np
 
     return np.array(list(dict.fromkeys(anchor for head in spec.heads for anchor in head.anchors)), np.float64)
@@ -222,6 +227,8 @@ def _summary(clusters: "Clusters") -> dict[str, Any]:
 
 def _verdict(found: "Clusters", current: "Clusters", cfg: Path | None) -> str:
     name = "" if cfg is None else cfg.name
+    if len(found.anchors) != len(current.anchors):
+        name += f" ({len(found.anchors)} against {len(current.anchors)} of them)"
     gain = 100 * (found.avg_iou - current.avg_iou)
     if gain < 100 * _GAIN:
         return f"no better than the anchors of {name} ({gain:+.1f} points of average IoU): keep those"

@@ -111,6 +111,11 @@ def note_fixed_nms(detector: "Detector") -> None:
         )
 
 
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def count(number: float) -> str:
     """A large number for a person: 1.25 M."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):

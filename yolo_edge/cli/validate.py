@@ -1,11 +1,24 @@
 """`yolo-edge validate`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_edge.cli.options import Images, Json, Names, Resize, Runtime, SkipBad, Threads, Weights, check_resize, path
+from yolo_edge.cli.options import (
+    Images,
+    Json,
+    Names,
+    Resize,
+    Runtime,
+    SkipBad,
+    SpecFile,
+    Threads,
+    Weights,
+    check_resize,
+    path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +60,7 @@ def validate(
     runtime: Runtime = "auto",
     resize: Resize = None,
     names: Names = None,
+    spec: SpecFile = None,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of all classes too.")] = False,
@@ -74,6 +88,7 @@ def validate(
             weights if model.suffix.lower() == ".cfg" or not has_cfg else None,
             names,
             resize,
+            _spec_of(model, spec),
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,
@@ -87,6 +102,10 @@ def validate(
         detectors, dataset, skip_bad=skip_bad, track=lambda items, total: track(items, "detecting", total)
     )
     found, classes, remarks = _to_dataset_classes(detectors, models, run.found, dataset)
+    if len(run.dataset.class_id) and not np.isin(run.dataset.class_id, classes).any():
+        raise InputError(f"{data}: none of its labels is of a class that the models know ({'; '.join(remarks)})")
+    if not dataset.names_known:  # matched by their ids: the model's names say more
+        dataset = replace(dataset, names=_names_by_id(detectors[0], dataset))
     accuracies, changes = _measure(run.dataset, found, classes, resamples, seed)
     agreements = [
         None,
@@ -115,6 +134,15 @@ def validate(
     note_skipped(run.skipped)
     if not json:
         _explain(results, run.seconds)
+
+
+def _spec_of(model: Path, spec: Path | None) -> Path | None:
+    """The `--spec` option, for models that need one: .onnx files that carry none."""
+    from yolo_edge.export.summary import read_spec_text
+
+    if spec is None or model.suffix.lower() != ".onnx" or read_spec_text(model) is not None:
+        return None
+    return spec
 
 
 def _result(
@@ -170,11 +198,16 @@ def _to_dataset_classes(
             remarks.append(
                 f"{model} does not know {_some(match.only_dataset)}: left out, for all models, though labelled"
             )
-        if match.only_model:
+        if match.only_model and dataset.names_known:
             remarks.append(f"{_some(match.only_model)} of {model} are not in the dataset: finding them counts nothing")
         common &= set(match.to_dataset.tolist())
         mapped.append(boxes.in_classes(match.to_dataset))
     return mapped, sorted(common), list(dict.fromkeys(remarks))
+
+
+def _names_by_id(detector: "Detector", dataset: "Dataset") -> tuple[str, ...]:
+    names = detector.spec.names
+    return tuple(names[i] if i < len(names) else name for i, name in enumerate(dataset.names))
 
 
 def _some(names: "Sequence[str]", limit: int = 6) -> str:
@@ -266,28 +299,31 @@ def _print_classes(results: list[dict[str, Any]]) -> None:
     )
 
 
+def _holds_zero(result: dict[str, Any], metric: str) -> bool:
+    change = (result["difference"] or {}).get(metric)
+    return change is not None and change[1] <= 0 <= change[2]
+
+
 def _explain(results: list[dict[str, Any]], seconds: float) -> None:
-    from yolo_edge.cli.output import note
+    from yolo_edge.cli.output import note, plural
 
     settings, images = results[0]["settings"], results[0]["images"]
     boxes = sum(values["boxes"] for values in results[0]["per_class"].values())
     note(
-        f"COCO mAP in percent: {images} pictures, {boxes} boxes of {len(results[0]['per_class'])} classes; "
+        f"COCO mAP in percent: {plural(images, 'picture')}, {plural(boxes, 'box', 'boxes')} of "
+        f"{plural(len(results[0]['per_class']), 'class', 'classes')}; "
         f"confidence {settings['confidence']:g}, NMS IoU {settings['iou']:g}, at most {settings['max_detections']} "
         "detections a picture."
     )
     if len(results) > 1:
-        unclear = [
-            Path(result["model"]).name
-            for result in results[1:]
-            if (change := (result["difference"] or {}).get("mAP50_95")) is not None and change[1] <= 0 <= change[2]
-        ]
         note(
             f"difference: to the first model, in points, with the 95 % interval of a paired bootstrap over the "
             f"pictures ({settings['resamples']} draws)."
         )
-        if unclear:
-            note(f"No difference can be told in mAP50-95: {', '.join(unclear)} (the interval holds 0).")
+        for metric, shown in (("mAP50", "mAP50"), ("mAP50_95", "mAP50-95")):
+            unclear = [Path(result["model"]).name for result in results[1:] if _holds_zero(result, metric)]
+            if unclear:
+                note(f"No difference can be told in {shown}: {', '.join(unclear)} (the interval holds 0).")
         note(f"agreement: AP50 with the first model's detections above {LABEL_CONFIDENCE:g} as labels.")
     rate = images * len(results) / seconds if seconds else 0.0
     note(

@@ -33,7 +33,7 @@ def read_data_yaml(path: Path, split: str | None, reading: Reading) -> Dataset:
         InputError: The file is not of this form, the split is missing, or a label is bad.
     """
     document = _parse(path)
-    names = _names(path, document)
+    names, known = _names(path, document)
     split = split or "val"
     if split not in SPLITS:
         raise InputError(f"--split {printable(split)!r}: expected {', '.join(SPLITS)}")
@@ -49,7 +49,7 @@ def read_data_yaml(path: Path, split: str | None, reading: Reading) -> Dataset:
     pictures: dict[Path, None] = {}
     for item in entries:
         pictures.update(dict.fromkeys(_pictures(path, split, base, item)))
-    return read_labels(list(pictures), names, f"{path} ({split})", reading)
+    return read_labels(list(pictures), names, f"{path} ({split})", reading, named=known)
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -76,8 +76,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         return super().compose_node(parent, index)
 
 
-def _names(path: Path, document: dict[str, Any]) -> list[str]:
+def _names(path: Path, document: dict[str, Any]) -> tuple[list[str], bool]:
+    """Class names, and whether the file has any: with `nc` alone they are made up."""
     names = document.get("names")
+    known = names is not None
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
             raise InputError(f"{path}: names: expected the ids 0..{len(names) - 1}")
@@ -91,7 +93,7 @@ def _names(path: Path, document: dict[str, Any]) -> list[str]:
     found = [printable(str(name).strip()) for name in names]
     if document.get("nc") not in (None, len(found)):
         raise InputError(f"{path}: nc is {printable(str(document['nc']))[:40]}, and there are {len(found)} names")
-    return found
+    return found, known
 
 
 def _folder(path: Path, root: str) -> Path:

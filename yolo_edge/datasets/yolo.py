@@ -71,7 +71,7 @@ def label_path(picture: Path) -> Path:
 
 
 def read_labels(
-    pictures: Sequence[Path], names: Sequence[str] | None, source: str, reading: Reading, notes: Sequence[str] = ()
+    pictures: Sequence[Path], names: Sequence[str] | None, source: str, reading: Reading, *, named: bool = True
 ) -> Dataset:
     """Read the label files of pictures. A picture without one shows nothing, as the trainers have it.
 
@@ -80,7 +80,7 @@ def read_labels(
         names: Class names; None: made up from the ids.
         source: What the dataset is, for messages.
         reading: What to do about bad labels.
-        notes: For a person.
+        named: The names are the dataset's own.
 
     Raises:
         InputError: A bad label or picture, or not a single label file.
@@ -100,16 +100,15 @@ def read_labels(
             bad_images[number] = str(error)
     if missing == len(pictures):
         raise InputError(f"{source}: none of the {len(pictures)} pictures has a label file, such as {files[0]}")
-    remarks = list(notes)
+    remarks = []
     if missing:
         remarks.append(f"{missing} of {len(pictures)} pictures have no label file: taken as showing nothing")
     if repeated:
         remarks.append(f"{repeated} labels stood twice in their file: counted once")
     if names is None:
         names = [f"class_{i}" for i in range(max(columns.class_id, default=0) + 1)]
-        known = False
-    else:
-        known = True
+        named = False
+        remarks.append(f"no class names: {len(names)} classes, from the highest id in the labels")
     fractions = columns.boxes()
     half = fractions[:, 2:] / 2
     corners = np.concatenate([fractions[:, :2] - half, fractions[:, :2] + half], axis=1)
@@ -120,7 +119,7 @@ def read_labels(
         reading,
         source=source,
         names=tuple(names),
-        names_known=known,
+        names_known=named,
         paths=pictures,
         sizes=sizes,
         describe=lambda where: f"{where[0]}:{where[1]}",

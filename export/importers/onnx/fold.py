@@ -61,7 +61,7 @@ def _start(model: ModelProto, path: str) -> OnnxNetwork:
         raise InputError(f"{path}: expected one input, a picture [1, 3, height, width]; its inputs are: {names}")
     if images[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(images[0].type.tensor_type.elem_type)
-        raise InputError(f"{path}: its input is {kind}; export the model with a FLOAT input")
+        raise InputError(f"{path}: its input is {kind}; export the model with a FLOAT input (--input float32)")
     nodes = []
     for node in graph.node:
         if node.output:

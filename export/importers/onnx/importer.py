@@ -16,11 +16,11 @@ from yolo_edge.export.importers.onnx.fold import MAX_SIDE, fold
 from yolo_edge.export.importers.onnx.network import OnnxNetwork, needed_nodes
 from yolo_edge.export.importers.onnx.operators import OPERATORS
 from yolo_edge.export.importers.onnx.read import read_onnx
-from yolo_edge.export.importers.onnx.recognize import Recognition, recognize
+from yolo_edge.export.importers.onnx.recognize import Recognition, UnknownFamilyError, find_heads, recognize
 from yolo_edge.export.importers.onnx.resize import at_size
 from yolo_edge.export.provenance import find_licence, sha256
 from yolo_edge.export.source import SourceModel
-from yolo_edge.ondevice.decode import LAYOUTS, MAP_ROLES
+from yolo_edge.ondevice.decode import LAYOUTS, MAP_ROLES, check_heads
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.names import assumed_names
@@ -33,13 +33,16 @@ _MAX_NAMES = 1 << 20
 _NO_REGION = "yolo_edge.no_region"  # Resize wants one up to opset 12
 
 
-def import_onnx(path: Path, size: tuple[int, int] | None = None, spec: ModelSpec | None = None) -> SourceModel:
+def import_onnx(
+    path: Path, size: tuple[int, int] | None = None, spec: ModelSpec | None = None, where: str | None = None
+) -> SourceModel:
     """Import a detector from an ONNX file: its decoder is recognised and cut off.
 
     Args:
         path: The file.
         size: Input (width, height); None: the file's own.
         spec: Says what the network is, where that cannot be recognised; its heads name values of the file.
+        where: What the spec was read from, for error messages.
 
     Returns:
         The network up to its raw heads, in canonical operators, taking RGB 0..1 whatever the file takes.
@@ -61,11 +64,15 @@ def import_onnx(path: Path, size: tuple[int, int] | None = None, spec: ModelSpec
         if any(head.family not in {*LAYOUTS, *MAP_ROLES} for head in spec.heads):
             raise InputError(f"{path}: decodes by itself; export it from a file with --head raw")
     if spec is None:
-        spec, found_notes = _spec(network, recognize(network), model, path)
+        spec, found_notes = _spec(network, _recognize(network), model, path)
         notes += found_notes
     else:
-        spec = _given(network, spec, path)
-    spec = replace(spec, provenance=_provenance(path, files, model))
+        notes += _check_given(network, spec, where or f"{path}: spec", path)
+    if spec.precision != "fp32":
+        notes.append(f"the weights of {path.name} were rounded to {spec.precision} before")
+        spec = replace(spec, precision="fp32")
+    if not spec.provenance.source:
+        spec = replace(spec, provenance=_provenance(path, files, model))
     heads = list(dict.fromkeys(name for head in spec.heads for name in head.tensors.values()))
     taken, own_size = spec.input, (spec.input.width, spec.input.height)
     graph, spec = _build(network, spec, heads, path)
@@ -161,16 +168,58 @@ def _input(family: str, width: int, height: int) -> InputSpec:
     return InputSpec(width, height, resize="letterbox", pad_value=114)
 
 
-def _given(network: OnnxNetwork, spec: ModelSpec, path: Path) -> ModelSpec:
+def _recognize(network: OnnxNetwork) -> Recognition:
+    """Recognise a network; where that fails, say what would help.
+
+    Raises:
+        InputError: Not a family that is known.
+    """
+    try:
+        return recognize(network)
+    except UnknownFamilyError as error:
+        _, _, height, width = network.shapes[network.input]
+        emitter = Emitter(network, "body")
+        emitter.take_colours(InputSpec(width, height))
+        try:
+            emitter.emit(error.heads, OPERATORS)
+        except InputError as problem:  # a spec would not help
+            raise InputError(f"{error}. Nor could its body be read: {problem}") from None
+        raise InputError(f"{error}. Where they are of one of these families, --spec FILE says so") from None
+
+
+def _check_given(network: OnnxNetwork, spec: ModelSpec, where: str, path: Path) -> list[str]:
+    """Check a spec that was given against the file; returns what a person should know.
+
+    Raises:
+        InputError: It names other values than there are, leaves heads out, or contradicts the file's own decoder.
+    """
     _, _, height, width = network.shapes[network.input]
     if (spec.input.width, spec.input.height) != (width, height):
-        raise InputError(f"{path}: its input is {width}x{height}, the spec says {spec.input.width}x{spec.input.height}")
+        said = f"{spec.input.width}x{spec.input.height}"
+        raise InputError(f"{where}: the input is {said}, that of {path} {width}x{height}")
+    names = [name for head in spec.heads for name in head.tensors.values()]
     for i, head in enumerate(spec.heads):
         for role, name in head.tensors.items():
             if name not in network.shapes or name in network.constants:
                 shown = printable(name)[:80]
-                raise InputError(f"{path}: spec.heads[{i}].tensors.{role}: the file has no value {shown!r}")
-    return spec
+                raise InputError(f"{where}.heads[{i}].tensors.{role}: {path} has no value {shown!r}")
+    check_heads(spec, network.shapes, where)
+    left = find_heads(network, frozenset(names))
+    if left:
+        shown = ", ".join(printable(name)[:60] for name in left[:6])
+        raise InputError(f"{where}.heads: the outputs of {path} depend on heads that are not listed: {shown}")
+    try:
+        found = recognize(network)
+    except InputError:
+        return [f"{path.name}: nothing in the file could be compared with the spec"]
+    stated = {frozenset(head.tensors.values()): (head.family, head.stride, head.anchors) for head in spec.heads}
+    for level in found.levels:
+        seen = (found.family, level.stride, level.anchors)
+        said = stated.get(frozenset(level.tensors.values()))
+        same = said is not None and said[:2] == seen[:2] and np.allclose(said[2] or [0], seen[2] or [0], rtol=1e-3)
+        if found.decoded is not None and not same:
+            raise InputError(f"{where}.heads: {path} itself decodes {seen}, the spec says {said}")
+    return []
 
 
 def _provenance(path: Path, files: list[Path], model: ModelProto) -> Provenance:

@@ -25,6 +25,18 @@ _TOLERANCE = 1e-3  # of the largest value: float32 sums in another order
 _SPREAD = 1.5  # of the random maps
 
 
+class UnknownFamilyError(InputError):
+    """A network whose heads are of no family that is known.
+
+    Attributes:
+        heads: Names of the values that its last convolutions compute.
+    """
+
+    def __init__(self, message: str, heads: Sequence[str]):
+        super().__init__(message)
+        self.heads = list(heads)
+
+
 @dataclass(frozen=True)
 class Recognition:
     """What a network was found to be.
@@ -70,14 +82,17 @@ def _recognize(network: OnnxNetwork) -> Recognition:
                 f"{network.path}: ends at raw heads with anchors, and the file does not say which anchors; "
                 f"say it with --spec FILE. {describe(network, levels)}"
             )
-    raise InputError(
-        f"{network.path}: not a detector of a family that is known (YOLOv5, v7, v8, 11, X); "
-        f"--spec FILE says what it is. {describe(network, levels)}"
+    raise UnknownFamilyError(
+        f"{network.path}: not a detector of a family that is known (YOLOv5, v7, v8, 11, X). "
+        f"{describe(network, levels)}",
+        heads,
     )
 
 
-def find_heads(network: OnnxNetwork) -> list[str]:
+def find_heads(network: OnnxNetwork, known: frozenset[str] = frozenset()) -> list[str]:
     """The values that the last convolutions before the outputs compute, in the order of the graph.
+
+    Behind the values in `known` nothing is looked for.
 
     A convolution that only sums with 0, 1, 2, … is part of a decoder (DFL). A factor or an offset for each channel, or
     a batch normalization, directly behind a convolution belongs to it.
@@ -87,15 +102,16 @@ def find_heads(network: OnnxNetwork) -> list[str]:
     seen: set[int] = set()
     waiting = list(network.outputs)
     while waiting:
-        node = producers.get(waiting.pop())
-        if node is None or id(node) in seen:
+        name = waiting.pop()
+        node = producers.get(name)
+        if node is None or id(node) in seen or name in known:
             continue
         seen.add(id(node))
         if node.op_type == "Conv" and not _sums_bins(network, node):
             found.add(_with_scale(network, consumers, node))
             continue
         waiting.extend(inputs_of(node))
-    if not found:
+    if not found and not known:
         raise InputError(f"{network.path}: no convolution leads to its outputs; not a detector")
     if len(found) > _MAX_HEADS:
         raise InputError(f"{network.path}: {len(found)} convolutions lead to its outputs; not a detector that is known")
