@@ -111,7 +111,7 @@ def test_sweep_and_plot(run: Run, coco: Path, tmp_path: Path) -> None:
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     for width, height in result.json["anchors"]:
         assert f"{width:.0f}x{height:.0f}" in texts
-    assert "average IoU against k" in texts
+    assert "average IoU against k (red: k = 4)" in texts
     assert "k" in run("anchors", coco, "-k", 4, "--sweep", "1..2").out
 
 

@@ -123,7 +123,7 @@ def test_as_pycocotools_from_the_detections_of_detect(run: Run, model: Path, dat
     assert ours["mAP50_95"] == pytest.approx(precision[precision > -1].mean(), abs=1e-2)
 
 
-def test_classes_by_name(run: Run, model: Path, dataset: Path, tmp_path: Path) -> None:
+def test_classes_by_name(run: Run, refuse: Callable[..., str], model: Path, dataset: Path, tmp_path: Path) -> None:
     document = json.loads(dataset.read_text())
     by_name = run("validate", model, "--data", dataset, "--json").json[0]
     # other ids and another order of the same names
@@ -134,12 +134,21 @@ def test_classes_by_name(run: Run, model: Path, dataset: Path, tmp_path: Path) -
     path.write_text(json.dumps(document))
     again = run("validate", model, "--data", path, "--images", dataset.parent / "images", "--json").json[0]
     assert again["mAP50_95"] == pytest.approx(by_name["mAP50_95"])
-    document["categories"][0]["name"] = "zebra"
+    labelled = [annotation["category_id"] for annotation in document["annotations"]]
+    rare = min(document["categories"], key=lambda category: labelled.count(category["id"]))
+    lost, rare["name"] = rare["name"].lower(), "zebra"
     path.write_text(json.dumps(document))
     result = run("validate", model, "--data", path, "--images", dataset.parent / "images", "--json")
     assert f"{model} does not know zebra: left out, for all models, though labelled" in result.err
-    assert f"traffic light of {model} are not in the dataset" in result.err
+    assert f"{lost} of {model} are not in the dataset" in result.err
     assert "zebra" not in result.json[0]["per_class"]
+    document["categories"] = [
+        {"id": category["id"], "name": f"other {category['id']}"} for category in document["categories"]
+    ]
+    document["categories"].append({"id": 99, "name": "cat"})
+    path.write_text(json.dumps(document))
+    message = refuse("validate", model, "--data", path, "--images", dataset.parent / "images")
+    assert "none of its labels is of a class that the models know" in message
 
 
 def test_classes_by_id(run: Run, model: Path, dataset: Path, tmp_path: Path) -> None:
@@ -159,6 +168,7 @@ def test_classes_by_id(run: Run, model: Path, dataset: Path, tmp_path: Path) -> 
     result = run("validate", model, "--data", folder, "--json")
     assert result.code == 0, result.err
     assert "classes are matched by their ids" in result.err
+    assert set(result.json[0]["per_class"]) <= {"cat", "dog", "traffic light"}  # the model's own names
     expected = run("validate", model, "--data", dataset, "--json").json[0]
     assert result.json[0]["mAP50_95"] == pytest.approx(expected["mAP50_95"], abs=1e-3)
 

@@ -1,5 +1,6 @@
 """ONNX files of other trainers: recognised by topology and numbers, whatever exporter wrote them."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,10 +181,31 @@ def test_raw_anchors_are_never_guessed(tmp_path: Path) -> None:
     decoded = load(tmp_path, foreign.yolov5())
     assert [head.anchors for head in source.spec.heads] == [head.anchors for head in decoded.spec.heads]
     wrong = ModelSpec(InputSpec(64, 96), (Head("yolov5", 8, {"map": "nothing"}, ((1, 1),)),), ("a",))
-    with pytest.raises(InputError, match=r"spec\.heads\[0\]\.tensors\.map: the file has no value 'nothing'"):
+    with pytest.raises(InputError, match=r"spec\.heads\[0\]\.tensors\.map: .*foreign\.onnx has no value 'nothing'"):
         load(tmp_path, model, spec=wrong)
-    with pytest.raises(InputError, match="its input is 64x96, the spec says 32x32"):
+    with pytest.raises(InputError, match=r"spec: the input is 32x32, that of .* 64x96"):
         load(tmp_path, model, spec=ModelSpec(InputSpec(32, 32), heads, ("a", "b", "c")))
+
+
+def test_specs_that_leave_something_out_or_contradict_the_file(tmp_path: Path) -> None:
+    model = foreign.yolov5()
+    found = load(tmp_path, model)
+    names = [node.input[0] for node in model.graph.node if node.op_type == "Reshape"][::2]
+    heads = tuple(
+        Head("yolov5", head.stride, {"map": name}, head.anchors, scale_xy=2)
+        for head, name in zip(found.spec.heads, names, strict=True)
+    )
+    spec = ModelSpec(InputSpec(64, 96), heads, ("a", "b", "c"))
+    assert load(tmp_path, model, spec=spec, where="my.json").notes == ()
+    with pytest.raises(InputError, match=r"my\.json\.heads: the outputs of .* depend on heads that are not listed: v"):
+        load(tmp_path, model, spec=dataclasses.replace(spec, heads=heads[:2]), where="my.json")
+    other = (dataclasses.replace(heads[0], anchors=((1, 1), (2, 2))), *heads[1:])
+    with pytest.raises(InputError, match=r"my\.json\.heads: .* itself decodes \('yolov5', 8, .*the spec says"):
+        load(tmp_path, model, spec=dataclasses.replace(spec, heads=other), where="my.json")
+    with pytest.raises(
+        InputError, match=r"my\.json\.heads\[0\]\.tensors: output 'v.*' should be .* with 2 anchors and 1 classes"
+    ):
+        load(tmp_path, model, spec=dataclasses.replace(spec, names=("a",)), where="my.json")
 
 
 def test_quantized_files_are_taken_back_to_float(tmp_path: Path) -> None:

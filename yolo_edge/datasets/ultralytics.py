@@ -33,7 +33,7 @@ def read_data_yaml(path: Path, split: str | None, reading: Reading) -> Dataset:
         InputError: The file is not of this form, the split is missing, or a label is bad.
     """
     document = _parse(path)
-    names, known = _names(path, document)
+    names, named = _names(path, document)
     split = split or "val"
     if split not in SPLITS:
         raise InputError(f"--split {printable(split)!r}: expected {', '.join(SPLITS)}")
@@ -49,7 +49,7 @@ def read_data_yaml(path: Path, split: str | None, reading: Reading) -> Dataset:
     pictures: dict[Path, None] = {}
     for item in entries:
         pictures.update(dict.fromkeys(_pictures(path, split, base, item)))
-    return read_labels(list(pictures), names, f"{path} ({split})", reading, named=known)
+    return read_labels(list(pictures), names, f"{path} ({split})", reading, named=named)
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def _recognize(network: OnnxNetwork) -> Recognition:
         try:
             emitter.emit(error.heads, OPERATORS)
         except InputError as problem:  # a spec would not help
-            raise InputError(f"{error}. Nor could its body be read: {problem}") from None
+            why = str(problem).removeprefix(f"{network.path}: ")
+            raise InputError(f"{error}. Its body could not be read either, so --spec FILE would not help: {why}") from None
         raise InputError(f"{error}. Where they are of one of these families, --spec FILE says so") from None
 
 
@@ -215,10 +216,10 @@ def _check_given(network: OnnxNetwork, spec: ModelSpec, where: str, path: Path) 
     stated = {frozenset(head.tensors.values()): (head.family, head.stride, head.anchors) for head in spec.heads}
     for level in found.levels:
         seen = (found.family, level.stride, level.anchors)
-        said = stated.get(frozenset(level.tensors.values()))
-        same = said is not None and said[:2] == seen[:2] and np.allclose(said[2] or [0], seen[2] or [0], rtol=1e-3)
+        given = stated.get(frozenset(level.tensors.values()))
+        same = given is not None and given[:2] == seen[:2] and np.allclose(given[2] or [0], seen[2] or [0], rtol=1e-3)
         if found.decoded is not None and not same:
-            raise InputError(f"{where}.heads: {path} itself decodes {seen}, the spec says {said}")
+            raise InputError(f"{where}.heads: {path} itself decodes {seen}, the spec says {given}")
     return []
 
 
