@@ -174,5 +174,6 @@ def test_licences_and_names_come_along(assets: Path) -> None:
 def test_families_that_are_not_known_yet_show_what_was_found(name: str, assets: Path) -> None:
     from yolo_edge.ondevice.errors import InputError
 
-    with pytest.raises(InputError, match=r"not a detector of a family that is known .* channels.*--spec FILE would not help"):
+    message = r"not a detector of a family that is known .* channels.*--spec FILE would not help"
+    with pytest.raises(InputError, match=message):
         import_onnx(assets / "onnx" / f"{name}.onnx")

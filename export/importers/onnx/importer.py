@@ -184,7 +184,8 @@ def _recognize(network: OnnxNetwork) -> Recognition:
             emitter.emit(error.heads, OPERATORS)
         except InputError as problem:  # a spec would not help
             why = str(problem).removeprefix(f"{network.path}: ")
-            raise InputError(f"{error}. Its body could not be read either, so --spec FILE would not help: {why}") from None
+            message = f"{error}. Its body cannot be read either, so --spec FILE would not help: {why}"
+            raise InputError(message) from None
         raise InputError(f"{error}. Where they are of one of these families, --spec FILE says so") from None
 
 
