@@ -67,7 +67,8 @@ def import_onnx(
         spec, found_notes = _spec(network, _recognize(network), model, path)
         notes += found_notes
     else:
-        notes += _check_given(network, spec, where or f"{path}: spec", path)
+        unsure = _check_given(network, spec, where or f"{path}: spec", path)
+        notes += unsure if where is not None else []  # our own files say what they are
     if spec.precision != "fp32":
         notes.append(f"the weights of {path.name} were rounded to {spec.precision} before")
         spec = replace(spec, precision="fp32")
