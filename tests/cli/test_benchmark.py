@@ -89,7 +89,7 @@ def test_a_table_and_notes(run: Run, models: list[Path]) -> None:
     assert "QUICK" in done.err
     assert "of 2 repeats" in done.err
     assert "too few repeats" in done.out
-    assert re.search(r"\d+ of \d+$", done.out.splitlines()[-1])
+    assert re.search(r"\d+ of \d+$", done.out.rstrip())
 
 
 def test_headings_of_profiles_are_with_their_tables(run: Run, models: list[Path]) -> None:

@@ -231,9 +231,10 @@ def _print(result: "BenchmarkResult") -> None:
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
+    repeats = plural(len(result.cells[0].repeats_ms), "repeat")
     note(
-        f"{what}Times in ms of {plural(len(result.cells[0].repeats_ms), 'repeat')} in interleaved rounds; load, first: the "
-        "model alone, the first inference. memory: peak of the worker process, libraries included."
+        f"{what}Times in ms of {repeats} in interleaved rounds; load, first: the model alone, "
+        "the first inference. memory: peak of the worker process, libraries included."
     )
     if any(cell.peak_share is not None for cell in result.cells):
         peaks = ", ".join(
