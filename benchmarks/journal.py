@@ -132,12 +132,13 @@ class Journal:
         end = self._file.seek(0, os.SEEK_END)
         try:
             _write(self._file, msgspec.json.encode(repeat) + b"\n")
+            self.repeats.append(repeat)  # before the wait for the disk: an interruption there loses nothing
             os.fsync(self._file.fileno())
         except OSError as error:
+            self.repeats = [kept for kept in self.repeats if kept is not repeat]
             with suppress(OSError):
                 self._file.truncate(end)
             raise not_written(self._journal, error) from error
-        self.repeats.append(repeat)
 
     def remove(self) -> None:
         """Forget it: the result is written."""

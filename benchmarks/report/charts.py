@@ -18,7 +18,7 @@ _MOST_CURVES = 10
 _CURVE_POINTS = 120
 _WIDTH = 760
 _CUT = 3.0  # of the steadiness chart: one interruption would flatten all the rest
-_FRONT = ["on the Pareto front", "beaten by another", "not valid"]
+_FRONT = ["on the Pareto front", "beaten by another", "not valid, or emulated"]
 _SANS = "system-ui, sans-serif"
 
 
