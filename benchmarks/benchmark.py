@@ -333,5 +333,5 @@ def _share(macs: int | None, p50: float, threads: int, peaks: Mapping[str, Peak]
     fewer = max((other.gflops for count, other in peaks.items() if int(count) < threads), default=0.0)
     share = 2 * macs / (p50 * 1e6) / peak.gflops
     if share > 1 or peak.gflops < fewer * (1 - _PEAK_NOISE):
-        return None, f"the peak was disturbed: {peak.gflops:.0f} GFLOP/s is none with {threads} threads"
+        return None, f"of peak: none, the peak was disturbed ({peak.gflops:.0f} GFLOP/s with threads {threads})"
     return round(share, 4), None
