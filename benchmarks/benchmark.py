@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -45,7 +45,9 @@ from yolo_edge.timing import Ratio, median_interval, paired_ratio
 
 NO_METER = "not measured: no power meter is read on this device yet; a USB or wall meter shows it"
 
-_LEAST_REPEATS, _LEAST_ROUNDS = 3, 10  # undisturbed: fewer say too little
+LEAST_REPEATS = 3  # fewer say too little
+_LEAST_ROUNDS = 10  # undisturbed
+_PEAK_NOISE = 0.05  # by which the peak of more threads may be below that of fewer, on as many CPUs
 _Medians = tuple[NDArray[np.float64], NDArray[np.float64]]  # of undisturbed inferences, of all
 
 
@@ -114,7 +116,7 @@ class Benchmark:
         created = journal.created if journal else datetime.now(timezone.utc).isoformat(timespec="seconds")
         origin = datetime.fromisoformat(created).timestamp()
         repeats = list(journal.repeats) if journal else []
-        before = ask_conditions(self._connect, "before")
+        before = None if repeats else ask_conditions(self._connect, "before")
         progress("finding the fp32 peak")
         peaks = find_peaks(self._connect, self._settings.threads, self._settings)
         for number in range(len(repeats) + 1, self._settings.repeats + 1):
@@ -127,6 +129,7 @@ class Benchmark:
                 number,
                 rounds=len(repeats[0].cells[0].turns) if repeats else None,
                 origin=origin,
+                before=before if number == 1 else None,
                 progress=progress,
             )
             if journal:
@@ -143,12 +146,9 @@ class Benchmark:
             schema=1,
             host=host,
             settings=self._settings,
-            cells=tuple(
-                self._cell(slot, i, repeats, profiles[i], peaks.get(str(slot.threads)))
-                for i, slot in enumerate(self._slots)
-            ),
+            cells=tuple(self._cell(slot, i, repeats, profiles[i], peaks) for i, slot in enumerate(self._slots)),
             ratios=tuple(self._ratios(repeats)),
-            conditions=(before, *_moments(repeats), after),
+            conditions=(*(one.before for one in repeats if one.before), *_moments(repeats), after),
             tool=f"yolo-edge {__version__}",
             revision=self._revision,
             command=self._command,
@@ -164,7 +164,12 @@ class Benchmark:
             return str(error)
 
     def _cell(
-        self, slot: Slot, index: int, repeats: Sequence[Repeat], profile: Profile | str | None, peak: Peak | None
+        self,
+        slot: Slot,
+        index: int,
+        repeats: Sequence[Repeat],
+        profile: Profile | str | None,
+        peaks: Mapping[str, Peak],
     ) -> Cell:
         parts = [repeat.cells[index] for repeat in repeats]
         samples = _merge(parts)
@@ -182,6 +187,8 @@ class Benchmark:
             notes.append(profile)
         if not all(part.settled for part in parts):
             notes.append(f"warm-up did not settle within {self._settings.warm_up_cap_s:g} s")
+        share, note = _share(subject.macs, inference.p50, slot.threads, peaks)
+        notes += [note] if note else []
         return Cell(
             model=subject.name,
             device=self._device,
@@ -208,7 +215,7 @@ class Benchmark:
             repeats_ms=tuple(_milliseconds(np.median(row)) for row in medians),
             warm_up_s=round(max(part.warm_up_s for part in parts), 3),
             macs=subject.macs,
-            peak_share=_share(subject.macs, inference.p50, peak),
+            peak_share=share,
             cpus=parts[0].cpus,
             detections=parts[0].detections,
             notes=tuple(notes),
@@ -233,18 +240,24 @@ class Benchmark:
                 b=b.subject.name,
                 ratio=round(ratio.value, 5),
                 ci95=(round(ratio.low, 5), round(ratio.high, 5)),
-                verdict=verdict_of(ratio),
+                verdict=verdict_of(ratio, len(repeats)),
                 rounds=rounds,
                 of_rounds=medians[0][1].size,
                 threads_a=a.threads,
                 threads_b=b.threads,
+                undisturbed=undisturbed,
             )
-            for a, b, ratio, rounds in pairs
+            for a, b, ratio, rounds, undisturbed in pairs
         ]
 
 
-def verdict_of(ratio: Ratio) -> RatioVerdict:
-    """What a ratio of times says: "no difference" where its interval holds 1."""
+def verdict_of(ratio: Ratio, repeats: int) -> RatioVerdict:
+    """What a ratio of times says: "no difference" where its interval holds 1.
+
+    The luck of a process shows in other processes only: of less than three repeats no interval can be trusted.
+    """
+    if repeats < LEAST_REPEATS:
+        return "too few repeats"
     if ratio.low <= 1 <= ratio.high:
         return "no difference"
     return "slower" if ratio.value > 1 else "faster"
@@ -267,12 +280,12 @@ def _moments(repeats: Sequence[Repeat]) -> list[Conditions]:
     return [moment for repeat in repeats for moment in (repeat.begins, repeat.ends)]
 
 
-def _compare(a: _Medians, b: _Medians) -> tuple[Ratio, int]:
-    """The ratio from the undisturbed rounds, or from all where those are too few; and their number."""
+def _compare(a: _Medians, b: _Medians) -> tuple[Ratio, int, bool]:
+    """The ratio from the undisturbed rounds, or from all where those are too few; their number; whether undisturbed."""
     both = np.isfinite(a[0]) & np.isfinite(b[0])
-    if both.any(axis=1).sum() >= min(_LEAST_REPEATS, len(both)) and both.sum() >= min(_LEAST_ROUNDS, both.size):
-        return paired_ratio(a[0], b[0]), int(both.sum())
-    return paired_ratio(a[1], b[1]), both.size
+    if both.any(axis=1).sum() >= min(LEAST_REPEATS, len(both)) and both.sum() >= min(_LEAST_ROUNDS, both.size):
+        return paired_ratio(a[0], b[0]), int(both.sum()), True
+    return paired_ratio(a[1], b[1]), both.size, False
 
 
 def _merge(parts: Sequence[CellRepeat]) -> Samples:
@@ -312,7 +325,13 @@ def _median(values: object) -> float:
     return _milliseconds(np.median(list(values)))  # type: ignore[call-overload]
 
 
-def _share(macs: int | None, p50: float, peak: Peak | None) -> float | None:
+def _share(macs: int | None, p50: float, threads: int, peaks: Mapping[str, Peak]) -> tuple[float | None, str | None]:
+    """The share of the peak with as many threads; None, and why, where that peak cannot be one."""
+    peak = peaks.get(str(threads))
     if not macs or peak is None or not p50:
-        return None
-    return round(2 * macs / (p50 * 1e6) / peak.gflops, 4)
+        return None, None
+    fewer = max((other.gflops for count, other in peaks.items() if int(count) < threads), default=0.0)
+    share = 2 * macs / (p50 * 1e6) / peak.gflops
+    if share > 1 or peak.gflops < fewer * (1 - _PEAK_NOISE):
+        return None, f"of peak: none, the peak was disturbed ({peak.gflops:.0f} GFLOP/s with threads {threads})"
+    return round(share, 4), None

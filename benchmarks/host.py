@@ -88,3 +88,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     versions: dict[str, str] = {}
     peak: dict[str, Peak] = {}
+
+    @property
+    def hardware(self) -> str:
+        """What has to be the same for times to be comparable, for a person: the board, the CPU, how many of them."""
+        board = f"{self.model}: " if self.model else ""
+        return f"{board}{self.cpu.name or 'CPU'} ({self.machine}), {self.cpu.cpus} CPUs"

@@ -20,6 +20,7 @@ from yolo_edge.ondevice.files import not_written
 T = TypeVar("T")
 
 SUFFIX = ".part.jsonl"
+_VERSION = 2
 
 
 class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,7 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         number: From 1.
         seconds: That it took.
+        before: Conditions before the run; of the first repeat only.
         begins: Conditions at its begin.
         ends: Conditions at its end.
         cells: One entry a cell.
@@ -75,6 +77,7 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     seconds: float
+    before: Conditions | None
     begins: Conditions
     ends: Conditions
     cells: tuple[CellRepeat, ...]
@@ -129,12 +132,13 @@ class Journal:
         end = self._file.seek(0, os.SEEK_END)
         try:
             _write(self._file, msgspec.json.encode(repeat) + b"\n")
+            self.repeats.append(repeat)  # before the wait for the disk: an interruption there loses nothing
             os.fsync(self._file.fileno())
         except OSError as error:
+            self.repeats = [kept for kept in self.repeats if kept is not repeat]
             with suppress(OSError):
                 self._file.truncate(end)
             raise not_written(self._journal, error) from error
-        self.repeats.append(repeat)
 
     def remove(self) -> None:
         """Forget it: the result is written."""
@@ -160,7 +164,7 @@ class Journal:
             return None
         lines = file.read().split(b"\n")
         header = _parse(lines[0], _Header)
-        if header is None or header.journal != 1 or header.key != key:
+        if header is None or header.journal != _VERSION or header.key != key:
             file.close()
             return None
         self.created = header.created
@@ -195,7 +199,7 @@ class Journal:
                 continue
             _lock(file)
             try:
-                _write(file, msgspec.json.encode(_Header(journal=1, key=key, created=self.created)) + b"\n")
+                _write(file, msgspec.json.encode(_Header(journal=_VERSION, key=key, created=self.created)) + b"\n")
             except OSError:
                 file.close()
                 path.unlink()

@@ -15,7 +15,7 @@ from yolo_edge.benchmarks.host import Conditions, Host
 from yolo_edge.benchmarks.samples import decode, decode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import read_bytes
+from yolo_edge.ondevice.files import printable, read_bytes
 
 SCHEMA = 1
 MAX_BYTES = 512 << 20  # of a result file
@@ -26,7 +26,7 @@ _LEAST = 2  # undisturbed inferences of a turn
 STAGES = ("preprocess", "inference", "postprocess")
 
 Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
-RatioVerdict = Literal["faster", "slower", "no difference"]
+RatioVerdict = Literal["faster", "slower", "no difference", "too few repeats"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -105,7 +105,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
         turns: Inferences of each turn, in the order of measuring.
         at_s: When each turn began, in seconds since the run did.
         stages: Stage → its samples.
-        cpu: The CPU time of each inference in percent of its time, in all threads: base64 of zlib of a byte each.
+        cpu: The CPU time of each inference in percent of what its threads could take: base64 of zlib of a byte each.
     """
 
     tick_ns: Count
@@ -188,7 +188,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         repeats_ms: The median inference of each repeat: their spread.
         warm_up_s: The longest warm-up of the repeats.
         macs: Multiply-accumulates of an inference, where known.
-        peak_share: 2 · macs / p50 as a fraction of the machine's measured fp32 peak with as many threads.
+        peak_share: 2 · macs / p50 as a fraction of the machine's measured fp32 peak with as many threads; None where
+            one of them is not known, or that peak was disturbed.
         cpus: That the worker was kept to, where they differ in speed; None: any.
         detections: In the picture; None where the model has no spec.
         notes: What else to know.
@@ -237,10 +238,11 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
         b: That of the other, which is 1.
         ratio: Geometric mean over the rounds, winsorized.
         ci95: Its interval.
-        verdict: "no difference" where the interval holds 1.
+        verdict: "no difference" where the interval holds 1; "too few repeats" to tell where there are less than 3.
         rounds: That it is from: those in which no other program came between either of the two, where there are enough
             of them; else all.
         of_rounds: All of them.
+        undisturbed: False: there were too few undisturbed rounds, and the ratio is from all; None: not recorded.
         threads_a: Threads of the one.
         threads_b: Threads of the other.
     """
@@ -254,6 +256,7 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
     of_rounds: int
     threads_a: int
     threads_b: int
+    undisturbed: bool | None = None
 
 
 class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,9 +296,14 @@ def key_of(cell: Cell) -> tuple[str, str, str, int]:
     return (model_name(cell.model), cell.device, cell.runtime, cell.threads)
 
 
+def path_parts(model: str) -> list[str]:
+    """Folders and file name, of any system's path."""
+    return model.replace("\\", "/").split("/")
+
+
 def model_name(model: str) -> str:
     """The file's name without its folder."""
-    return model.replace("\\", "/").rsplit("/", 1)[-1]
+    return path_parts(model)[-1]
 
 
 def without_samples(result: BenchmarkResult) -> BenchmarkResult:
@@ -329,7 +337,34 @@ def read_result(path: Path) -> BenchmarkResult:
         raise InputError(f"{path}: not a result of `yolo-edge benchmark` ({error})") from error
     for where, problem in _problems(result):
         raise InputError(f"{path}: {where}: {problem}")
-    return result
+    return _printable(result)
+
+
+def _printable(result: BenchmarkResult) -> BenchmarkResult:
+    """Names come from files, and go into pages and charts."""
+    cells = tuple(
+        msgspec.structs.replace(
+            cell,
+            model=printable(cell.model),
+            device=printable(cell.device),
+            runtime=printable(cell.runtime),
+            precision=None if cell.precision is None else printable(cell.precision),
+            profile=None if cell.profile is None else _printable_profile(cell.profile),
+        )
+        for cell in result.cells
+    )
+    ratios = tuple(
+        msgspec.structs.replace(ratio, a=printable(ratio.a), b=printable(ratio.b)) for ratio in result.ratios
+    )
+    return msgspec.structs.replace(result, cells=cells, ratios=ratios)
+
+
+def _printable_profile(profile: Profile) -> Profile:
+    operators = tuple(
+        msgspec.structs.replace(one, name=printable(one.name), operator=printable(one.operator))
+        for one in profile.operators
+    )
+    return msgspec.structs.replace(profile, operators=operators)
 
 
 class _Version(msgspec.Struct):
@@ -339,17 +374,35 @@ class _Version(msgspec.Struct):
 def _problems(result: BenchmarkResult) -> Iterator[tuple[str, str]]:
     if not result.cells:
         yield "cells", "there are none"
+    seen: dict[tuple[str, str, str, int], int] = {}
     for i, cell in enumerate(result.cells):
+        first = seen.setdefault((cell.model, cell.device, cell.runtime, cell.threads), i)
+        if first != i:
+            yield f"cells[{i}]", f"the same model, device, runtime and threads as cells[{first}]"
+        low, high = cell.latency_ms.ci95
+        if not (cell.latency_ms.p50 > 0 and 0 < low <= high):
+            yield f"cells[{i}].latency_ms", "expected a p50 and an interval above 0"
         if cell.samples is None:
             continue
         try:
-            cell.samples.undisturbed_medians()
-            if len(cell.samples.at_s) != len(cell.samples.turns):
-                raise ValueError("damaged samples: times of turns")
-            for stage in cell.samples.stages:
-                cell.samples.stage(stage)
-        except (ValueError, KeyError) as error:
+            _check_samples(cell.samples)
+        except ValueError as error:
             yield f"cells[{i}].samples", str(error)
+
+
+def _check_samples(samples: Samples) -> None:
+    """Raise ValueError where they cannot be used."""
+    if "inference" not in samples.stages:
+        raise ValueError('damaged samples: the stage "inference" is missing')
+    if not all(samples.turns) or not samples.turns:
+        raise ValueError("damaged samples: turns without inferences")
+    if len(samples.at_s) != len(samples.turns):
+        raise ValueError("damaged samples: times of turns")
+    for stage in samples.stages:
+        samples.stage(stage)
+    samples.undisturbed_medians()
+    if not (samples.turn_medians() > 0).all():
+        raise ValueError("damaged samples: inferences of 0 ms")
 
 
 def json_schema() -> dict[str, Any]:

@@ -155,6 +155,7 @@ def measure_repeat(
     *,
     rounds: int | None = None,
     origin: float = 0.0,
+    before: Conditions | None = None,
     progress: Progress = lambda _: None,
 ) -> Repeat:
     """One repeat: new workers, warm-up, then rounds in which each has its turn, in an order drawn anew.
@@ -166,6 +167,7 @@ def measure_repeat(
         number: Of the repeat, from 1.
         rounds: As many as other repeats had; None: as the settings and the slowest model want.
         origin: `time.time()` when the run began.
+        before: Conditions before the run, to be kept with its first repeat.
         progress: Called before each step with what it does; `steps_of` times.
 
     Raises:
@@ -196,7 +198,7 @@ def measure_repeat(
             done = until
         ends = _conditions(running, f"repeat {number} ends")
         cells = tuple(_finish(worker) for worker in running)
-    return Repeat(number=number, seconds=time.monotonic() - began, begins=begins, ends=ends, cells=cells)
+    return Repeat(number=number, seconds=time.monotonic() - began, before=before, begins=begins, ends=ends, cells=cells)
 
 
 def measure_profile(connect: Connect, slot: Slot, settings: Settings) -> Profile:
@@ -306,14 +308,14 @@ def _finish(worker: _Running) -> CellRepeat:
             "turns": [len(turn["stages_ns"]) for turn in turns],
             "at_s": [round(at, 4) for at in worker.at_s],
             "clock_mhz": [sum(clock) / len(clock) for clock in clocks] if all(clocks) else [],
-            "cpu": encode_bytes(_cpu_percent(turns)),
+            "cpu": encode_bytes(_cpu_percent(turns, worker.slot.threads)),
             "stages": {name: encode(values) for name, values in zip(stages, by_stage, strict=True)},
         },
         CellRepeat,
     )
 
 
-def _cpu_percent(turns: Sequence[dict[str, Any]]) -> list[float]:
-    """CPU time of each inference in percent of its time: with one thread, 100 where nothing came between."""
+def _cpu_percent(turns: Sequence[dict[str, Any]], threads: int) -> list[float]:
+    """CPU time of each inference in percent of what its threads could take: 100 where all of them ran all the time."""
     pairs = ((used, stages) for turn in turns for used, stages in zip(turn["cpu_ns"], turn["stages_ns"], strict=True))
-    return [100 * used / max(stages[len(stages) // 2], 1) for used, stages in pairs]
+    return [100 * used / (max(stages[len(stages) // 2], 1) * threads) for used, stages in pairs]

@@ -55,7 +55,7 @@ def busy_share(conditions: Sequence[Conditions], cpus: int | None) -> tuple[floa
         cpus: Of the machine, all of them.
     """
     others = stolen = elapsed = 0.0
-    for begins, ends in zip(conditions[::2], conditions[1::2], strict=True):
+    for begins, ends in _pairs(conditions):
         if begins.busy_s is None or ends.busy_s is None or not cpus:
             return None, None
         ours = ends.workers_s - begins.workers_s
@@ -67,28 +67,55 @@ def busy_share(conditions: Sequence[Conditions], cpus: int | None) -> tuple[floa
     return others / elapsed, stolen / elapsed
 
 
+def throttle_events(conditions: Sequence[Conditions]) -> int | None:
+    """How often the CPU was throttled for heat in the rounds; None: the machine does not show it.
+
+    Each repeat is looked at by itself: between two of a resumed run the machine did other things, or was booted, and
+    counts from 0 again.
+
+    Args:
+        conditions: At the begin and the end of each repeat, in turn.
+    """
+    rises = [
+        max(ends.throttle_count - begins.throttle_count, 0)
+        for begins, ends in _pairs(conditions)
+        if begins.throttle_count is not None and ends.throttle_count is not None
+    ]
+    return sum(rises) if rises else None
+
+
+def _pairs(conditions: Sequence[Conditions]) -> list[tuple[Conditions, Conditions]]:
+    return list(zip(conditions[::2], conditions[1::2], strict=True))
+
+
 def _busy(conditions: Sequence[Conditions], cpus: int | None, limits: Limits) -> list[str]:
-    others, stolen = busy_share(conditions, cpus)
+    """Each repeat by itself, and all together, which says something of repeats that are too short by themselves."""
+    shares = {f" in repeat {i}": busy_share(pair, cpus) for i, pair in enumerate(_pairs(conditions), 1)}
+    shares[""] = busy_share(conditions, cpus)
+    others = {when: share[0] for when, share in shares.items() if share[0] is not None}
+    stolen = {when: share[1] for when, share in shares.items() if share[1] is not None}
     faults = []
-    if others is not None and others > limits.busy:
-        faults.append(f"the machine was busy: other programs used {others:.0%} of its CPU time")
-    if stolen is not None and stolen > limits.stolen:
-        faults.append(f"the hypervisor gave {stolen:.0%} of the CPU time to others")
+    worst = max(others, key=others.__getitem__, default="")
+    if others and others[worst] > limits.busy:
+        faults.append(f"the machine was busy: other programs used {others[worst]:.0%} of its CPU time{worst}")
+    worst = max(stolen, key=stolen.__getitem__, default="")
+    if stolen and stolen[worst] > limits.stolen:
+        faults.append(f"the hypervisor gave {stolen[worst]:.0%} of the CPU time to others{worst}")
     return faults
 
 
 def _throttled(snapshots: Sequence[Conditions]) -> list[str]:
-    bits = [snapshot.throttled for snapshot in snapshots if snapshot.throttled is not None]
-    faults = []
-    if bits:
-        now = {name for bit, name in _NOW.items() if any(value >> bit & 1 for value in bits)}
-        new = bits[-1] & ~bits[0]  # bits that stay set since boot, and were not before
-        now |= {name for bit, name in _NOW.items() if new >> (bit + _SINCE_BOOT_SHIFT) & 1}
-        if now:
-            faults.append(f"the board reports: {', '.join(sorted(now))}")
-    counts = [snapshot.throttle_count for snapshot in snapshots if snapshot.throttle_count is not None]
-    if counts and counts[-1] > counts[0]:
-        faults.append(f"the CPU was throttled for heat {counts[-1] - counts[0]} times")
+    now: set[str] = set()
+    for begins, ends in _pairs(snapshots):
+        bits = [moment.throttled for moment in (begins, ends) if moment.throttled is not None]
+        now |= {name for bit, name in _NOW.items() if any(value >> bit & 1 for value in bits)}
+        if len(bits) == 2:
+            new = bits[1] & ~bits[0]  # bits that stay set since boot, and were not before
+            now |= {name for bit, name in _NOW.items() if new >> (bit + _SINCE_BOOT_SHIFT) & 1}
+    faults = [f"the board reports: {', '.join(sorted(now))}"] if now else []
+    events = throttle_events(snapshots)
+    if events:
+        faults.append(f"the CPU was throttled for heat {events} time{'s' if events > 1 else ''}")
     return faults
 
 

@@ -18,6 +18,7 @@ _MOST_CURVES = 10
 _CURVE_POINTS = 120
 _WIDTH = 760
 _CUT = 3.0  # of the steadiness chart: one interruption would flatten all the rest
+_FRONT = ["on the Pareto front", "beaten by another", "not valid, or emulated"]
 _SANS = "system-ui, sans-serif"
 
 
@@ -111,7 +112,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
         return None
     records: Records = [
         {
-            "pair": f"{item.a} / {item.b}",
+            "pair": f"{item.a} / {item.b}{'' if item.trusted else ' (not valid)'}",
             "ratio": item.ratio.ratio,
             "low": item.ratio.ci95[0],
             "high": item.ratio.ci95[1],
@@ -122,7 +123,10 @@ def _ratios(content: Content, ink: str) -> Figure | None:
     scale = _scale([1, *(record[key] for record in records for key in ("low", "high"))])
     colour = alt.Color(
         "verdict:N",
-        scale=alt.Scale(domain=["faster", "no difference", "slower"], range=["#54a24b", "#9d9da1", "#e45756"]),
+        scale=alt.Scale(
+            domain=["faster", "no difference", "too few repeats", "slower"],
+            range=["#54a24b", "#9d9da1", "#d8c04a", "#e45756"],
+        ),
         title=None,
     )
     y = alt.Y("pair:N", sort=[record["pair"] for record in records], title=None, axis=alt.Axis(labelLimit=460))
@@ -149,7 +153,8 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
             "mAP": row.accuracy.mAP50_95,
             "mAP50": row.accuracy.mAP50,
             "MB": _short(row.cell.bytes / 1e6),
-            "front": "on the Pareto front" if row.pareto else "beaten by another",
+            "front": _FRONT[0] if row.pareto else _FRONT[1] if row.trusted else _FRONT[2],
+            "pool": f"{row.machine}, {row.cell.device}",
         }
         for row in rows
         if row.accuracy is not None
@@ -157,7 +162,8 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
     scale = _scale([record["ms"] for record in records])
     x = alt.X("ms:Q", scale=scale, title="inference, ms (median)")
     y = alt.Y("mAP:Q", title="mAP50-95", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=20))
-    colours = alt.Scale(domain=["on the Pareto front", "beaten by another"], range=["#f58518", "#9d9da1"])
+    colours = alt.Scale(domain=_FRONT, range=["#f58518", "#9d9da1", "#e45756"])
+    sizes = {record["MB"] for record in records}
     points = (
         alt.Chart(_data(records))
         .mark_point(filled=True, opacity=1)
@@ -165,7 +171,9 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
             x=x,
             y=y,
             color=alt.Color("front:N", scale=colours, title=None, legend=alt.Legend(orient="bottom")),
-            size=alt.Size(
+            size=alt.value(150)
+            if len(sizes) == 1  # a legend of one size says nothing
+            else alt.Size(
                 "MB:Q",
                 title="file, MB",
                 scale=alt.Scale(range=[50, 500]),
@@ -175,9 +183,9 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
         )
     )
     front = (
-        alt.Chart(_data([record for record in records if record["front"].startswith("on")]))
+        alt.Chart(_data([record for record in records if record["front"] == _FRONT[0]]))
         .mark_line(interpolate="step-after", color="#f58518", strokeDash=[5, 3], order=True)
-        .encode(x=x, y=y, order="ms:Q")
+        .encode(x=x, y=y, order="ms:Q", detail="pool:N")  # a line for each machine and device
     )
     # a model's accuracy is the same with any number of threads: one label, at its fastest cell, covers no other
     fastest: dict[str, dict[str, Any]] = {}
@@ -187,9 +195,14 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
     if len(fastest) <= 25:
         named = alt.Chart(_data(list(fastest.values())))
         layers.append(
-            named.mark_text(align="left", dx=6, dy=-14, fontSize=11, color=ink).encode(x=x, y=y, text="cell:N")
+            named.mark_text(align="left", baseline="bottom", dx=10, dy=-12, fontSize=11, color=ink).encode(
+                x=x, y=y, text="cell:N"
+            )
         )
-    caption = "Up and to the left is better. On the orange line are cells that no other beats in both."
+    caption = (
+        "Up and to the left is better. On the orange line are valid cells that no other of the same machine and device "
+        "beats in both."
+    )
     return Figure("accuracy", "Accuracy against latency", caption, _dressed(alt.layer(*layers), ink, height=320))
 
 

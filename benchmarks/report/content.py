@@ -1,7 +1,7 @@
 """What a report says, before it has a form."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy as np
 from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.host import Conditions, Host
-from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, model_name
-from yolo_edge.benchmarks.verdicts import busy_share
+from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, model_name, path_parts
+from yolo_edge.benchmarks.verdicts import busy_share, throttle_events
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Row:
         cell: What was measured.
         quick: Whether in a quick run.
         accuracy: Of the model, where known.
-        pareto: None is both faster and more accurate; False where the accuracy is unknown.
+        machine: That it was measured on; times of different machines are not compared.
+        pareto: It is valid, and no other valid cell of the same machine and device is faster and as accurate, or as
+            fast and more accurate; False where the accuracy is unknown.
     """
 
     label: str
@@ -31,6 +33,7 @@ class Row:
     cell: Cell
     quick: bool
     accuracy: Accuracy | None = None
+    machine: str = ""
     pareto: bool = False
 
     @property
@@ -38,14 +41,20 @@ class Row:
         """Label and threads: what tells cells of one run apart."""
         return f"{self.label} ×{self.cell.threads}"
 
+    @property
+    def trusted(self) -> bool:
+        """Whether its times mean anything."""
+        return self.cell.valid and not self.cell.emulated
+
 
 @dataclass(frozen=True)
 class LabelledRatio:
-    """A ratio with the names of its cells, as rows have them."""
+    """A ratio with the names of its cells, as rows have them, and whether the figures of both are to be trusted."""
 
     a: str
     b: str
     ratio: CellRatio
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,9 @@ class Content:
         quick = sum(row.quick for row in self.rows)
         cells = f"{len(self.rows)} cell{'s' if len(self.rows) != 1 else ''}"
         parts = [f"{cells}, all valid" if not bad else f"{bad} of {cells} not valid"]
+        emulated = sum(row.cell.emulated for row in self.rows)
+        if emulated:
+            parts.append(f"{emulated} emulated: those times mean nothing")
         if quick:
             parts.append("all quick: a first look" if quick == len(self.rows) else f"{quick} of them quick")
         return "; ".join(parts) + "."
@@ -93,13 +105,24 @@ def gather(
         for model, name in ((cell.model, names[cell.model]) for cell in result.cells)
     }
     rows = [
-        Row(labels[number, cell.model], number, cell, result.settings.quick, accuracy_of(cell.model, accuracies))
+        Row(
+            labels[number, cell.model],
+            number,
+            cell,
+            result.settings.quick,
+            accuracy_of(cell.model, accuracies),
+            f"{result.host.name}, {result.host.hardware}",
+        )
         for number, result in enumerate(results, 1)
         for cell in result.cells
     ]
+    trusted = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.trusted}
     ratios = [
         LabelledRatio(
-            f"{labels[number, ratio.a]} ×{ratio.threads_a}", f"{labels[number, ratio.b]} ×{ratio.threads_b}", ratio
+            f"{labels[number, ratio.a]} ×{ratio.threads_a}",
+            f"{labels[number, ratio.b]} ×{ratio.threads_b}",
+            ratio,
+            (number, ratio.a, ratio.threads_a) in trusted and (number, ratio.b, ratio.threads_b) in trusted,
         )
         for number, result in enumerate(results, 1)
         for ratio in result.ratios
@@ -131,7 +154,8 @@ def describe_conditions(result: BenchmarkResult) -> list[tuple[str, str]]:
     """How the machine fared, as names and texts; what it does not show is "not available"."""
     moments = result.conditions
     inside = [moment for moment in moments if moment.when.startswith("repeat ")]
-    others, stolen = busy_share(inside, result.host.cpu.cpus_in_all) if len(inside) % 2 == 0 else (None, None)
+    inside = inside if len(inside) % 2 == 0 else []
+    others, stolen = busy_share(inside, result.host.cpu.cpus_in_all)
     facts = {
         "CPU clocks": _span([clock for moment in moments for clock in moment.clock_mhz], "MHz"),
         "governor": ", ".join(sorted({name for moment in moments for name in moment.governors})),
@@ -139,7 +163,7 @@ def describe_conditions(result: BenchmarkResult) -> list[tuple[str, str]]:
         "load of the last minute": _span([moment.load for moment in moments if moment.load is not None], "", 2),
         "CPU time of other programs": None if others is None else f"{others:.0%}",
         "CPU time taken by the hypervisor": None if stolen is None else f"{stolen:.1%}",
-        "throttling": _throttling(moments),
+        "throttling": _throttling(moments, inside),
     }
     return [(name, text or "not available") for name, text in facts.items()]
 
@@ -196,35 +220,34 @@ def _short_names(models: Sequence[str]) -> dict[str, str]:
     """The last parts of each path, as many as tell it from the others."""
     found = {}
     for model in dict.fromkeys(models):
-        parts = model.split("/")
+        parts = path_parts(model)
         for count in range(1, len(parts) + 1):
             tail = "/".join(parts[-count:])
-            if not any(other != model and f"/{other}".endswith(f"/{tail}") for other in models):
+            if not any(other != model and path_parts(other)[-count:] == parts[-count:] for other in models):
                 break
         found[model] = tail
     return found
 
 
 def _mark_pareto(rows: Sequence[Row]) -> list[Row]:
-    """Mark the cells that no other beats in both time and accuracy."""
-    known = [(row.cell.latency_ms.p50, row.accuracy.mAP50_95) for row in rows if row.accuracy is not None]
+    """Mark the cells that no other of the same machine and device beats in both time and accuracy.
 
-    def beaten(time: float, quality: float) -> bool:
-        return any(t <= time and q >= quality and (t, q) != (time, quality) for t, q in known)
+    Runtimes and numbers of threads are compared with each other, since a user can choose them.
+    """
+    known: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.trusted and row.accuracy is not None:
+            point = (row.cell.latency_ms.p50, row.accuracy.mAP50_95)
+            known.setdefault((row.machine, row.cell.device), []).append(point)
 
-    return [
-        row
-        if row.accuracy is None
-        else Row(
-            row.label,
-            row.run,
-            row.cell,
-            row.quick,
-            row.accuracy,
-            not beaten(row.cell.latency_ms.p50, row.accuracy.mAP50_95),
-        )
-        for row in rows
-    ]
+    def leads(row: Row) -> bool:
+        if not row.trusted or row.accuracy is None:
+            return False
+        time, quality = row.cell.latency_ms.p50, row.accuracy.mAP50_95
+        rivals = known[row.machine, row.cell.device]
+        return not any(t <= time and q >= quality and (t, q) != (time, quality) for t, q in rivals)
+
+    return [replace(row, pareto=leads(row)) for row in rows]
 
 
 def _span(values: Sequence[float], unit: str, digits: int = 0) -> str | None:
@@ -247,12 +270,12 @@ def _hottest(moments: Sequence[Conditions]) -> str | None:
     return f"{hottest}: {values[0]:.1f} °C before, {max(values):.1f} °C at most, {values[-1]:.1f} °C after"
 
 
-def _throttling(moments: Sequence[Conditions]) -> str | None:
+def _throttling(moments: Sequence[Conditions], inside: Sequence[Conditions]) -> str | None:
     texts = []
     bits = [moment.throttled for moment in moments if moment.throttled is not None]
     if bits:
         texts.append(f"board bits {bits[0]:#x} before, {bits[-1]:#x} after")
-    counts = [moment.throttle_count for moment in moments if moment.throttle_count is not None]
-    if counts:
-        texts.append(f"{counts[-1] - counts[0]} events of the CPU")
+    events = throttle_events(inside)
+    if events is not None:
+        texts.append(f"{events} events of the CPU")
     return "; ".join(texts) or None

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
 from yolo_edge._version import __version__
+from yolo_edge.benchmarks.baseline import differences
 from yolo_edge.benchmarks.report import charts
 from yolo_edge.benchmarks.report.content import (
     Content,
@@ -78,7 +80,7 @@ def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
     for figure in charts.figures(content, _PAPER_INK):
         name = f"{stem}-{figure.key}.svg"
         pictures[name] = to_svg(figure.chart)
-        shown.append({"title": figure.title, "caption": figure.caption, "file": name.replace(" ", "%20")})
+        shown.append({"title": figure.title, "caption": figure.caption, "file": quote(name)})
     template = _environment(autoescape=False).get_template("report.md.j2")
     return template.render(**_common(content), figures=shown, aligned=aligned), pictures
 
@@ -92,6 +94,7 @@ def _common(content: Content) -> dict[str, Any]:
         "ratio_columns": RATIO_COLUMNS,
         "ratio_rows": [(None, ratio_fields(item)) for item in content.ratios],
         "baseline_columns": BASELINE_COLUMNS,
+        "baseline_notes": differences(content.comparisons or ()),
         "baseline_rows": [(None, baseline_fields(item, content.limit)) for item in content.comparisons or ()],
         "runs": [
             {
@@ -113,7 +116,12 @@ def _common(content: Content) -> dict[str, Any]:
 
 
 def _notes(content: Content, run: int) -> list[str]:
-    return [f"{row.name}: {note}" for row in content.rows if row.run == run for note in row.cell.notes]
+    found = []
+    for row in content.rows:
+        if row.run == run:
+            reasons = [f"not valid: {row.cell.invalid_reason}"] if row.cell.invalid_reason else []
+            found += [f"{row.name}: {note}" for note in (*reasons, *row.cell.notes)]
+    return found
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:

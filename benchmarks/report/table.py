@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row, power
-from yolo_edge.benchmarks.results import Latency
+from yolo_edge.benchmarks.results import Cell, CellRatio, Latency
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,11 @@ def columns(content: Content) -> list[Column]:
     accuracy = any(row.accuracy is not None for row in content.rows)
     return [
         Column("model", False),
+        Column("threads"),
+        Column("valid", False),
         *([Column("run", True, "see the runs below")] if several else []),
         *([Column("device", False)] if len({row.cell.device for row in content.rows}) > 1 else []),
         Column("runtime", False),
-        Column("threads"),
-        Column("precision", False),
-        Column("file, MB"),
         Column("p50, ms", True, "median inference"),
         Column("95 % interval", False, "of the median"),
         Column("p90, ms"),
@@ -38,13 +37,14 @@ def columns(content: Content) -> list[Column]:
         Column("pre, ms", True, "picture to tensor, median"),
         Column("post, ms", True, "outputs to boxes, median"),
         Column("image to boxes, ms", True, "median"),
+        *([Column("mAP50-95"), Column("mAP50"), Column("Pareto", False)] if accuracy else []),
+        Column("precision", False),
+        Column("file, MB"),
         Column("first, ms", True, "first inference"),
         Column("load, ms", True, "the model alone"),
         Column("memory, MB", True, "peak of the worker process, libraries included"),
         Column("of fp32 peak", True, "of what the machine reaches multiplying matrices"),
-        *([Column("mAP50-95"), Column("mAP50"), Column("Pareto", False)] if accuracy else []),
         Column("power", False, "energy of an inference"),
-        Column("valid", False),
     ]
 
 
@@ -53,23 +53,16 @@ def fields(content: Content, row: Row) -> list[str]:
     cell, latency = row.cell, row.cell.latency_ms
     several = len(content.results) > 1
     devices = len({other.cell.device for other in content.rows}) > 1
-    found = [row.label]
+    found = [row.label, str(cell.threads), validity(cell)]
     found += [str(row.run)] if several else []
     found += [cell.device] if devices else []
     found += [
         cell.runtime,
-        str(cell.threads),
-        cell.precision or "-",
-        f"{cell.bytes / 1e6:.2f}",
-        _time(latency.p50),
+        milliseconds(latency.p50),
         f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
-        *(_time(value) for value in (latency.p90, latency.p99, latency.mean)),
+        *(milliseconds(value) for value in (latency.p90, latency.p99, latency.mean)),
         f"{latency.n}",
         *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
-        _time(cell.first_ms),
-        _time(cell.load_ms),
-        f"{cell.memory_mb:.0f}",
-        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
     ]
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
@@ -82,19 +75,41 @@ def fields(content: Content, row: Row) -> list[str]:
                 "front" if row.pareto else "",
             ]
         )
-    return [*found, power(cell), "yes" if cell.valid else f"no: {cell.invalid_reason}"]
+    return [
+        *found,
+        cell.precision or "-",
+        f"{cell.bytes / 1e6:.2f}",
+        milliseconds(cell.first_ms),
+        milliseconds(cell.load_ms),
+        f"{cell.memory_mb:.0f}",
+        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
+        power(cell),
+    ]
+
+
+def validity(cell: Cell) -> str:
+    """Whether the figures of a cell are to be trusted, in few words; the reasons of a run stand above the table."""
+    words = ["yes" if cell.valid else "no", *(["emulated"] if cell.emulated else [])]
+    return ", ".join(words)
 
 
 def ratio_fields(item: LabelledRatio) -> list[str]:
-    """What, to what, ratio, interval, verdict."""
+    """What, to what, ratio, interval, rounds, verdict."""
     ratio = item.ratio
     return [
         item.a,
         item.b,
         f"{ratio.ratio:.3f}",
         f"{ratio.ci95[0]:.3f} to {ratio.ci95[1]:.3f}",
-        ratio.verdict,
+        f"{ratio.rounds} of {ratio.of_rounds}",
+        "; ".join([ratio.verdict, *ratio_marks(ratio, item.trusted)]),
     ]
+
+
+def ratio_marks(ratio: CellRatio, trusted: bool) -> list[str]:
+    """What speaks against a ratio, in words."""
+    marks = [] if trusted else ["not valid"]
+    return [*marks, "disturbed rounds too"] if ratio.undisturbed is False else marks
 
 
 RATIO_COLUMNS = (
@@ -102,6 +117,7 @@ RATIO_COLUMNS = (
     Column("compared with", False),
     Column("time, as a multiple"),
     Column("95 % interval", False),
+    Column("rounds", False, "those that it is from, of all"),
     Column("verdict", False),
 )
 
@@ -123,7 +139,7 @@ def baseline_fields(item: Comparison, limit: float | None) -> list[str]:
         item.model,
         item.runtime,
         str(item.threads),
-        *("-" if value is None else _time(value) for value in (item.old_ms, item.new_ms)),
+        *("-" if value is None else milliseconds(value) for value in (item.old_ms, item.new_ms)),
         "-" if item.ratio is None else f"{item.ratio:.3f}",
         "-" if item.ci95 is None else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}",
         verdict_text(item, limit),
@@ -134,6 +150,10 @@ def verdict_text(item: Comparison, limit: float | None) -> str:
     """The verdict with what goes with it."""
     if item.verdict == "not valid":
         return f"not valid: {item.reason}"
+    if item.verdict == "emulated":
+        return "emulated, not judged: its times mean nothing"
+    if item.verdict == "too few repeats":
+        return "too few repeats to tell"
     if item.verdict == "slower" and limit is not None and item.ratio is not None:
         return f"slower, {'above' if item.ratio > 1 + limit else 'within'} the limit of {limit * 100:.3g} %"
     return item.verdict
@@ -144,12 +164,8 @@ def milliseconds(value: float) -> str:
     return f"{value:.3f}" if value < 100 else f"{value:.1f}"
 
 
-def _time(value: float) -> str:
-    return milliseconds(value)
-
-
 def _median(latency: Latency | None) -> str:
-    return "-" if latency is None else _time(latency.p50)
+    return "-" if latency is None else milliseconds(latency.p50)
 
 
 def aligned(table: Sequence[Column]) -> list[str]:

@@ -92,7 +92,7 @@ class Agent:
         return {**plain, **self.machine.conditions(self.machine.now - 1000)}
 
     def _peak(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        return {"gflops": 50.0 * arguments["threads"], "by": "numpy"}
+        return {"gflops": 100.0 * arguments["threads"], "by": "numpy"}
 
     def _load(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self.whole = arguments["spec"] is not None

@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.benchmarks.machine import HOST, SETTINGS, Machine, measure
-from yolo_edge.benchmarks.baseline import compare, problems
+from yolo_edge.benchmarks.baseline import compare, differences, problems
 from yolo_edge.benchmarks.results import BenchmarkResult, without_samples
 from yolo_edge.ondevice.errors import InputError
 
@@ -53,7 +53,7 @@ def test_without_samples_the_intervals_are_used() -> None:
 
 def test_other_machines_and_nothing_in_common() -> None:
     other = measure(Machine({"a.onnx": 4}, host={**HOST, "cpu": {**HOST["cpu"], "name": "Cortex-A72"}}))  # type: ignore[dict-item]
-    with pytest.raises(InputError, match=r"different machines cannot be compared: Cortex-A72.*; Cortex-A76"):
+    with pytest.raises(InputError, match=r"different machines cannot be compared: .*Cortex-A72.*; .*Cortex-A76"):
         compare([other], [run(1, a=4)])
     with pytest.raises(InputError, match="no cell is in both"):
         compare([run(1, a=4)], [run(1, b=4)])
@@ -65,3 +65,63 @@ def test_folders_do_not_matter() -> None:
     new = measure(Machine({"new/a.onnx": 4}), replace(SETTINGS, repeats=2))
     old = measure(Machine({"old/a.onnx": 4}), replace(SETTINGS, repeats=2))
     assert [item.model for item in compare([new], [old])] == ["a.onnx"]
+
+
+def test_other_boards_with_the_same_cpu() -> None:
+    other = measure(Machine({"a.onnx": 4}, host={**HOST, "model": "Compute Module 5"}))
+    with pytest.raises(InputError, match=r"different machines .*Compute Module 5: .*; Raspberry Pi 5: "):
+        compare([other], [run(1, a=4)])
+
+
+def test_what_else_differs_is_a_note() -> None:
+    host = {**HOST, "name": "other", "kernel": "6.12", "versions": {"numpy": "2.1"}}
+    machine = Machine({"a.onnx": 4}, host=host)
+    new = measure(machine, replace(SETTINGS, seconds=2.0, image="/dog.jpg", image_sha256="abc"))
+    new = replace(new, cells=tuple(replace(cell, sha256="f" * 64, input=(416, 416)) for cell in new.cells))
+    comparisons = compare([new], [run(1, a=4)])
+    assert differences(comparisons) == [
+        "host name: fake before, other now",
+        "kernel: 6.6 before, 6.12 now",
+        "numpy: 2.0 before, 2.1 now",
+        "input: (320, 320) before, (416, 416) now",
+        "setting seconds: 3.0 before, 2.0 now",
+        "setting image_sha256: None before, abc now",
+        "model file: sha256 sha of a.onn before, ffffffffffff now",
+    ]
+    assert differences(compare([run(1, a=4)], [run(2, a=4)])) == []
+
+
+def test_notes_of_some_cells_name_them() -> None:
+    new = run(1, a=4, b=4)
+    changed = replace(new, cells=(replace(new.cells[0], sha256="0" * 64), new.cells[1]))
+    (note,) = differences(compare([changed], [run(2, a=4, b=4)]))
+    assert note.startswith("a.onnx (onnxruntime, threads 1): model file: ")
+
+
+@pytest.mark.parametrize("samples", [True, False])
+def test_too_few_repeats_cannot_be_judged(samples: bool) -> None:
+    new, old = run(1, a=8), measure(Machine({"a.onnx": 4}), replace(SETTINGS, repeats=2))
+    if not samples:
+        new, old = without_samples(new), without_samples(old)
+    comparisons = compare([new], [old])
+    assert [item.verdict for item in comparisons] == ["too few repeats"]
+    assert "at least 3 repeats" in problems(comparisons, 0.05)[0]
+
+
+def test_emulated_cells_are_not_judged() -> None:
+    new = run(1, a=8)
+    emulated = replace(new, cells=(replace(new.cells[0], emulated=True),))
+    comparisons = compare([emulated], [run(2, a=4)])
+    assert [item.verdict for item in comparisons] == ["emulated"]
+    assert problems(comparisons, 0.05) == []
+
+
+def test_wide_intervals_without_samples_stay_above_zero() -> None:
+    """Half widths that add linearly would give a time below 0."""
+    new = without_samples(run(1, a=4))
+    (cell,) = new.cells
+    wide = replace(new, cells=(replace(cell, latency_ms=replace(cell.latency_ms, p50=4.0, ci95=(1.0, 16.0))),))
+    (forth,) = compare([wide], [wide])
+    assert forth.ci95 is not None
+    assert forth.ci95[0] * forth.ci95[1] == pytest.approx(1)  # as much this way as the other
+    assert forth.ci95[0] == pytest.approx(4 ** -(2**0.5))

@@ -2,6 +2,7 @@ import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of, read_accuracy
 from yolo_edge.benchmarks.baseline import compare
 from yolo_edge.benchmarks.report.content import Content, gather
 from yolo_edge.benchmarks.report.page import html, markdown
+from yolo_edge.benchmarks.report.table import ratio_fields
 from yolo_edge.benchmarks.results import BenchmarkResult, without_samples
 from yolo_edge.ondevice.errors import InputError
 
@@ -102,6 +104,10 @@ def test_in_a_browser(page: Path, content: Content, tmp_path: Path, dark: bool) 
         opened.screenshot(tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size > 50_000
         assert opened.call("Page.printToPDF", landscape=True)["data"]
+        opened.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=1, mobile=False)
+        widths = "[...document.querySelectorAll('.chart svg')].map((s) => s.getBoundingClientRect().width)"
+        assert min(opened.evaluate(widths)) >= 760  # readable, and scrolled in its own frame, not with the page
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 400
         assert opened.requests == [page.as_uri()]
         assert opened.complaints == []
 
@@ -193,3 +199,57 @@ def test_documents_that_are_no_accuracy(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=r"a\.json: "):
         read_accuracy(tmp_path / "a.json")
+
+
+def with_point(result: BenchmarkResult, ms: float, **host: str) -> BenchmarkResult:
+    cell = replace(result.cells[0], latency_ms=replace(result.cells[0].latency_ms, p50=ms))
+    return replace(result, cells=(cell,), ratios=(), host=replace(result.host, **host))
+
+
+def test_machines_do_not_beat_each_other() -> None:
+    pi, jetson = with_point(_template(), 9), with_point(_template(), 1, model="Jetson", name="jetson")
+    known = [accuracy("a.onnx", 0.3)]
+    assert [row.pareto for row in gather([pi, jetson], known).rows] == [True, True]
+    assert [row.pareto for row in gather([pi, with_point(_template(), 1)], known).rows] == [False, True]
+
+
+@pytest.mark.parametrize("change", [{"valid": False, "invalid_reason": "hot"}, {"emulated": True}])
+def test_what_cannot_be_trusted_is_not_on_the_front_and_is_marked(
+    result: BenchmarkResult, change: dict[str, object]
+) -> None:
+    spoilt = replace(result, cells=(replace(result.cells[0], **change), *result.cells[1:]))
+    content = gather([spoilt], [accuracy("a.onnx", 0.3), accuracy("b.onnx", 0.2)])
+    assert not content.rows[0].pareto
+    marked = [item for item in content.ratios if not item.trusted]
+    assert 0 < len(marked) < len(content.ratios)
+    for item in content.ratios:
+        assert (content.rows[0].name in (item.a, item.b)) is not item.trusted
+        assert ("not valid" in ratio_fields(item)[-1]) is not item.trusted
+    for text in (html(content), markdown(content, "r")[0]):
+        assert ("yes, emulated" in text) is ("emulated" in change)
+
+
+def test_ratios_show_their_rounds(result: BenchmarkResult) -> None:
+    fallen = replace(result, ratios=(replace(result.ratios[0], rounds=7, of_rounds=7, undisturbed=False),))
+    text, _ = markdown(gather([fallen]), "r")
+    assert "| 7 of 7 |" in text
+    assert "disturbed rounds too" in text
+    assert "disturbed rounds too" not in markdown(gather([result]), "r")[0]
+
+
+def test_names_of_pictures_are_quoted(content: Content) -> None:
+    text, pictures = markdown(content, "a (b)#c%d é")
+    shown = re.findall(r"!\[.*?\]\((\S+)\)\n", text)
+    assert [unquote(name) for name in shown] == list(pictures)
+    assert all(re.fullmatch(r"[\w.%-]+", name, re.ASCII) for name in shown)
+
+
+def test_a_legend_of_one_size_is_left_out() -> None:
+    def svg(*sizes: int) -> str:
+        first = _template().cells[0]
+        cells = tuple(replace(first, model=f"{i}.onnx", bytes=size) for i, size in enumerate(sizes))
+        known = [accuracy(cell.model, 0.1 + i / 10) for i, cell in enumerate(cells)]
+        return markdown(gather([replace(_template(), cells=cells, ratios=())], known), "r")[1]["r-accuracy.svg"]
+
+    assert "file, MB" in svg(10**6, 5 * 10**6)
+    assert "file, MB" not in svg(10**6, 10**6).replace('aria-label="', "")

@@ -79,6 +79,9 @@ def change(document: Any, *keys: Any, value: Any) -> None:
         (["cells"], 3, r"\$.cells"),
         (["cells", 0, "latency_ms", "p50"], -1, r"latency_ms.p50"),
         (["cells", 0, "latency_ms", "p50"], "fast", r"latency_ms.p50"),
+        (["cells", 0, "latency_ms", "p50"], 0, r"cells\[0\].latency_ms: expected a p50 and an interval above 0"),
+        (["cells", 0, "latency_ms", "ci95"], [0, 1], r"cells\[0\].latency_ms: expected"),
+        (["cells", 1, "model"], "a.onnx", r"cells\[1\]: the same model, device, runtime and threads as cells\[0\]"),
         (["cells", 0, "latency_ms"], None, r"latency_ms"),
         (["cells", 0, "threads"], 0, r"threads"),
         (["cells", 0, "samples", "repeats"], 7, r"cells\[0\].samples: damaged"),
@@ -89,7 +92,11 @@ def change(document: Any, *keys: Any, value: Any) -> None:
         (["cells", 0, "samples", "at_s"], [0], r"cells\[0\].samples: damaged"),
         (["cells", 1, "samples", "stages", "inference"], "AAAA", r"cells\[1\].samples: damaged"),
         (["cells", 1, "samples", "stages", "inference"], "ü", r"cells\[1\].samples: damaged"),
-        (["cells", 1, "samples", "stages"], {}, r"cells\[1\].samples"),
+        (
+            ["cells", 1, "samples", "stages"],
+            {},
+            r'cells\[1\].samples: .*the stage "inference" is missing',
+        ),
         (["cells", 1, "samples", "cpu"], "", r"cells\[1\].samples: damaged"),
         (["ratios", 0, "verdict"], "great", r"verdict"),
         (["ratios", 0, "ratio"], 0, r"ratio"),
@@ -165,6 +172,13 @@ def test_undisturbed_inferences_are_told_apart() -> None:
     medians = disturbed.undisturbed_medians()
     assert np.isnan(medians[0, 0])
     np.testing.assert_array_equal(medians.reshape(-1)[1:], samples.turn_medians().reshape(-1)[1:])
+
+
+def test_names_that_break_lines_are_made_printable(result: BenchmarkResult, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(to_json(result).replace(b'"b.onnx"', '"b\u2028\\u0007.onnx"'.encode()))
+    read = read_result(path)
+    assert read.cells[1].model == read.ratios[0].a == "b??.onnx"
 
 
 def test_csv_has_a_row_a_cell(result: BenchmarkResult) -> None:

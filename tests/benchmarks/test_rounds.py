@@ -2,14 +2,19 @@ import itertools
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from tests.benchmarks.machine import SETTINGS, Machine, measure, out_of_memory, subjects
-from yolo_edge.benchmarks.benchmark import Benchmark, save
+from yolo_edge.benchmarks.benchmark import Benchmark, _share, save
+from yolo_edge.benchmarks.host import Conditions, Peak
 from yolo_edge.benchmarks.journal import Journal
-from yolo_edge.benchmarks.results import read_result
-from yolo_edge.benchmarks.settings import Settings
+from yolo_edge.benchmarks.results import Samples, read_result
+from yolo_edge.benchmarks.rounds import _cpu_percent
+from yolo_edge.benchmarks.samples import decode_bytes, encode_bytes
+from yolo_edge.benchmarks.settings import Limits, Settings
+from yolo_edge.benchmarks.verdicts import machine_faults
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 
 
@@ -52,7 +57,7 @@ def test_figures_are_those_of_the_machine() -> None:
     assert cell.total_ms is not None
     assert cell.preprocess_ms.p50 == pytest.approx(0.2)
     assert cell.total_ms.p50 == pytest.approx(cell.latency_ms.p50 + 0.3, abs=0.01)
-    assert cell.peak_share == pytest.approx(2e8 / 4e-3 / 50e9, rel=0.02)
+    assert cell.peak_share == pytest.approx(2e8 / 4e-3 / 100e9, rel=0.02)
     assert (cell.memory_mb, cell.first_ms, cell.load_ms, cell.start_ms) == (100, 9, 10, 50)
     assert len(cell.repeats_ms) == SETTINGS.repeats
     assert cell.energy_mj is None
@@ -91,7 +96,7 @@ def test_threads_are_compared_too() -> None:
         ("b.onnx", 2, "a.onnx", 2),
         ("b.onnx", 2, "b.onnx", 1),
     ]
-    assert result.host.peak["2"].gflops == 100
+    assert result.host.peak["2"].gflops == 200
 
 
 @pytest.mark.parametrize(
@@ -207,3 +212,95 @@ def test_another_run_is_not_taken_up(tmp_path: Path) -> None:
     }
     keys.add(Benchmark(subjects(["a.onnx"], spec=None), SETTINGS, machine.connect).key)
     assert len(keys) == 4
+
+
+def test_another_picture_is_another_run() -> None:
+    machine = Machine({"a.onnx": 4})
+    settings = [replace(SETTINGS, image="/dog.jpg", image_sha256=digest) for digest in ("1", "2")]
+    keys = {Benchmark(subjects(["a.onnx"]), one, machine.connect).key for one in settings}
+    assert len(keys) == 2
+
+
+def test_conditions_of_a_resumed_run_are_in_order_of_time(tmp_path: Path) -> None:
+    machine = Machine({"a.onnx": 4})
+
+    def cut(what: str) -> None:
+        if what == "measuring (3 of 4)":
+            raise KeyboardInterrupt
+
+    plan = Benchmark(subjects(["a.onnx"]), SETTINGS, machine.connect)
+    with pytest.raises(KeyboardInterrupt), Journal(tmp_path, plan.key) as journal:
+        plan.run(journal, cut)
+    machine.now += 1000
+    with Journal(tmp_path, plan.key) as journal:
+        result = plan.run(journal)
+    times = [moment.time for moment in result.conditions]
+    assert times == sorted(times)
+    assert result.conditions[0].when == "before"
+    assert times[0] == 1000
+
+
+def moments(*throttled: int, counts: list[int | None] | None = None) -> list[Conditions]:
+    given = counts or [None] * len(throttled)
+    return [
+        Conditions(when=f"repeat {i // 2 + 1}", time=float(i), throttled=bits, throttle_count=count)
+        for i, (bits, count) in enumerate(zip(throttled, given, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "faults"),
+    [
+        (moments(0, 0, 0x10000, 0x10000), []),  # set while nothing was measured
+        (moments(0x50000, 0x50000, 0, 0x10000), ["the board reports: under-voltage"]),  # booted, then again
+        (moments(0, 0, 0, 0, counts=[5, 5, 9, 9]), []),
+        (moments(0, 0, 0, 0, counts=[5, 8, 0, 1]), ["the CPU was throttled for heat 4 times"]),  # booted in between
+        (moments(0, 0, counts=[5, 6]), ["the CPU was throttled for heat 1 time"]),
+    ],
+)
+def test_throttling_counts_within_repeats_only(seen: list[Conditions], faults: list[str]) -> None:
+    assert machine_faults(seen, 4, Limits()) == faults
+
+
+def test_one_busy_repeat_is_enough() -> None:
+    busy, seen = 0.0, []
+    for i in range(10):
+        seen.append(Conditions(when="begins", time=10.0 * i, busy_s=busy, stolen_s=0.0, workers_s=0.0))
+        busy += 12 if i == 6 else 0
+        seen.append(Conditions(when="ends", time=10.0 * i + 10, busy_s=busy, stolen_s=0.0, workers_s=0.0))
+    (fault,) = machine_faults(seen, 4, Limits())
+    assert fault == "the machine was busy: other programs used 30% of its CPU time in repeat 7"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4, 16])
+def test_the_share_of_cpu_time_is_that_of_a_thread(threads: int) -> None:
+    """Beyond two threads a sum over them does not fit the byte that it is kept in."""
+    turns = [{"stages_ns": [[1, 10**6, 1]] * 4, "cpu_ns": [threads * 10**6 * k // 4 for k in (4, 3, 2, 1)]}]
+    percent = decode_bytes(encode_bytes(_cpu_percent(turns, threads)), 4)
+    assert percent.tolist() == [100, 75, 50, 25]
+
+
+def test_ratios_say_when_too_few_rounds_were_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(ratio.undisturbed for ratio in measure(Machine({"a.onnx": 4, "b.onnx": 5})).ratios)
+    none = lambda samples: np.full_like(samples.turn_medians(), np.nan)  # noqa: E731
+    monkeypatch.setattr(Samples, "undisturbed_medians", none)
+    (ratio,) = measure(Machine({"a.onnx": 4, "b.onnx": 5})).ratios
+    assert ratio.undisturbed is False
+    assert ratio.rounds == ratio.of_rounds
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3])
+def test_less_than_three_repeats_have_no_verdict(repeats: int) -> None:
+    (ratio,) = measure(Machine({"a.onnx": 4, "b.onnx": 8}), replace(SETTINGS, repeats=repeats)).ratios
+    assert ratio.verdict == ("slower" if repeats == 3 else "too few repeats")
+
+
+def test_a_share_of_a_disturbed_peak_is_none() -> None:
+    beyond = measure(Machine({"a.onnx": 0.5})).cells[0]
+    assert beyond.peak_share is None
+    assert "the peak was disturbed" in beyond.notes[0]
+    peaks = {"1": Peak(gflops=100, by="numpy"), "2": Peak(gflops=80, by="numpy")}
+    assert _share(10**8, 8.0, 1, peaks) == (0.25, None)
+    share, note = _share(10**8, 8.0, 2, peaks)
+    assert share is None
+    assert "disturbed" in (note or "")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Json, Names, Resize, Weights, check_resize, path, split
+from yolo_edge.cli.options import Json, Names, Resize, Runtime, Weights, check_resize, path, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def benchmark(
         bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
     ] = False,
     device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
-    runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    runtime: Runtime = "auto",
     image: Annotated[
         Path | None,
         typer.Option(help="The picture to start from. Default: a synthetic one.", show_default=False, parser=path),
@@ -90,6 +90,7 @@ def benchmark(
     from yolo_edge.benchmarks.table import to_csv
     from yolo_edge.cli.output import note, print_json, steps
     from yolo_edge.cli.provenance import command_line, git_revision
+    from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
     from yolo_edge.devices.agents import AgentProcess, local_command
     from yolo_edge.ondevice.errors import InputError
@@ -98,9 +99,10 @@ def benchmark(
     if device != "local":
         raise InputError(f"--device {device}: there is only local, this machine; boards and phones are to come")
     check_resize(resize)
-    for folder in (output, None if csv is None else csv.absolute().parent):
-        if folder is not None:
-            check_output_folder(folder)
+    if output is not None:
+        check_output_folder(output)
+    if csv is not None:
+        check_output_file(csv)
     settings = _settings(quick, threads, runtime, image, seconds, inferences, repeats, cooldown, pin, profile)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
@@ -122,15 +124,21 @@ def benchmark(
             note(
                 f"going on with a run of {journal.created}: {done} of {settings.repeats} repeats are there (--restart)"
             )
-        with steps(plan.steps(done)) as advance:
-            result = plan.run(journal, advance)
+        try:
+            with steps(plan.steps(done)) as advance:
+                result = plan.run(journal, advance)
+        except KeyboardInterrupt:
+            if journal and journal.repeats:
+                finished = f"{len(journal.repeats)} of {settings.repeats} repeats are kept"
+                note(f"{finished}: the same command goes on from there")
+            raise
         written = save(result, journal) if journal else None
-        if csv is not None:
-            write_atomically(csv, to_csv([result]))
     if json:
         print_json(without_samples(result))
     else:
         _print(result)
+    if csv is not None:
+        write_atomically(csv, to_csv([result]))
     if written is not None:
         note(f"The whole result, with all samples, is in {written}; `yolo-edge report` makes a page of it.")
 
@@ -147,6 +155,7 @@ def _settings(
     pin: bool,
     profile: bool,
 ) -> "Settings":
+    import hashlib
     import math
 
     from msgspec.structs import replace
@@ -164,8 +173,10 @@ def _settings(
     for option, (value, low, high) in limits.items():
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise InputError(f"{option} {value}: expected {low}..{high}")
+    digest = None
     if image is not None:
         read_image(image)
+        digest = hashlib.sha256(image.read_bytes()).hexdigest()
     base = quick_settings() if quick else Settings()
     given = {"seconds": seconds, "inferences": inferences, "repeats": repeats, "cooldown_s": cooldown}
     return replace(
@@ -173,6 +184,7 @@ def _settings(
         threads=_threads(threads),
         runtime=runtime,
         image=None if image is None else str(image.absolute()),
+        image_sha256=digest,
         pin=pin,
         profile=_PROFILED if profile else 0,
         **{name: value for name, value in given.items() if value is not None},
@@ -196,13 +208,14 @@ def _threads(text: str | None) -> tuple[int, ...]:
 
 def _print(result: "BenchmarkResult") -> None:
     from yolo_edge.benchmarks.results import model_name
-    from yolo_edge.cli.output import note, print_table
+    from yolo_edge.cli.output import note, plural, print_table
 
     several = len({cell.model for cell in result.cells}) > 1
     print_table(
         [
             "model",
             "threads>",
+            "valid",
             "p50 ms>",
             "95 % interval>",
             "p90>",
@@ -212,19 +225,16 @@ def _print(result: "BenchmarkResult") -> None:
             "load>",
             "memory>",
             "of peak>",
-            *(["to the first model>"] if several else []),
-            "valid",
+            *(["to the first model", "rounds>"] if several else []),
         ],
-        (
-            [*_row(cell), *([_ratio(result, cell)] if several else []), "yes" if cell.valid else "no"]
-            for cell in result.cells
-        ),
+        ([*_row(cell), *(_ratio(result, cell) if several else [])] for cell in result.cells),
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
+    repeats = plural(len(result.cells[0].repeats_ms), "repeat")
     note(
-        f"{what}Times in ms of {len(result.cells[0].repeats_ms)} repeats in interleaved rounds; load, first: the model "
-        "alone, the first inference. memory: peak of the worker process, libraries included."
+        f"{what}Times in ms of {repeats} in interleaved rounds; load, first: the model alone, "
+        "the first inference. memory: peak of the worker process, libraries included."
     )
     if any(cell.peak_share is not None for cell in result.cells):
         peaks = ", ".join(
@@ -232,7 +242,14 @@ def _print(result: "BenchmarkResult") -> None:
         )
         note(f"of peak: of what this machine reached multiplying matrices in fp32: {peaks}.")
     if several:
-        note(f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads.")
+        note(
+            f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads, of "
+            "the rounds that nothing disturbed, where there are enough; p50 is of all samples."
+        )
+        if len({cell.total_ms is None for cell in result.cells}) > 1:
+            note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
+    if any(cell.emulated for cell in result.cells):
+        note("emulated: an emulator's times mean nothing.")
     for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
         note(f"not valid: {reason}")
     for cell in result.cells:
@@ -242,12 +259,14 @@ def _print(result: "BenchmarkResult") -> None:
 
 
 def _row(cell: "Cell") -> list[object]:
+    from yolo_edge.benchmarks.report.table import validity
     from yolo_edge.benchmarks.results import model_name
 
     latency = cell.latency_ms
     return [
         model_name(cell.model),
         cell.threads,
+        validity(cell),
         f"{latency.p50:.3f}",
         f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
         f"{latency.p90:.3f}",
@@ -260,21 +279,27 @@ def _row(cell: "Cell") -> list[object]:
     ]
 
 
-def _ratio(result: "BenchmarkResult", cell: "Cell") -> str:
-    if cell.model == result.cells[0].model:
-        return "1"
+def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
+    """The ratio to the first model, with what speaks against it, and the rounds that it is from."""
+    from yolo_edge.benchmarks.report.table import ratio_marks
+
     for ratio in result.ratios:
         if (ratio.a, ratio.threads_a, ratio.threads_b) == (cell.model, cell.threads, cell.threads):
-            interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}]"
-            return f"{interval} no difference" if ratio.verdict == "no difference" else interval
-    return "-"
+            pair = {(ratio.a, cell.threads), (ratio.b, cell.threads)}
+            trusted = all(c.valid and not c.emulated for c in result.cells if (c.model, c.threads) in pair)
+            words: list[str] = [] if ratio.verdict in ("faster", "slower") else [ratio.verdict]
+            words += ratio_marks(ratio, trusted)
+            interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
+            return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
+    return ["1" if cell.model == result.cells[0].model else "-", "-"]
 
 
 def _print_profiles(cells: "Sequence[Cell]") -> None:
     from collections import Counter
 
     from yolo_edge.benchmarks.results import model_name
-    from yolo_edge.cli.output import note, print_table
+    from yolo_edge.cli.output import print_table
+    from yolo_edge.ondevice.files import printable
 
     for cell in cells:
         if cell.profile is None:
@@ -283,7 +308,8 @@ def _print_profiles(cells: "Sequence[Cell]") -> None:
         kinds: Counter[str] = Counter()
         for operator in cell.profile.operators:
             kinds[operator.operator] += operator.ms  # type: ignore[assignment]
-        note(f"{model_name(cell.model)}, threads {cell.threads}: time by operator, from {cell.runtime}'s profiler")
+        what = f"{model_name(cell.model)}, threads {cell.threads}: time by operator, from {cell.runtime}'s profiler"
+        typer.echo(printable(what))
         rows = [[kind, f"{ms:.3f}", f"{ms / total:.1%}"] for kind, ms in kinds.most_common() if total]
         print_table(["operator", "ms>", "share>"], rows)
         slowest = [[item.name, item.operator, f"{item.ms:.3f}"] for item in cell.profile.operators[:5]]

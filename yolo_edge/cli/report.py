@@ -54,20 +54,20 @@ def report(
 ) -> None:
     """Make a page of benchmark results, and compare them with earlier ones."""
     from yolo_edge.benchmarks.accuracy import read_accuracy
-    from yolo_edge.benchmarks.baseline import compare, problems
+    from yolo_edge.benchmarks.baseline import compare, differences, problems
     from yolo_edge.benchmarks.report.content import gather
     from yolo_edge.benchmarks.results import read_result
     from yolo_edge.benchmarks.table import to_csv
     from yolo_edge.cli.output import note, print_json
     from yolo_edge.ondevice.errors import InputError, YoloEdgeError
-    from yolo_edge.ondevice.files import check_output_folder, write_atomically
+    from yolo_edge.ondevice.files import write_atomically
 
     targets = output or []
     for target in targets:
         if target.suffix.lower() not in _FORMS:
             raise InputError(f"-o {target}: expected a .html or .md file, got {target.suffix or 'no suffix'}")
     for target in [*targets, *([csv] if csv else [])]:
-        check_output_folder(target.absolute().parent)
+        check_output_file(target)
     limit = _limit(fail_above)
     if limit is not None and not baseline:
         raise InputError("--fail-above: goes with --baseline")
@@ -89,6 +89,10 @@ def report(
         print_json({"cells": len(content.rows), "verdict": content.verdict, "baseline": comparisons})
     elif comparisons is not None:
         _print(comparisons, limit)
+        for text in differences(comparisons):
+            note(f"note: {text}")
+        if any(item.verdict == "emulated" for item in comparisons):
+            note("note: emulated cells are not judged: their times mean nothing")
     if not json:
         note(content.verdict)
     if comparisons is not None and limit is not None:
@@ -98,6 +102,20 @@ def report(
             raise YoloEdgeError(
                 f"slower than the baseline by more than {limit * 100:.3g} %, or not to be judged: {found[0]}{more}"
             )
+
+
+def check_output_file(path: Path) -> None:
+    """Check, before the work, that a file can be written there.
+
+    Raises:
+        InputError: It cannot.
+    """
+    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.files import check_output_folder
+
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected the name of a file")
+    check_output_folder(path.absolute().parent)
 
 
 def _limit(text: str | None) -> float | None:

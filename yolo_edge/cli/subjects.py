@@ -32,7 +32,7 @@ def find_subjects(
         names: The `--names` option.
         resize: The `--resize` option.
         runtime: The `--runtime` option.
-        threads: To load with: the last.
+        threads: Of the cells; a model is loaded with the most of them.
 
     Raises:
         InputError: A model or an option cannot be used.
