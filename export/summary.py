@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import read_bytes
+from yolo_edge.ondevice.files import first_line, read_bytes
 from yolo_edge.ondevice.runtimes.onnx import MAX_MODEL_BYTES, check_self_contained
 from yolo_edge.ondevice.spec import METADATA_KEY
 
@@ -96,8 +96,7 @@ def load_onnx(path: Path) -> Graph:
         model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
         graph = ir.from_proto(model)
     except Exception as error:  # protobuf, onnx and onnx_ir raise types of their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise InputError(f"{path}: not an ONNX file that can be read ({reason})") from error
+        raise InputError(f"{path}: not an ONNX file that can be read ({first_line(error)})") from error
     if not graph.graph.inputs or not graph.graph.outputs:
         raise InputError(f"{path}: not an ONNX file that can be read (it has no graph)")
     for node in graph.graph:

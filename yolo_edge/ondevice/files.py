@@ -142,6 +142,11 @@ def printable(name: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def first_line(error: Exception, limit: int = 200) -> str:
+    """The first line of a library's error, or the error's type where it says nothing, as text that can be printed."""
+    return printable((str(error).strip() or type(error).__name__).splitlines()[0])[:limit]
+
+
 def reason(error: OSError) -> str:
     """What went wrong, in a few words."""
     if isinstance(error, FileNotFoundError):

@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from yolo_edge.export.importers.onnx.network import OnnxNetwork, Shape, attribute, inputs_of, integer
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import printable
+from yolo_edge.ondevice.files import first_line, printable
 
 MAX_SIDE = 2048
 _MAX_NODES = 20_000
@@ -189,8 +189,7 @@ def infer_shapes(network: OnnxNetwork) -> None:
         model = helper.make_model(graph, opset_imports=imports)
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # the C++ part raises types of its own
-        reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
-        raise InputError(f"{network.path}: its shapes contradict each other ({reason})") from error
+        raise InputError(f"{network.path}: its shapes contradict each other ({first_line(error)})") from error
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         tensor = value.type.tensor_type
         sides = [item.dim_value if item.HasField("dim_value") else 0 for item in tensor.shape.dim]
@@ -273,8 +272,7 @@ def _evaluate(network: OnnxNetwork, node: NodeProto) -> list[np.ndarray] | None:
     try:
         arrays = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # whatever a damaged node brings about
-        reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])[:160]
-        raise InputError(f"{network.where(node)}: cannot be computed ({reason})") from error
+        raise InputError(f"{network.where(node)}: cannot be computed ({first_line(error, 160)})") from error
     found = iter(arrays)
     return [np.asarray(next(found)) if name else np.empty(0) for name in node.output]
 

@@ -22,7 +22,7 @@ from yolo_edge.export.provenance import find_licence, sha256
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.decode import LAYOUTS, MAP_ROLES, check_heads
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import printable
+from yolo_edge.ondevice.files import first_line, printable
 from yolo_edge.ondevice.names import assumed_names
 from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import METADATA_KEY, Head, InputSpec, ModelSpec, Provenance, check_spec
@@ -289,8 +289,7 @@ def _check(
             session = new_session(_without_sizes(network).part({network.input: (1, 3, height, width)}, heads))
         expected = session.run(heads, {network.input: _as_taken(pixels, taken)})
     except Exception as error:  # onnxruntime raises types of its own
-        reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
-        raise InputError(f"{path}: does not run at {width}x{height} ({reason})") from error
+        raise InputError(f"{path}: does not run at {width}x{height} ({first_line(error)})") from error
     ours = new_session(ir.to_proto(graph).SerializeToString(), optimize=False)
     names = [output.name for output in ours.get_outputs()]
     found = ours.run(names, {graph.graph.inputs[0].name: pixels})

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import check_readable, printable, read_bytes
+from yolo_edge.ondevice.files import check_readable, first_line, printable, read_bytes
 from yolo_edge.ondevice.runtimes.onnx import MAX_MODEL_BYTES
 
 MIN_OPSET = 11
@@ -44,7 +44,7 @@ def read_onnx(path: Path) -> tuple[ModelProto, list[Path]]:
         try:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:  # the C++ part raises types of its own
-            raise InputError(f"{path}: its functions cannot be put in place ({_first_line(error)})") from error
+            raise InputError(f"{path}: its functions cannot be put in place ({first_line(error)})") from error
     return model, [path, *files]
 
 
@@ -72,10 +72,6 @@ def _names(model: ModelProto) -> Iterator[object]:
         for attribute in node.attribute:
             yield attribute.name
             graphs.extend([attribute.g, *attribute.graphs])
-
-
-def _first_line(error: Exception) -> str:
-    return printable((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
 
 
 def _load_external(model: ModelProto, path: Path) -> list[Path]:

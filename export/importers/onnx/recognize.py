@@ -15,7 +15,7 @@ from yolo_edge.export.importers.onnx.families import BOX_FORMS, Dense, Level, an
 from yolo_edge.export.importers.onnx.network import OnnxNetwork, inputs_of
 from yolo_edge.ondevice.decode import sigmoid
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import printable
+from yolo_edge.ondevice.files import first_line, printable
 from yolo_edge.ondevice.runtimes.onnx import new_session
 
 _MAX_HEADS = 64
@@ -231,8 +231,7 @@ class _Decoder:
             )
             self._at_zero, self._at_random = self._run(self._zeros), self._run(self._random)
         except Exception as error:  # onnxruntime raises types of its own
-            reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
-            raise InputError(f"{network.path}: what follows its heads does not run ({reason})") from error
+            raise InputError(f"{network.path}: what follows its heads does not run ({first_line(error)})") from error
 
     def _run(self, maps: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if self._session is None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused_constants, shape_of
 from yolo_edge.export.importers.onnx.network import Shape
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import first_line
 
 
 def at_size(graph: Graph, size: tuple[int, int], path: str) -> Graph:
@@ -50,8 +51,7 @@ def at_size(graph: Graph, size: tuple[int, int], path: str) -> Graph:
     try:
         return ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(result), strict_mode=True))
     except Exception as error:  # the C++ part raises types of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise InputError(f"{path}: cannot have the size {size[0]}x{size[1]} ({reason})") from error
+        raise InputError(f"{path}: cannot have the size {size[0]}x{size[1]} ({first_line(error)})") from error
 
 
 def _reshaped(target: Shape, grids: set[Shape], scale: tuple[Fraction, Fraction]) -> list[int] | None:
