@@ -1,0 +1,171 @@
+"""A plan put to a float network: the integers that writers write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.quantization.plan import (
+    MAX_WEIGHT,
+    ConvolutionPlan,
+    HeadPlan,
+    QuantizationPlan,
+    TensorPlan,
+    decode_weights,
+)
+from yolo_edge.export.quantization.structure import Structure, computed_inputs, name_of
+from yolo_edge.ondevice.errors import InputError
+
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True)
+class IntegerConvolution:
+    """What an int8 convolution multiplies with.
+
+    Attributes:
+        weight: int8 [out, in / groups, rows, columns].
+        weight_scale: float32 [out].
+        bias: int32 [out], in steps of `bias_scale`.
+        bias_scale: float32 [out]: input scale x weight scale.
+    """
+
+    weight: np.ndarray
+    weight_scale: np.ndarray
+    bias: np.ndarray
+    bias_scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A network with its plan put to it; what both writers start from.
+
+    Attributes:
+        structure: Of the graph, whose convolutions hold the float weights W', b' of the plan.
+        plan: The plan.
+        heads: Raw head → the value before its factor and offset, which is an output of the graph as it is here, and the
+            two; those without are not among them.
+    """
+
+    structure: Structure
+    plan: QuantizationPlan
+    heads: Mapping[str, HeadPlan]
+
+    @property
+    def graph(self) -> Graph:
+        """The network, with expanded activations."""
+        return self.structure.graph
+
+    def tensor(self, value: ir.Value | None) -> TensorPlan:
+        """The parameters of a quantized tensor."""
+        return self.plan.tensors[value.name or ""] if value is not None else self.plan.tensors[""]
+
+    def convolution(self, node: ir.Node) -> IntegerConvolution:
+        """The integers of an int8 convolution."""
+        plan, (weight, bias) = self.plan.convolutions[name_of(node)], weights_of(node)
+        scale = np.array(plan.weight_scale, np.float32)
+        integers = integer_weights(weight, scale, plan, name_of(node))
+        bias_scale = np.float32(self.tensor(node.inputs[0]).scale) * scale
+        steps = np.rint(bias.astype(np.float64) / bias_scale)
+        return IntegerConvolution(integers, scale, np.clip(steps, _INT32.min, _INT32.max).astype(np.int32), bias_scale)
+
+
+def weights_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and bias of a convolution."""
+    weight, bias = (constant_of(value) for value in node.inputs[1:3])
+    if weight is None or bias is None:
+        raise ValueError(f"node {node.name!r} (Conv): weights and bias are constants in canonical form")
+    return weight, bias
+
+
+def integer_weights(weight: np.ndarray, scale: np.ndarray, plan: ConvolutionPlan, where: str) -> np.ndarray:
+    """The integers of weights: the plan's own, or the nearest."""
+    if plan.weights:
+        return decode_weights(plan.weights, weight.shape, where)
+    nearest = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
+    return np.clip(nearest, -MAX_WEIGHT, MAX_WEIGHT).astype(np.int8)
+
+
+def channel_scale(weight: np.ndarray) -> np.ndarray:
+    """The scale of each output channel by its largest weight, float32 [out]."""
+    largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    return (np.maximum(largest, 1e-12) / MAX_WEIGHT).astype(np.float32)
+
+
+def apply_plan(graph: Graph, plan: QuantizationPlan, where: str = "plan") -> QuantizedGraph:
+    """Put a plan to the network that it was made for.
+
+    Args:
+        graph: Canonical, with expanded activations; not changed.
+        plan: For it.
+        where: What the plan was read from, for error messages.
+
+    Raises:
+        InputError: The plan is for another network, or contradicts itself; the message names the node or tensor.
+    """
+    floats = {name: node.reason or "the plan says so" for name, node in plan.nodes.items() if node.precision == "float"}
+    model = graph.clone()
+    convolutions = {name_of(node): node for node in model.graph if node.op_type == "Conv"}
+    for name, convolution in plan.convolutions.items():
+        if name not in convolutions:
+            raise InputError(f"{where}.convolutions: the network has no convolution {name!r}")
+        _transform(model.graph, convolutions[name], convolution, f"{where}.convolutions.{name}")
+    drop_unused_constants(model.graph)
+    outputs = {value.name or "": shape_of(value) for value in model.graph.outputs}
+    for name, head in plan.heads.items():
+        if name not in outputs or {len(head.factor), len(head.offset)} != {outputs[name][1]}:
+            raise InputError(f"{where}.heads: the network has no head {name!r} with {len(head.factor)} channels")
+    structure = Structure.of(model, floats)
+    _check(structure, plan, where)
+    return QuantizedGraph(structure, plan, plan.heads)
+
+
+def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str) -> None:
+    weight, bias = (array.astype(np.float64) for array in weights_of(node))
+    groups = node.attributes.get_int("group", 1) or 1
+    out, each = weight.shape[:2]
+    expected = {"weight_scale": out, "output_factor": out, "input_factor": groups * each, "bias_shift": out}
+    for name, length in expected.items():
+        found = len(getattr(plan, name))
+        if found != length and (found or name == "weight_scale"):
+            raise InputError(f"{where}.{name}: expected {length} numbers, got {found}")
+    if not (plan.output_factor or plan.input_factor or plan.bias_shift):
+        return
+    if plan.input_factor:
+        by_group = np.array(plan.input_factor).reshape(groups, each).repeat(out // groups, axis=0)
+        weight = weight * by_group.reshape(out, each, *[1] * (weight.ndim - 2))
+    if plan.output_factor:
+        factor = np.array(plan.output_factor)
+        weight, bias = weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), bias * factor
+    if plan.bias_shift:
+        bias = bias + np.array(plan.bias_shift)
+    for place, array in ((1, weight), (2, bias)):
+        if not np.abs(array).max() < np.finfo(np.float32).max:
+            raise InputError(f"{where}: its factors lead beyond float32")
+        old = node.inputs[place]
+        name = old.name if old is not None and old.name else f"{node.name}.{place}"
+        node.replace_input_with(place, add_constant(graph, name, array.astype(np.float32)))
+
+
+def _check(structure: Structure, plan: QuantizationPlan, where: str) -> None:
+    known = {name_of(node) for node in structure.graph.graph}
+    for name in plan.nodes:
+        if name not in known:
+            raise InputError(f"{where}.nodes: the network has no node {name!r}")
+    for name in plan.tensors:
+        if name not in structure.group:
+            raise InputError(f"{where}.tensors: the network has no tensor {name!r} that int8 needs")
+    for node in structure.graph.graph:
+        if not structure.is_int8(node):
+            continue
+        for value in [*computed_inputs(node), structure.result(node)]:
+            if name_of(value) not in plan.tensors:
+                raise InputError(f"{where}.tensors: {name_of(value)!r} has no scale, and {node.name!r} is int8")
+        if node.op_type == "Conv" and node.name not in plan.convolutions:
+            raise InputError(f"{where}.convolutions: {node.name!r} is int8 and has no weight_scale")
+    for name, group in structure.group.items():
+        a, b = plan.tensors.get(name), plan.tensors.get(group)
+        if a is not None and b is not None and a != b:
+            raise InputError(f"{where}.tensors: {name!r} must have the scale and zero_point of {group!r}")
