@@ -69,7 +69,7 @@ def quick_settings() -> Settings:
     """A few seconds a cell."""
     return Settings(
         quick=True,
-        repeats=8,
+        repeats=12,
         seconds=3.0,
         inferences=1,
         turn_s=0.03,

@@ -76,7 +76,8 @@ class _Lowering:
         outputs = list(self._graph.outputs)
         place = next(i for i, value in enumerate(outputs) if value is old)
         self._graph.outputs[place] = new
-        old.name = f"{name}.inner" if not name.endswith(".inner") else f"{name}.2"
+        producer = old.producer()
+        old.name = f"{name}.{producer.op_type if producer is not None else 'inner'}"
         new.name = name
 
     def _pair(self, value: ir.Value) -> ir.Value:

@@ -138,8 +138,7 @@ def _group(graph: Graph, nodes: Mapping[str, NodePlan], fused: Mapping[str, ir.N
         return name
 
     names = {name_of(value) for value in graph.graph.inputs} | {name_of(node.outputs[0]) for node in graph.graph}
-    for name in names - set(fused):
-        parent[name] = name
+    parent.update({name: name for name in names - set(fused)})
     for node in graph.graph:
         if node.op_type in SHARING and nodes[name_of(node)].precision == "int8":
             for value in computed_inputs(node):
@@ -161,6 +160,27 @@ def _group(graph: Graph, nodes: Mapping[str, NodePlan], fused: Mapping[str, ir.N
 def computed_inputs(node: ir.Node) -> list[ir.Value]:
     """The inputs of a node that are no constants."""
     return [value for value in node.inputs if value is not None and constant_of(value) is None]
+
+
+def gate_of(node: ir.Node) -> ir.Value | None:
+    """x, where a node is x · σ(x)."""
+    if node.op_type != "Mul":
+        return None
+    for x, gate in (node.inputs, node.inputs[::-1]):
+        sigmoid = gate.producer() if gate is not None else None
+        if x is not None and sigmoid is not None and sigmoid.op_type == "Sigmoid" and sigmoid.inputs[0] is x:
+            return x
+    return None
+
+
+def activation_behind(value: ir.Value) -> ir.Node | None:
+    """The LeakyRelu, or the product of a SiLU, that alone uses a tensor."""
+    users = [use.node for use in value.uses()]
+    if value.is_graph_output():
+        return None
+    if len(users) == 1 and users[0].op_type == "LeakyRelu":
+        return users[0]
+    return next((user for user in users if len(users) == 2 and gate_of(user) is value), None)
 
 
 def clip_bounds(node: ir.Node) -> tuple[float, float]:

@@ -1,0 +1,36 @@
+"""Affine correction: the mean and the slope of each channel of a convolution, as integers give it, become the float's.
+
+With y in float and z from integers, a = cov(y, z)/var(z) scales the weights of a channel (their integers stay) and
+mean(y) − a·mean(z) goes into the bias.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from yolo_edge.export.quantization.walk import Layer
+
+_MOST = 0.15  # of the slope: what is further off is noise
+
+
+def correct_affine(layer: Layer, slope: bool = True) -> Layer:
+    """Correct one layer.
+
+    Args:
+        layer: The layer.
+        slope: Correct that too, not only the mean.
+    """
+    count, sums = 0, np.zeros((4, len(layer.bias)))
+    for y, z in zip(layer.expected, layer.found(), strict=True):
+        y, z = (array.reshape(len(layer.bias), -1).astype(np.float64) for array in (y, z))
+        count += y.shape[1]
+        sums += [y.sum(axis=1), z.sum(axis=1), (y * z).sum(axis=1), (z * z).sum(axis=1)]
+    mean_y, mean_z, product, square = sums / count
+    variance = square - mean_z**2
+    factor = np.ones(len(layer.bias))
+    if slope:
+        moving = variance > 1e-12
+        factor[moving] = (product - mean_y * mean_z)[moving] / variance[moving]
+        factor = np.clip(factor, 1 - _MOST, 1 + _MOST)
+    bias = factor * layer.bias + mean_y - factor * mean_z
+    return replace(layer, scale=(layer.scale * factor).astype(np.float32), bias=bias.astype(np.float32))

@@ -1,0 +1,231 @@
+"""What goes through a network: histograms of every channel of every tensor, from pictures that stream by.
+
+Two passes: the first finds how far each channel reaches, the second fills its histogram. Memory depends on the network
+and not on the number of pictures.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from yolo_edge.export.graph import Graph, shape_of
+from yolo_edge.export.quantization.gradients import Gradients
+from yolo_edge.export.quantization.importance import importance
+from yolo_edge.export.quantization.structure import activation_behind, name_of
+from yolo_edge.ondevice.runtimes.onnx import new_session
+from yolo_edge.ondevice.spec import ModelSpec
+
+BINS = 256
+_SAMPLED = 512  # places of a map that a picture gives to the histograms
+
+
+@dataclass(frozen=True)
+class TensorStatistics:
+    """How the values of a tensor [1, channels, …] are distributed, channel by channel.
+
+    Attributes:
+        low: float64 [channels], the smallest value.
+        high: float64 [channels], the largest value.
+        histogram: float64 [channels, BINS], the share of values in equal bins between the two.
+        energy: float64 [channels, BINS]: what errors of 1 on the values of a bin, or on what the activation that alone
+            uses the tensor makes of them, add to the weighted noise energy at the heads.
+        gain: float64 [channels]: what an error of 1 on every value of a channel adds.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    histogram: np.ndarray
+    energy: np.ndarray
+    gain: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        """The middle of each bin, float64 [channels, BINS]."""
+        width = (self.high - self.low) / BINS
+        result: np.ndarray = self.low[:, None] + (np.arange(BINS) + 0.5) * width[:, None]
+        return result
+
+    def reach(self, below: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """How far integers have to reach, channel by channel: float64 [channels] below 0 and above.
+
+        What is cut off there costs as much as 256 steps that reach as far cost by rounding.
+
+        Args:
+            below: What is left of errors below 0: the slope of a leaky ReLU.
+        """
+        weight = self.energy + 1e-6 * self.energy.sum(axis=1, keepdims=True) * self.histogram + 1e-30 * self.histogram
+        values, total = self.values, weight.sum(axis=1, keepdims=True)
+        found = []
+        for sign, slope in ((-1, below), (1, 1.0)):
+            side = np.maximum(sign * values, 0)
+            order = slice(None) if sign > 0 else slice(None, None, -1)
+            side, mass = side[:, order], weight[:, order]
+            sums = [np.cumsum((mass * side**power)[:, ::-1], axis=1)[:, ::-1] for power in (0, 1, 2)]
+            cut = np.square(slope) * (sums[2] - 2 * side * sums[1] + np.square(side) * sums[0])
+            enough = cut <= np.square(side / 255) / 12 * total
+            # the last bin always is enough
+            found.append(np.take_along_axis(side, np.argmax(enough, axis=1)[:, None], axis=1)[:, 0])
+        return found[0], found[1]
+
+    def scaled(self, divisor: np.ndarray, offset: float | np.ndarray = 0) -> "TensorStatistics":
+        """The statistics of the tensor less an offset, divided, channel by channel, by numbers above 0."""
+        square = np.square(divisor)
+        return TensorStatistics(
+            (self.low - offset) / divisor,
+            (self.high - offset) / divisor,
+            self.histogram,
+            self.energy * square[:, None],
+            self.gain * square,
+        )
+
+
+class Calibration:
+    """Collects statistics of the tensors of a graph.
+
+    Attributes:
+        statistics: Name of a value → what was seen.
+        pictures: How many were seen.
+    """
+
+    def __init__(self, graph: Graph, spec: ModelSpec, seed: int = 0):
+        """Prepare to run `graph`, canonical with expanded activations, whose raw heads `spec` describes."""
+        self._spec = spec
+        self._gradients = Gradients(graph)
+        self._weighed_by = _activations(graph)
+        self._heads = [name_of(value) for value in graph.graph.outputs]
+        model = graph.clone()
+        for node in model.graph:
+            value = node.outputs[0]
+            if not value.is_graph_output() and len(shape_of(value)) >= 2:
+                model.graph.outputs.append(value)
+        self._input = name_of(model.graph.inputs[0])
+        self._session = new_session(ir.to_proto(model).SerializeToString())
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._rng = np.random.default_rng(seed)
+        self.pictures = 0
+        self.statistics: Mapping[str, TensorStatistics] = {}
+
+    def run(self, tensors: Callable[[], Iterable[np.ndarray]]) -> None:
+        """Go over the pictures twice.
+
+        Args:
+            tensors: Gives the input tensors, float32 [1, 3, height, width], from the first on each time.
+        """
+        low: dict[str, np.ndarray] = {}
+        high: dict[str, np.ndarray] = {}
+        self.pictures = 0
+        for tensor in tensors():
+            self.pictures += 1
+            for name, value in self._values(tensor).items():
+                smallest, largest = (each(_rows(value), axis=1) for each in (np.min, np.max))
+                low[name] = np.minimum(low.get(name, smallest), smallest)
+                high[name] = np.maximum(high.get(name, largest), largest)
+        tallies = {name: _Tally(low[name], high[name]) for name in low}
+        for tensor in tensors():
+            self._tally(tensor, tallies)
+        self.statistics = {name: tally.statistics(self.pictures) for name, tally in tallies.items()}
+
+    def _values(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = self._session.run(self._names, {self._input: tensor})
+        return {self._input: tensor, **dict(zip(self._names, outputs, strict=True))}
+
+    def _tally(self, tensor: np.ndarray, tallies: Mapping[str, "_Tally"]) -> None:
+        values = self._values(tensor)
+        weights = importance(self._spec, {name: values[name] for name in self._heads})
+        directions = {
+            name: np.sqrt(weight) * self._rng.choice(np.array([-1, 1], np.float32), weight.shape)
+            for name, weight in weights.items()
+        }
+        slopes = {name: slope for name, (_, slope) in self._gradients(tensor, directions).items()}
+        for name, value in values.items():
+            if name not in tallies:
+                continue
+            own = slopes.get(name)
+            behind = slopes.get(self._weighed_by.get(name, name))
+            tallies[name].add(value, own, behind, self._rng)
+
+
+class _Tally:
+    """The sums of one tensor."""
+
+    def __init__(self, low: np.ndarray, high: np.ndarray):
+        self._low, self._high = low, high
+        self._factor = np.where(high > low, BINS / np.maximum(high - low, 1e-30), 0).astype(np.float32)[:, None]
+        self._counts = np.zeros(len(low) * BINS)
+        self._energy = np.zeros(len(low) * BINS)
+        self._gain = np.zeros(len(low))
+
+    def add(
+        self, value: np.ndarray, own: np.ndarray | None, behind: np.ndarray | None, rng: np.random.Generator
+    ) -> None:
+        """Count the values of one picture; `own` and `behind` are derivatives, of its shape."""
+        value = _rows(value)
+        channels, places = value.shape
+        picked, share = slice(None), 1.0
+        if places > _SAMPLED:
+            # neighbours resemble each other: one of each stretch, at random
+            edges = np.linspace(0, places, _SAMPLED + 1)
+            picked = (edges[:-1] + rng.random(_SAMPLED) * np.diff(edges)).astype(np.int64)
+            share = places / _SAMPLED
+        bins = ((value[:, picked] - self._low[:, None]) * self._factor).astype(np.int32)
+        np.clip(bins, 0, BINS - 1, out=bins)
+        bins += (np.arange(channels, dtype=np.int32) * BINS)[:, None]
+        flat = bins.reshape(-1)
+        self._counts += np.bincount(flat, minlength=len(self._counts))
+        if own is not None:
+            self._gain += np.square(_rows(own)).sum(axis=1)
+        if behind is not None:
+            energy = np.square(_rows(behind)[:, picked]).reshape(-1)
+            self._energy += np.bincount(flat, energy, minlength=len(self._energy)) * share
+
+    def statistics(self, pictures: int) -> TensorStatistics:
+        """What comes of the sums."""
+        shape = (len(self._low), BINS)
+        counts = self._counts.reshape(shape)
+        return TensorStatistics(
+            self._low.astype(np.float64),
+            self._high.astype(np.float64),
+            counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
+            self._energy.reshape(shape) / pictures,
+            self._gain / pictures,
+        )
+
+
+def _rows(value: np.ndarray) -> np.ndarray:
+    """[1, channels, …] as [channels, places]."""
+    return value.reshape(value.shape[1], -1)
+
+
+def _activations(graph: Graph) -> dict[str, str]:
+    """Tensor → the result of the activation that alone uses it."""
+    found = {}
+    for node in graph.graph:
+        following = activation_behind(node.outputs[0])
+        if following is not None:
+            found[name_of(node.outputs[0])] = name_of(following.outputs[0])
+    return found
+
+
+def join(parts: Sequence[TensorStatistics], bins: int, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """One histogram of the channels of several tensors.
+
+    Args:
+        parts: The tensors.
+        bins: How many.
+        weights: For each tensor the weight of each bin of each channel.
+
+    Returns:
+        The middle of each bin with something in it, and its weight.
+    """
+    values = np.concatenate([part.values.reshape(-1) for part in parts])
+    shares = np.concatenate([weight.reshape(-1) for weight in weights])
+    kept = shares > 0
+    values, shares = values[kept], shares[kept]
+    if not len(values):
+        return np.zeros(1), np.zeros(1)
+    counted, edges = np.histogram(values, bins, weights=shares)
+    sums, _ = np.histogram(values, edges, weights=shares * values)
+    filled = counted > 0
+    return sums[filled] / counted[filled], counted[filled]

@@ -1,0 +1,302 @@
+"""The derivative of the raw heads with respect to every tensor, as an ONNX graph behind the network itself.
+
+For a vector v at the heads the graph gives vᵀ·∂heads/∂x for each tensor x (reverse mode). With v of random signs its
+square is, on average, the noise energy that noise of variance 1 on an element of x makes at the heads
+(Hutchinson 1989): with weights √w · ±1, the energy weighted with w.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from yolo_edge.export.graph import Graph, add_constant, constant_of, shape_of
+from yolo_edge.export.quantization.structure import clip_bounds, computed_inputs, name_of
+from yolo_edge.ondevice.runtimes.onnx import new_session
+
+_STEP = 1e-2  # of the difference quotient of activations without a derivative of their own
+
+
+class Gradients:
+    """A network and its derivative, loaded."""
+
+    def __init__(self, graph: Graph):
+        """Build the derivative of `graph`, canonical with expanded activations."""
+        model = graph.clone()
+        tape = _Tape(model)
+        self._heads = [name_of(value) for value in model.graph.outputs]
+        self._input = name_of(model.graph.inputs[0])
+        for value in list(model.graph.outputs):
+            direction = ir.Value(name=f"{value.name}.direction", shape=value.shape, type=value.type)
+            model.graph.inputs.append(direction)
+            tape.add(value, direction)
+        nodes = [node for node in model.graph if node not in tape.own]
+        for node in reversed(nodes):
+            total = tape.total(node.outputs[0])
+            if total is not None:
+                _RULES.get(node.op_type, _unknown)(tape, node, total)
+        tape.total(model.graph.inputs[0])
+        forward = {name_of(value) for value in model.graph.outputs}
+        self._slopes = {name: name_of(total) for name, total in tape.totals.items()}
+        for name, total in tape.totals.items():
+            value = tape.values[name]
+            if name not in forward and not value.is_graph_input():
+                model.graph.outputs.append(value)
+            if not total.is_graph_output() and not total.is_graph_input():
+                total.shape, total.type = value.shape, ir.TensorType(ir.DataType.FLOAT)
+                model.graph.outputs.append(total)
+        data = ir.to_proto(model).SerializeToString()
+        self._session = new_session(data)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def __call__(
+        self, tensor: np.ndarray, directions: Mapping[str, np.ndarray]
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """For each tensor its value and its derivative in a direction at the heads."""
+        feed = {self._input: tensor, **{f"{name}.direction": array for name, array in directions.items()}}
+        found = {**feed, **dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))}
+        return {name: (found[name], found[slope]) for name, slope in self._slopes.items()}
+
+
+class _Tape:
+    """Appends nodes, and adds up what reaches each value."""
+
+    def __init__(self, model: Graph):
+        self.model, self.graph = model, model.graph
+        self.own: set[ir.Node] = set()
+        self.totals: dict[str, ir.Value] = {}
+        self.values: dict[str, ir.Value] = {}
+        self._parts: dict[int, list[ir.Value]] = {}
+        self._count = 0
+
+    def __call__(
+        self, op: str, inputs: list[ir.Value | None], attributes: Mapping[str, object] | None = None, domain: str = ""
+    ) -> ir.Value:
+        return self.many(op, inputs, 1, attributes, domain)[0]
+
+    def many(
+        self,
+        op: str,
+        inputs: list[ir.Value | None],
+        outputs: int,
+        attributes: Mapping[str, object] | None = None,
+        domain: str = "",
+    ) -> Sequence[ir.Value]:
+        """The outputs of a new node."""
+        self._count += 1
+        name = f"slope.{self._count}"
+        node = ir.node(op, inputs, attributes or {}, domain=domain, num_outputs=outputs, name=name)  # type: ignore[arg-type]
+        for i, value in enumerate(node.outputs):
+            value.name = f"{name}.{i}"
+        self.graph.append(node)
+        self.own.add(node)
+        return node.outputs
+
+    def constant(self, array: object, dtype: type = np.float32) -> ir.Value:
+        self._count += 1
+        return add_constant(self.graph, f"slope.c{self._count}", np.array(array, dtype))
+
+    def add(self, value: ir.Value | None, part: ir.Value) -> None:
+        """Say that `part` reaches `value`."""
+        if value is not None and constant_of(value) is None:
+            self._parts.setdefault(id(value), []).append(part)
+
+    def total(self, value: ir.Value) -> ir.Value | None:
+        """All that reaches a value."""
+        parts = self._parts.get(id(value))
+        if not parts:
+            return None
+        total = parts[0]
+        for part in parts[1:]:
+            total = self("Add", [total, part])
+        self.totals[name_of(value)], self.values[name_of(value)] = total, value
+        return total
+
+    def fitted(self, slope: ir.Value, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:
+        """A derivative of `shape`, summed over the axes along which `value` was repeated."""
+        own = shape_of(value)
+        axes = [i for i in range(len(shape)) if i < len(own) and own[i] == 1 and shape[i] != 1]
+        if len(own) != len(shape) or not axes:
+            return slope
+        return self("ReduceSum", [slope, self.constant(axes, np.int64)], {"keepdims": 1})
+
+
+def _unknown(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    """Nothing is known of what leads to an operator without a rule: nothing reaches it this way."""
+
+
+def _conv(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    source = computed_inputs(node)[0]
+    kernel, strides, pads, dilations = (
+        list(node.attributes.get_ints(name) or default)
+        for name, default in (("kernel_shape", (1, 1)), ("strides", (1, 1)), ("pads", (0,) * 4), ("dilations", (1, 1)))
+    )
+    extra = []
+    for axis in range(2):
+        full = (shape_of(node.outputs[0])[2 + axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1
+        # what the last window did not reach, or reached over the end
+        extra.append(shape_of(source)[2 + axis] - (full - pads[axis] - pads[2 + axis]))
+    attributes = {
+        "group": node.attributes.get_int("group", 1) or 1,
+        "kernel_shape": kernel,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": [pads[0], pads[1], pads[2] - min(extra[0], 0), pads[3] - min(extra[1], 0)],
+        "output_padding": [max(size, 0) for size in extra],
+    }
+    if any(size >= stride for size, stride in zip(attributes["output_padding"], strides, strict=True)):
+        attributes["output_padding"] = [0, 0]
+        result = tape("ConvTranspose", [slope, node.inputs[1]], attributes)
+        sides = [0, 0, 0, 0, 0, 0, max(extra[0], 0), max(extra[1], 0)]
+        tape.add(source, tape("Pad", [result, tape.constant(sides, np.int64)]))
+        return
+    tape.add(source, tape("ConvTranspose", [slope, node.inputs[1]], attributes))
+
+
+def _through_mask(bounds: Callable[[ir.Node], tuple[float, float]], outside: Callable[[ir.Node], float]):
+    def rule(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+        x, (low, high) = node.inputs[0], bounds(node)
+        inside = tape("Greater", [x, tape.constant(low)])
+        if np.isfinite(high):
+            inside = tape("And", [inside, tape("Less", [x, tape.constant(high)])])
+        factor = tape("Where", [inside, tape.constant(1.0), tape.constant(outside(node))])
+        tape.add(x, tape("Mul", [slope, factor]))
+
+    return rule
+
+
+def _sigmoid(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    y = node.outputs[0]
+    own = tape("Mul", [y, tape("Sub", [tape.constant(1.0), y])])
+    tape.add(node.inputs[0], tape("Mul", [slope, own]))
+
+
+def _mish(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    x = node.inputs[0]
+    sides = [
+        tape("Mish", [tape("Add", [x, tape.constant(step)])], domain=node.domain) for step in (_STEP, -_STEP)
+    ]
+    quotient = tape("Mul", [tape("Sub", sides), tape.constant(0.5 / _STEP)])
+    tape.add(x, tape("Mul", [slope, quotient]))
+
+
+def _mul(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    a, b = node.inputs
+    shape = shape_of(node.outputs[0])
+    for value, other in ((a, b), (b, a)):
+        if value is not None and constant_of(value) is None:
+            tape.add(value, tape.fitted(tape("Mul", [slope, other]), value, shape))
+
+
+def _add(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    for value in computed_inputs(node):
+        tape.add(value, tape.fitted(slope, value, shape_of(node.outputs[0])))
+
+
+def _concat(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    axis, start = node.attributes.get_int("axis") or 0, 0
+    for value in computed_inputs(node):
+        end = start + shape_of(value)[axis]
+        bounds = [tape.constant([number], np.int64) for number in (start, end, axis)]
+        tape.add(value, tape("Slice", [slope, *bounds]))
+        start = end
+
+
+def _slice(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    source = computed_inputs(node)[0]
+    shape, rank = shape_of(source), len(shape_of(source))
+    start, end, axis, step = (int(np.asarray(constant_of(value)).reshape(())) for value in node.inputs[1:])
+    if step != 1:
+        return
+    sides = [0] * (2 * rank)
+    sides[axis], sides[rank + axis] = start, shape[axis] - min(end, shape[axis])
+    tape.add(source, tape("Pad", [slope, tape.constant(sides, np.int64)]))
+
+
+def _max_pool(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    """Each window's derivative goes to the place of its maximum."""
+    source = computed_inputs(node)[0]
+    shape = shape_of(source)
+    place = tape.many("MaxPool", [source], 2, dict(node.attributes))[1]
+    flat = tape.constant([-1], np.int64)
+    nothing = tape.constant(np.zeros(int(np.prod(shape))))
+    inputs = [nothing, tape("Reshape", [place, flat]), tape("Reshape", [slope, flat])]
+    total = tape("ScatterElements", inputs, {"axis": 0, "reduction": "add"})
+    tape.add(source, tape("Reshape", [total, tape.constant(shape, np.int64)]))
+
+
+def _repeated(tape: _Tape, value: ir.Value, by: list[int]) -> ir.Value:
+    scales = tape.constant([1, 1, *by])
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return tape("Resize", [value, None, scales], attributes)
+
+
+def _resize(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    source = computed_inputs(node)[0]
+    by = [after // before for before, after in zip(shape_of(source)[2:], shape_of(node.outputs[0])[2:], strict=True)]
+    mean = tape("AveragePool", [slope], {"kernel_shape": by, "strides": by})
+    tape.add(source, tape("Mul", [mean, tape.constant(float(np.prod(by)))]))
+
+
+def _average_pool(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    source, strides = computed_inputs(node)[0], list(node.attributes.get_ints("strides") or (1, 1))
+    before, after = shape_of(source), shape_of(node.outputs[0])
+    if [after[2] * strides[0], after[3] * strides[1]] == list(before[2:]):
+        share = 1 / float(np.prod(strides))
+        tape.add(source, tape("Mul", [_repeated(tape, slope, strides), tape.constant(share)]))
+
+
+def _global_average_pool(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    source = computed_inputs(node)[0]
+    share = np.full((1, 1, *shape_of(source)[2:]), 1 / np.prod(shape_of(source)[2:]))
+    tape.add(source, tape("Mul", [slope, tape.constant(share)]))
+
+
+def _reshape(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    source = computed_inputs(node)[0]
+    tape.add(source, tape("Reshape", [slope, tape.constant(shape_of(source), np.int64)]))
+
+
+def _transpose(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    back = np.argsort(list(node.attributes.get_ints("perm") or ()))
+    tape.add(node.inputs[0], tape("Transpose", [slope], {"perm": [int(axis) for axis in back]}))
+
+
+def _mat_mul(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    a, b = computed_inputs(node)
+    flipped = []
+    for value in (a, b):
+        axes = list(range(len(shape_of(value))))
+        flipped.append(tape("Transpose", [value], {"perm": [*axes[:-2], axes[-1], axes[-2]]}))
+    tape.add(a, tape("MatMul", [slope, flipped[1]]))
+    tape.add(b, tape("MatMul", [flipped[0], slope]))
+
+
+def _softmax(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    y = node.outputs[0]
+    product = tape("Mul", [slope, y])
+    last = tape.constant([len(shape_of(y)) - 1], np.int64)
+    total = tape("ReduceSum", [product, last], {"keepdims": 1})
+    tape.add(node.inputs[0], tape("Sub", [product, tape("Mul", [y, total])]))
+
+
+_RULES: dict[str, Callable[[_Tape, ir.Node, ir.Value], None]] = {
+    "Add": _add,
+    "AveragePool": _average_pool,
+    "Clip": _through_mask(clip_bounds, lambda node: 0.0),
+    "Concat": _concat,
+    "Conv": _conv,
+    "GlobalAveragePool": _global_average_pool,
+    "LeakyRelu": _through_mask(lambda node: (0.0, np.inf), lambda node: node.attributes.get_float("alpha") or 0.0),
+    "MatMul": _mat_mul,
+    "MaxPool": _max_pool,
+    "Mish": _mish,
+    "Mul": _mul,
+    "Relu": _through_mask(clip_bounds, lambda node: 0.0),
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Sigmoid": _sigmoid,
+    "Slice": _slice,
+    "Softmax": _softmax,
+    "Transpose": _transpose,
+}

@@ -1,0 +1,104 @@
+"""How much an error on each element of a raw head matters to detections.
+
+A detection is a confidence p = P(object)·P(class) and a box. The weight of a logit is the square of how far the
+confidence moves with it, that of a box value the square of how far the box moves with it, as a fraction of its size,
+times p²: an error where nothing is found costs nothing. The formulas of boxes are those of `yolo_edge.ondevice.decode`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from yolo_edge.ondevice.decode import LAYOUTS, MAX_LOG_SIZE, sigmoid
+from yolo_edge.ondevice.spec import Head, ModelSpec
+
+_LEAST = 1e-3
+
+
+def importance(spec: ModelSpec, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weight of each element.
+
+    Args:
+        spec: Of the raw heads, NCHW.
+        outputs: Their maps by name, float32 [1, channels, rows, columns].
+
+    Returns:
+        By name float32 of the same shape, weights up to about 1.
+    """
+    found: dict[str, np.ndarray] = {}
+    for head in spec.heads:
+        weigh = _OTHERS.get(head.family, _anchor_grid)
+        found.update(weigh(head, {role: outputs[name] for role, name in head.tensors.items()}))
+    return {name: np.maximum(weights, _LEAST).astype(np.float32) for name, weights in found.items()}
+
+
+def _anchor_grid(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    layout, array = LAYOUTS[head.family], maps["map"]
+    _, channels, rows, columns = array.shape
+    entries = array.reshape(len(head.anchors), -1, rows, columns)
+    weights = np.zeros_like(entries)
+    objectness = sigmoid(entries[:, layout.objectness])
+    logits = entries[:, layout.objectness + 1 :]
+    if head.tree or not logits.shape[1]:
+        best, moved = np.ones_like(objectness), np.full_like(logits, 0.25)
+    elif head.class_activation == "softmax":
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probability = odds / odds.sum(axis=1, keepdims=True)
+        best, moved = probability.max(axis=1), probability * (1 - probability)
+    else:
+        probability = sigmoid(logits)
+        best, moved = probability.max(axis=1), probability * (1 - probability)
+    weights[:, layout.objectness] = np.square(objectness * (1 - objectness) * best)
+    weights[:, layout.objectness + 1 :] = np.square(objectness[:, None] * moved)
+    confidence = objectness * best
+    anchors = np.array(head.anchors, np.float32)
+    for axis, (center, size) in enumerate(zip(layout.center, layout.size, strict=True)):
+        t, s = sigmoid(entries[:, center]), entries[:, size]
+        if layout.squared:
+            extent = np.square(2 * sigmoid(s)) * anchors[:, axis, None, None]
+            grown = 2 * (1 - sigmoid(s))
+        else:
+            extent = np.exp(np.minimum(s, MAX_LOG_SIZE)) * anchors[:, axis, None, None]
+            grown = np.ones_like(s)
+        moved_by = t * (1 - t) * head.scale_xy * head.stride / np.maximum(extent, 1)
+        weights[:, center] = np.square(confidence * moved_by)
+        weights[:, size] = np.square(confidence * grown)
+    for channel in layout.uncertainty:
+        u = sigmoid(entries[:, channel])
+        weights[:, channel] = np.square(confidence * u * (1 - u) / 4)
+    return {head.tensors["map"]: weights.reshape(1, channels, rows, columns)}
+
+
+def _distances(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    classes, box = maps["classes"], maps["box"]
+    probability = sigmoid(classes)
+    confidence = probability.max(axis=1, keepdims=True)
+    _, channels, rows, columns = box.shape
+    logits = box.reshape(4, channels // 4, rows, columns)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    share = odds / odds.sum(axis=1, keepdims=True)
+    bins = np.arange(channels // 4, dtype=np.float32)[None, :, None, None]
+    away = (share * bins).sum(axis=1, keepdims=True)
+    sides = np.maximum(np.stack([away[0] + away[2], away[1] + away[3]] * 2), 0.1)  # in cells
+    moved = share * (bins - away) / sides
+    return {
+        head.tensors["classes"]: np.square(probability * (1 - probability)),
+        head.tensors["box"]: np.square(confidence[0] * moved).reshape(box.shape),
+    }
+
+
+def _offsets(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    objectness, classes, box = (maps[role] for role in ("objectness", "classes", "box"))
+    there, probability = sigmoid(objectness), sigmoid(classes)
+    best = probability.max(axis=1, keepdims=True)
+    confidence = there * best
+    size = np.exp(np.minimum(box[:, 2:], MAX_LOG_SIZE))
+    moved = np.concatenate([1 / np.maximum(size, 0.1), np.ones_like(size)], axis=1)
+    return {
+        head.tensors["objectness"]: np.square(there * (1 - there) * best),
+        head.tensors["classes"]: np.square(there * probability * (1 - probability)),
+        head.tensors["box"]: np.square(confidence * moved),
+    }
+
+
+_OTHERS = {"dfl": _distances, "yolox": _offsets}

@@ -1,0 +1,151 @@
+"""Recipes: which accuracy passes make a plan, and with what settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from msgspec import structs
+
+from yolo_edge.export.graph import Graph
+from yolo_edge.export.quantization.apply import apply_plan, channel_scale, integer_weights, weights_of
+from yolo_edge.export.quantization.calibration import TensorStatistics
+from yolo_edge.export.quantization.equalize import Equalisation, equalize
+from yolo_edge.export.quantization.heads import rescale_heads
+from yolo_edge.export.quantization.affine import correct_affine
+from yolo_edge.export.quantization.plan import ConvolutionPlan, HeadPlan, QuantizationPlan, encode_weights
+from yolo_edge.export.quantization.rounding import learn_rounding
+from yolo_edge.export.quantization.walk import Layer, walk
+from yolo_edge.export.quantization.ranges import choose_ranges
+from yolo_edge.export.quantization.structure import Structure, name_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a plan is made.
+
+    Attributes:
+        name: For people.
+        rescale: Head rescale.
+        equalize: Free equalisation.
+        dense: Equalisation of channels that dense convolutions read, too.
+        ranges: Of `ranges.MODES`.
+        power: Of the error that ranges minimise.
+        float_first: So many of the first convolutions stay float.
+        rounding: Learned rounding, layer by layer.
+        affine: "none"; "mean" or "slope" (of both): corrected channel by channel, layer by layer.
+    """
+
+    name: str
+    rescale: bool = True
+    equalize: bool = True
+    dense: bool = False
+    ranges: str = "auto"
+    power: float = 2
+    float_first: int = 0
+    rounding: bool = False
+    affine: str = "none"
+
+
+def first_convolutions(graph: Graph, count: int) -> dict[str, str]:
+    """The first convolutions of a graph and what stands between them → why they are float."""
+    floats: dict[str, str] = {}
+    found = 0
+    for node in graph.graph:
+        if node.op_type == "Conv":
+            found += 1
+        if found > count or not count:
+            break
+        floats[name_of(node)] = "the first layers lose most"
+    return floats
+
+
+def draft(
+    graph: Graph, statistics: Mapping[str, TensorStatistics], recipe: Recipe
+) -> tuple[QuantizationPlan, Structure]:
+    """The plan of a recipe, but for what is corrected layer by layer."""
+    structure = Structure.of(graph, first_convolutions(graph, recipe.float_first))
+    found = equalize(graph, statistics, recipe.dense) if recipe.equalize else Equalisation({})
+    heads = rescale_heads(graph, statistics) if recipe.rescale else {}
+    seen = _as_quantized(statistics, found, heads)
+    tensors = choose_ranges(structure, seen, recipe.ranges, recipe.power)
+    convolutions = {}
+    for node in graph.graph:
+        if node.op_type != "Conv":
+            continue
+        plan = _convolution(node, found, heads.get(name_of(node.outputs[0])))
+        if structure.is_int8(node) or plan.output_factor or plan.input_factor or plan.bias_shift:
+            convolutions[name_of(node)] = plan
+    plan = QuantizationPlan(
+        recipe=recipe.name, tensors=tensors, nodes=dict(structure.nodes), convolutions=convolutions, heads=heads
+    )
+    return plan, structure
+
+
+def finish(graph: Graph, plan: QuantizationPlan, recipe: Recipe, tensors: Sequence[np.ndarray]) -> QuantizationPlan:
+    """Correct a draft layer by layer, on pictures.
+
+    Args:
+        graph: Canonical, with expanded activations.
+        plan: Of `draft`.
+        recipe: Its recipe.
+        tensors: Inputs, float32 [1, 3, height, width].
+    """
+    if not recipe.rounding and recipe.affine == "none":
+        return plan
+
+    def mend(layer: Layer) -> Layer:
+        if recipe.rounding:
+            layer = learn_rounding(layer)
+        return layer if recipe.affine == "none" else correct_affine(layer, recipe.affine == "slope")
+
+    quantized = apply_plan(graph, plan)
+    convolutions = dict(plan.convolutions)
+    for name, layer in walk(quantized, tensors, mend).items():
+        before = convolutions[name]
+        nearest = integer_weights(layer.weight, layer.scale, structs.replace(before, weights=""), name)
+        _, bias = weights_of(layer.node)
+        moved = layer.bias.astype(np.float64) - bias
+        shift = moved + (np.array(before.bias_shift) if before.bias_shift else 0)
+        convolutions[name] = structs.replace(
+            before,
+            weight_scale=tuple(map(float, layer.scale)),
+            bias_shift=_numbers(shift, 0),
+            weights="" if np.array_equal(nearest, layer.integers) else encode_weights(layer.integers),
+        )
+    return structs.replace(plan, convolutions=convolutions)
+
+
+def _as_quantized(
+    statistics: Mapping[str, TensorStatistics], found: Equalisation, heads: Mapping[str, HeadPlan]
+) -> dict[str, TensorStatistics]:
+    """Statistics of the tensors once channels are divided."""
+    seen = dict(statistics)
+    for name, divisor in found.divisor.items():
+        seen[name] = seen[name].scaled(divisor)
+    for name, head in heads.items():
+        seen[name] = seen[name].scaled(np.array(head.factor), np.array(head.offset))
+    return seen
+
+
+def _convolution(node: ir.Node, found: Equalisation, head: HeadPlan | None) -> ConvolutionPlan:
+    weight, bias = (array.astype(np.float64) for array in weights_of(node))
+    out, into = found.factors(node)
+    shift = np.zeros(len(weight))
+    if head is not None:
+        factor = np.array(head.factor)
+        out, shift = out / factor, -np.array(head.offset) / factor
+    groups = node.attributes.get_int("group", 1) or 1
+    by_group = into.reshape(groups, -1).repeat(len(weight) // groups, axis=0)
+    tail = [1] * (weight.ndim - 2)
+    changed = weight * by_group.reshape(*weight.shape[:2], *tail) * out.reshape(-1, 1, *tail)
+    return ConvolutionPlan(
+        tuple(map(float, channel_scale(changed))),
+        _numbers(out, 1),
+        _numbers(into, 1),
+        _numbers(shift, 0),
+    )
+
+
+def _numbers(array: np.ndarray, neutral: float) -> tuple[float, ...]:
+    return tuple(map(float, array)) if (array != neutral).any() else ()

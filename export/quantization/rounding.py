@@ -1,0 +1,117 @@
+"""Learned rounding: the integers of a convolution are those that give its output best, not those nearest its weights.
+
+The error of an output channel is quadratic in its weights, (w − q)ᵀ·C·(w − q), with C the covariance of what the
+convolution reads (its mean goes into the bias). Weights are rounded one after another, and what each loses is made up
+for by those that follow: Frantar et al. 2022 (GPTQ), after Hassibi and Stork 1993. For depthwise convolutions, whose C
+is small, single steps up and down follow until none helps.
+"""
+
+import numpy as np
+
+from yolo_edge.export.quantization.plan import MAX_WEIGHT
+from yolo_edge.export.quantization.walk import Layer
+
+import os
+ASYM = float(os.environ.get("ASYM","1"))
+RIDGE = float(os.environ.get("RIDGE","0.2"))
+_PLACES = 400  # of a map, at most, that a picture gives to the covariance
+_DAMPING = 0.01  # of the mean variance, for directions that pictures do not show
+_BLOCK = 64
+_MOST_COLUMNS = 2400
+_SWEEPS = 6
+
+
+def learn_rounding(layer: Layer, seed: int = 0) -> Layer:
+    """Round one layer anew; layers with more than `_MOST_COLUMNS` weights a channel stay as they are."""
+    out, each = layer.weight.shape[:2]
+    columns = int(np.prod(layer.weight.shape[1:]))
+    groups = layer.node.attributes.get_int("group", 1) or 1
+    if columns > _MOST_COLUMNS:
+        return layer
+    covariance, missed = _covariances(layer, groups, each, seed)
+    weight = layer.weight.reshape(groups, out // groups, columns).astype(np.float64)
+    if ASYM:
+        weight = weight + ASYM * np.linalg.solve(covariance + RIDGE * np.eye(columns) * np.einsum("gii->g", covariance)[:, None, None] / columns, (weight @ missed).transpose(0, 2, 1)).transpose(0, 2, 1)
+    scale = layer.scale.reshape(groups, out // groups, 1).astype(np.float64)
+    if groups == 1:
+        integers = _round_dense(weight[0] / scale[0], covariance[0])
+    else:
+        integers = _round_small(weight / scale, covariance)
+    return layer.with_integers(integers.reshape(layer.weight.shape))
+
+
+def _covariances(layer: Layer, groups: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the patches that each group reads, float64 [groups, columns, columns]."""
+    columns = int(np.prod(layer.weight.shape[1:]))
+    total, mean, count = np.zeros((groups, columns, columns)), np.zeros((groups, columns)), 0
+    cross, mean_f = np.zeros((groups, columns, columns)), np.zeros((groups, columns))
+    for i, (array, exact) in enumerate(zip(layer.held, layer.floats)):
+        patches, floats = (_patches(layer, a, np.random.default_rng(seed + i)).reshape(groups, columns, -1).astype(np.float32) for a in (array, exact))
+        total += patches @ patches.transpose(0, 2, 1)
+        mean += patches.sum(axis=2)
+        mean_f += floats.sum(axis=2)
+        cross += floats @ patches.transpose(0, 2, 1)
+        count += patches.shape[2]
+    mean /= count
+    mean_f /= count
+    result = total / count - mean[:, :, None] * mean[:, None, :]
+    missed = cross / count - mean_f[:, :, None] * mean[:, None, :] - result
+    diagonal = np.einsum("gii->gi", result)
+    diagonal += _DAMPING * diagonal.mean(axis=1, keepdims=True) + 1e-12
+    return result, missed
+
+
+def _patches(layer: Layer, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Some of the windows of a picture, [in, rows · columns, places]."""
+    attributes = layer.node.attributes
+    rows, columns = layer.weight.shape[2:]
+    top, left, bottom, right = attributes.get_ints("pads") or (0, 0, 0, 0)
+    down, across = attributes.get_ints("strides") or (1, 1)
+    dilation = attributes.get_ints("dilations") or (1, 1)
+    padded = np.pad(array[0], ((0, 0), (top, bottom), (left, right))) if top or left or bottom or right else array[0]
+    height, width = layer.expected[0].shape[2:]
+    places = np.arange(height * width)
+    if len(places) > _PLACES:
+        places = rng.choice(places, _PLACES, replace=False)
+    y, x = places // width * down, places % width * across
+    offsets = np.mgrid[:rows, :columns].reshape(2, -1) * np.array(dilation)[:, None]
+    return padded[:, y[None] + offsets[0][:, None], x[None] + offsets[1][:, None]]
+
+
+def _round_dense(weight: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """GPTQ over [out, columns] in units of the scale, the columns that vary most first."""
+    order = np.argsort(-np.diagonal(covariance), kind="stable")
+    work = weight[:, order].copy()
+    # the upper factor of the inverse: its row i has what the columns behind i make up for
+    inverse = np.linalg.inv(covariance[np.ix_(order, order)])
+    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    columns = work.shape[1]
+    rounded = np.empty_like(work)
+    for start in range(0, columns, _BLOCK):
+        end = min(start + _BLOCK, columns)
+        lost = np.empty((len(work), end - start))
+        for i in range(start, end):
+            rounded[:, i] = np.clip(np.rint(work[:, i]), -MAX_WEIGHT, MAX_WEIGHT)
+            lost[:, i - start] = (work[:, i] - rounded[:, i]) / upper[i, i]
+            work[:, i + 1 : end] -= lost[:, i - start, None] * upper[i, None, i + 1 : end]
+        work[:, end:] -= lost @ upper[start:end, end:]
+    return rounded[:, np.argsort(order)]
+
+
+def _round_small(weight: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Nearest, then the single step that helps most while one does; [groups, out, columns]."""
+    rounded = np.clip(np.rint(weight), -MAX_WEIGHT, MAX_WEIGHT)
+    diagonal = np.einsum("gii->gi", covariance)[:, None]
+    for _ in range(_SWEEPS * weight.shape[2]):
+        slope = 2 * np.einsum("gij,goj->goi", covariance, rounded - weight)
+        step = -np.sign(slope)
+        gain = np.abs(slope) - diagonal  # what a step of one saves
+        gain[np.abs(rounded + step) > MAX_WEIGHT] = -np.inf
+        best = gain.argmax(axis=2)[..., None]
+        helps = np.take_along_axis(gain, best, axis=2) > 0
+        if not helps.any():
+            break
+        np.put_along_axis(
+            rounded, best, np.take_along_axis(rounded, best, 2) + np.take_along_axis(step, best, 2) * helps, 2
+        )
+    return rounded
