@@ -82,7 +82,7 @@ class InputSpec:
     pad_value: int = 128
     pad_position: str = "center"
     interpolation: str = "LINEAR"
-    quantization: Optional[TensorQuantization] = None
+    quantization: Optional[TensorQuantization] = field(default=None, metadata=typed_json.LATER)
 
     @property
     def shape(self) -> Tuple[int, int, int, int]:
@@ -138,7 +138,7 @@ class Head:
     nms: Optional[NmsOptions] = None
     layout: str = "NCHW"
     normalized: bool = False
-    quantization: Dict[str, TensorQuantization] = field(default_factory=dict)
+    quantization: Dict[str, TensorQuantization] = field(default_factory=dict, metadata=typed_json.LATER)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ MODEL_TABLES = {
         "max": "[float32]",
         "scale": "[float32]",
         "zero_point": "[int64]",
+        "details": "union",
+        "quantized_dimension": "int32",
     },
     "Operator": {
         "opcode_index": "uint32",
@@ -80,7 +82,7 @@ MODEL_TABLES = {
 
 TENSOR_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
-_SCHEMA = Schema(MODEL_TABLES, {"builtin_options": {}})
+_SCHEMA = Schema(MODEL_TABLES, {"builtin_options": {}, "details": {}})
 _SIZES = {number: np.dtype(name).itemsize for name, number in TENSOR_TYPES.items()}
 _MAX_TENSOR_BYTES = 1 << 31
 _MAX_BYTES = 1 << 24  # a spec with ten thousand class names has some 200 kB
