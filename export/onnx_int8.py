@@ -76,7 +76,8 @@ class _Lowering:
         outputs = list(self._graph.outputs)
         place = next(i for i, value in enumerate(outputs) if value is old)
         self._graph.outputs[place] = new
-        old.name = f"{name}.inner" if not name.endswith(".inner") else f"{name}.2"
+        producer = old.producer()
+        old.name = f"{name}.{producer.op_type if producer is not None else 'inner'}"
         new.name = name
 
     def _pair(self, value: ir.Value) -> ir.Value:
@@ -110,9 +111,9 @@ class _Lowering:
             return following.outputs[0]
         result, old = node.outputs[0], following.outputs[0]
         name = name_of(old)
-        old.replace_all_uses_with(result)
         if old.is_graph_output():
             self._replace_output(old, result)
+        old.replace_all_uses_with(result)
         self._graph.remove(following, safe=True)
         result.name = name
         return result
