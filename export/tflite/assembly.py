@@ -12,7 +12,7 @@ from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES
 CUSTOM = "CUSTOM"
 SIGNATURE = "serving_default"
 
-_CUSTOM_RUNTIME = "1.5.0"
+_FIRST_RUNTIME = _CUSTOM_RUNTIME = "1.5.0"
 _SMALL_BYTES = 4096
 _VERSION_BYTES = 16  # of the buffer that holds `min_runtime_version`
 
@@ -137,7 +137,7 @@ class Assembly:
             description: Of the model.
             metadata: Name → contents; `min_runtime_version` comes along.
         """
-        oldest = max(self._runtimes, key=lambda text: [int(part) for part in text.split(".")])
+        oldest = max(self._runtimes, key=lambda text: [int(part) for part in text.split(".")], default=_FIRST_RUNTIME)
         versions = {"min_runtime_version": oldest.encode().ljust(_VERSION_BYTES, b"\0")}
         entries = [
             {"name": name, "buffer": self._buffer(np.frombuffer(data, np.uint8))}

@@ -78,7 +78,7 @@ class IntegerLowering(Lowering):
         self.bind(out.value, tensor, order)
 
     def step(self, op: str, inputs: Sequence[int], name: str, shape: Sequence[int], **options: object) -> int:
-        """Add an operator within a lowering that gives integers as its first input has them."""
+        """Add an operator within a lowering; its result is stored as its first input is."""
         return self._operator(op, inputs, name, shape, self.assembly.quantization(inputs[0]), options)
 
     def _operator(
@@ -116,9 +116,24 @@ class IntegerLowering(Lowering):
         array = np.array([integer], np.int8)
         return self.assembly.constant(name, array, self.assembly.quantization(like))
 
-    def lowest(self, like: int) -> int:
-        """A constant that no element of a tensor is below."""
-        return self.number("lowest", LOWEST, like)
+    def padded_low(self, tensor: int, name: str, sides: np.ndarray) -> int:
+        """A tensor with the lowest integer around it, which is often that of 0; XNNPACK does not run PADV2."""
+        quantization = self.assembly.quantization(tensor)
+        if quantization is not None and quantization.zero_point == (LOWEST,):
+            return self.padded(tensor, name, sides)
+        for axis in np.flatnonzero(sides.sum(axis=1)).tolist():
+            before, after = (self._margin(tensor, name, axis, count) for count in sides[axis].tolist())
+            shape = list(self.assembly.shape(tensor))
+            shape[axis] += int(sides[axis].sum())
+            tensor = self.step("CONCATENATION", [*before, tensor, *after], name, shape, axis=axis)
+        return tensor
+
+    def _margin(self, tensor: int, name: str, axis: int, count: int) -> list[int]:
+        """What lies beside a tensor along an axis: one constant of the lowest integer, or nothing."""
+        shape = list(self.assembly.shape(tensor))
+        shape[axis] = count
+        margin = np.full(shape, LOWEST, np.int8)
+        return [self.assembly.constant(f"{name}.margin", margin, self.assembly.quantization(tensor))] if count else []
 
     def weight(self, node: ir.Node, permutation: Sequence[int]) -> int:
         """The tensor of a convolution's weights, transposed; each output channel has its scale."""
@@ -173,14 +188,20 @@ class IntegerLowering(Lowering):
         self.bind(out.value, stored.tensor, stored.order)
 
 
+def _integers(ctx: Lowering) -> IntegerLowering:
+    if not isinstance(ctx, IntegerLowering):
+        raise TypeError("for nodes that compute in int8")
+    return ctx
+
+
 def lower_clip(ctx: Lowering, node: ir.Node, out: Output) -> None:
     """Relu or Clip with nothing in front that does it along → a sum with 0 that does, or QUANTIZE, which saturates.
 
     XNNPACK does not run RELU in int8.
     """
-    value = node.inputs[0]
-    if not isinstance(ctx, IntegerLowering) or value is None:
-        raise TypeError("not a node that computes in int8")
+    ctx, value = _integers(ctx), node.inputs[0]
+    if value is None:
+        raise ValueError(f"node {node.name!r} has no input")
     bounds, plan = clip_bounds(node), ctx.plan(out.value)
     activation = _ACTIVATIONS.get(bounds)
     if activation is not None:
@@ -195,9 +216,8 @@ def lower_clip(ctx: Lowering, node: ir.Node, out: Output) -> None:
 
 
 def lower_average_pool(ctx: Lowering, node: ir.Node, out: Output) -> None:
-    """AveragePool; in float32 where windows reach over the sides otherwise than with SAME."""
-    if not isinstance(ctx, IntegerLowering):
-        raise TypeError("not a node that computes in int8")
-    found = windows.Windows.of(node, out)
-    windows.lower_average_pool(ctx if found.same or found.valid else ctx.floats, node, out)
+    """AveragePool, in float32 between DEQUANTIZE and QUANTIZE: XNNPACK does not run it in int8, and would stop for it."""
+    windows.lower_average_pool(_integers(ctx).floats, node, out)
+    stored = ctx.stored(out.value)
+    ctx.bind(out.value, stored.tensor, stored.order)
 

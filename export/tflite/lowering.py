@@ -183,9 +183,19 @@ class Lowering:
         array = array.reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(tuple(order))
         return self.assembly.constant(value.name or "constant", array)
 
-    def lowest(self, like: int) -> int:
-        """A constant that no element of a tensor is below."""
-        return self.floats("lowest", [float(_LOWEST)])
+    def padded(self, tensor: int, name: str, sides: np.ndarray) -> int:
+        """A tensor with zeros around it; `sides`: how many before and behind each axis, int32 [rank, 2]."""
+        amounts = self.assembly.constant(f"{name}.sides", sides)
+        return self.step("PAD", [tensor, amounts], name, self._grown(tensor, sides))
+
+    def padded_low(self, tensor: int, name: str, sides: np.ndarray) -> int:
+        """As `padded`, with what no element is below."""
+        inputs = [tensor, self.assembly.constant(f"{name}.sides", sides), self.floats("lowest", [float(_LOWEST)])]
+        return self.step("PADV2", inputs, name, self._grown(tensor, sides))
+
+    def _grown(self, tensor: int, sides: np.ndarray) -> list[int]:
+        found: list[int] = (np.array(self.assembly.shape(tensor)) + sides.sum(axis=1)).tolist()
+        return found
 
     def bias(self, node: ir.Node) -> int:
         """The tensor of a convolution's bias.

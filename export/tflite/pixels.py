@@ -40,7 +40,7 @@ def lower_input(
         integers = TensorQuantization(plan.scale, plan.zero_point)
         image = replace(spec.input, dtype="int8", layout="NHWC", quantization=integers)
         return tensor, replace(spec, input=image)
-    if plan is not None and _is_uniform(spec.input):
+    if plan is not None:
         tensor, source = _integers_from_pixels(ctx, spec.input, plan)
     else:
         tensor, source = _from_pixels(ctx, spec.input)
@@ -59,19 +59,23 @@ def _bounds(image: InputSpec) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-def _is_uniform(image: InputSpec) -> bool:
-    """Whether pixels in RGB are integers whose scale and zero-point say what the network expects."""
-    mean, scale = image.mean[0], image.scale[0]
-    same = (set(image.mean), set(image.scale)) == ({mean}, {scale})
-    return same and image.color == "RGB" and scale > 0 and mean in range(256)
-
-
 def _integers_from_pixels(ctx: Lowering, image: InputSpec, plan: TensorPlan) -> tuple[int, int]:
-    """The tensor of the pixels, and that of the integers that the network begins with."""
-    steps = Quantization((image.scale[0],), (int(image.mean[0]),))
-    pixels = ctx.assembly.tensor(INPUT_NAME, _shape(image), "uint8", steps)
-    result = ctx.assembly.tensor("pixels.int8", _shape(image), "int8", quantization_of(plan))
-    ctx.assembly.operator("QUANTIZE", [pixels], [result])
+    """The tensor of the pixels, and that of the integers that the network begins with.
+
+    XNNPACK does not run REVERSE_V2: it comes first, so that nothing is parted.
+    """
+    shape, (mean, scale) = _shape(image), (image.mean[0], image.scale[0])
+    uniform = {*image.mean} == {mean} and {*image.scale} == {scale} and scale > 0 and mean in range(256)
+    # a scale and a mean that all share are those of the quantized input itself
+    steps = Quantization((scale,), (int(mean),)) if uniform else Quantization((1.0,), (0,))
+    pixels = source = ctx.assembly.tensor(INPUT_NAME, shape, "uint8", steps)
+    if image.color == "BGR":
+        source = ctx.assembly.tensor("pixels.reversed", shape, "uint8", steps)
+        ctx.assembly.operator("REVERSE_V2", [pixels, ctx.integers("pixels.axis", [3])], [source])
+    if not uniform:
+        source = _normalized(ctx, image, ctx.step("DEQUANTIZE", [source], "pixels.float", shape))
+    result = ctx.assembly.tensor("pixels.int8", shape, "int8", quantization_of(plan))
+    ctx.assembly.operator("QUANTIZE", [source], [result])
     return pixels, result
 
 
@@ -85,10 +89,14 @@ def _from_pixels(ctx: Lowering, image: InputSpec) -> tuple[int, int]:
     result = ctx.step("DEQUANTIZE", [pixels], "pixels.float", shape)
     if image.color == "BGR":
         result = ctx.step("REVERSE_V2", [result, ctx.integers("pixels.axis", [3])], "pixels.reversed", shape)
-    if even:
-        return pixels, result
+    return pixels, result if even else _normalized(ctx, image, result)
+
+
+def _normalized(ctx: Lowering, image: InputSpec, pixels: int) -> int:
+    """(p − mean) · scale, in float32."""
+    result, shape = pixels, _shape(image)
     for op, values, neutral in (("SUB", image.mean, 0), ("MUL", image.scale, 1)):
         if any(item != neutral for item in values):
             constant = ctx.floats(f"pixels.{op.lower()}_by", values)
             result = ctx.step(op, [result, constant], f"pixels.{op.lower()}", shape)
-    return pixels, result
+    return result

@@ -86,11 +86,7 @@ def _padded(ctx: Lowering, node: ir.Node, windows: Windows, lowest: bool = False
         return x
     name = f"{node.name}.padded"
     sides = np.array([(0, 0), *windows.padding, (0, 0)], np.int32)
-    shape = [size + before + after for size, (before, after) in zip(ctx.assembly.shape(x), sides.tolist(), strict=True)]
-    inputs = [x, ctx.assembly.constant(f"{name}.sides", sides)]
-    if not lowest:
-        return ctx.step("PAD", inputs, name, shape)
-    return ctx.step("PADV2", [*inputs, ctx.lowest(x)], name, shape)
+    return ctx.padded_low(x, name, sides) if lowest else ctx.padded(x, name, sides)
 
 
 def lower_conv(ctx: Lowering, node: ir.Node, out: Output) -> None:
