@@ -85,9 +85,9 @@ def file_name(stem: str, size: tuple[int, int], options: FileOptions, format_: s
     """
     width, height = size
     parts = [stem, str(width) if width == height else f"{width}x{height}", options.precision]
-    default = FileOptions()
+    default = FileOptions(options.precision, options.head).resolved(format_)
     parts += [options.head] if options.head != default.head else []
-    parts += [options.input] if options.input != default.input else []
+    parts += [options.input] if options.input not in (None, default.input) else []
     return f"{'-'.join(parts)}.{format_}"
 
 
