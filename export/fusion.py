@@ -54,9 +54,7 @@ def _count_tflite(data: bytes) -> tuple[int, int]:
     operators = delegation.operators
     convolutions = [op for op in operators if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
     integers = any(op.integer for op in convolutions)
-    apart = {
-        op.inputs[0] for op in operators if op.name in _TFLITE_ACTIVATIONS and not (op.integer and op.delegated)
-    }
+    apart = {op.inputs[0] for op in operators if op.name in _TFLITE_ACTIVATIONS and not (op.integer and op.delegated)}
     apart |= {op.inputs[0] for op in operators if op.name == "DEQUANTIZE" and op.outputs[0] in apart}
     fused = sum(op.delegated and op.integer == integers and op.outputs[0] not in apart for op in convolutions)
     return len(convolutions), fused

@@ -94,8 +94,8 @@ def _integer_heads(
         steps = ctx.quantization(value)
         if steps is None:
             if plan is not None:
-                _restore(ctx.floats, value, name, plan)
-            outputs.append(_named(ctx, ctx.floats.nhwc(value), name))
+                _restore(ctx.view, value, name, plan)
+            outputs.append(_named(ctx, ctx.view.nhwc(value), name))
             continue
         outputs.append(_named(ctx, ctx.nhwc(value), name))
         sides = (plan.factor, plan.offset) if plan is not None else ((), ())

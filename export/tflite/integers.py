@@ -1,7 +1,7 @@
 """Operators that compute in int8: what they work with, and those that are done otherwise than in float32.
 
-Quantization is that of a `QuantizedGraph`; the numbers are those of its ONNX form. Most operators are lowered by the same
-function as in float32, which an `IntegerLowering` gives integers.
+Scales and zero-points are those of a `QuantizedGraph`, and so are its ONNX form's. Most operators are lowered by the
+same function as in float32, which an `IntegerLowering` gives integers.
 """
 
 import hashlib
@@ -21,6 +21,13 @@ from yolo_edge.export.tflite.elementwise import CLIPS
 from yolo_edge.export.tflite.lowering import Lowering, Output, Stored
 from yolo_edge.export.tflite.operators import INT8_VERSIONS
 
+# operator → how many steps of the result a step of an input (Mul, Conv: of a product) may be, in XNNPACK
+_RANGES = {
+    "Add": (2.0**-10, 2.0**8),
+    "Conv": (0.0, 2.0**8),
+    "LeakyRelu": (2.0**-8, 2.0**7),
+    "Mul": (2.0**-16, 2.0**8),
+}
 _ACTIVATIONS = {**CLIPS, (0.0, np.inf): "RELU"}
 
 
@@ -33,12 +40,12 @@ class IntegerLowering(Lowering):
     """As `Lowering`, of which it shares the values, for nodes that compute in int8.
 
     Attributes:
-        floats: How nodes that compute in float32 see the same values.
+        view: How nodes that compute in float32 see the same values.
     """
 
     def __init__(self, floats: Lowering, quantized: QuantizedGraph):
         super().__init__(floats.assembly, floats.precision)
-        self.floats = floats
+        self.view = floats
         self._stored, self._arranged, self._converted = floats._stored, floats._arranged, floats._converted
         self._quantized = quantized
         self._convolutions: dict[str, IntegerConvolution] = {}
@@ -64,12 +71,15 @@ class IntegerLowering(Lowering):
         to = quantization_of(self.plan(value))
         return Stored(self._convert("QUANTIZE", found.tensor, f"{value.name}.int8", to), found.order)
 
+    def settle(self, value: ir.Value) -> None:
+        """Store a value that was computed in float32 as integers from now on."""
+        stored = self.stored(value)
+        self.bind(value, stored.tensor, stored.order)
+
     def requantized(self, value: ir.Value, plan: TensorPlan) -> Stored:
         """Where a computed value is as other integers than its own."""
         found = self.stored(value)
-        return Stored(
-            self._convert("QUANTIZE", found.tensor, f"{value.name}.int8", quantization_of(plan)), found.order
-        )
+        return Stored(self._convert("QUANTIZE", found.tensor, f"{value.name}.int8", quantization_of(plan)), found.order)
 
     def add(self, op: str, inputs: Sequence[int], out: Output, order: Sequence[int], **options: object) -> None:
         """Add the operator that computes `out`, as integers."""
@@ -107,7 +117,7 @@ class IntegerLowering(Lowering):
         array = constant_of(value)
         if value is None or array is None:
             return super().operand(value, order)
-        plan = constant_plan(array)
+        plan = self._operand_plan(value)
         integers = plan.quantize(array).reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(tuple(order))
         return self.assembly.constant(value.name or "constant", integers, quantization_of(plan))
 
@@ -160,6 +170,27 @@ class IntegerLowering(Lowering):
         """The array, or the one before it that holds the same: layers may share their weights."""
         key = hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest()
         return self._arrays.setdefault(key, array)
+
+    def fits(self, node: ir.Node) -> bool:
+        """Whether kernels can go from the steps of the inputs to those of the result.
+
+        Steps that are far too fine, as those of a tensor that is always 0, leave the range of their multipliers.
+        """
+        if node.op_type not in _RANGES:
+            return True
+        low, high = _RANGES[node.op_type]
+        result = self.plan(self.output(node)[0].value).scale
+        if node.op_type == "Conv":
+            ratios = self._convolution(node).bias_scale / result
+            return bool(np.max(ratios) < high)
+        scales = np.array([self._operand_plan(value).scale for value in node.inputs])
+        if node.op_type == "Mul":
+            scales = scales.prod(keepdims=True)
+        return bool((low <= scales / result).all() and (scales / result < high).all())
+
+    def _operand_plan(self, value: ir.Value | None) -> TensorPlan:
+        array = constant_of(value)
+        return self._quantized.tensor(value) if array is None else constant_plan(array)
 
     def output(self, node: ir.Node) -> tuple[Output, ir.Node | None]:
         """What a node gives, and the activation that it does along, if there is one.
@@ -216,8 +247,6 @@ def lower_clip(ctx: Lowering, node: ir.Node, out: Output) -> None:
 
 
 def lower_average_pool(ctx: Lowering, node: ir.Node, out: Output) -> None:
-    """AveragePool, in float32 between DEQUANTIZE and QUANTIZE: XNNPACK does not run it in int8, and would stop for it."""
-    windows.lower_average_pool(_integers(ctx).floats, node, out)
-    stored = ctx.stored(out.value)
-    ctx.bind(out.value, stored.tensor, stored.order)
-
+    """AveragePool, in float32 between DEQUANTIZE and QUANTIZE: XNNPACK does not run it in int8."""
+    windows.lower_average_pool(_integers(ctx).view, node, out)
+    _integers(ctx).settle(out.value)

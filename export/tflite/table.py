@@ -111,12 +111,15 @@ def _lower_integers(ctx: IntegerLowering, row: Row, node: ir.Node) -> set[str | 
     if row.int8 is None:
         raise ValueError(f"node {node.name!r} ({node.op_type}) has no int8 form")
     out, following = ctx.output(node)
-    row.int8(ctx, node, out)
-    if following is None:
-        return set()
-    if out.activation == "NONE":
-        ctx.saturate(out, clip_bounds(following))
-    return {following.name}
+    if not ctx.fits(node):
+        for part in [node] if following is None else [node, following]:
+            LOWERINGS[part.op_type].floats(ctx.view, part, Output(part.outputs[0]))
+        ctx.settle(out.value)
+    else:
+        row.int8(ctx, node, out)
+        if following is not None and out.activation == "NONE":
+            ctx.saturate(out, clip_bounds(following))
+    return set() if following is None else {following.name}
 
 
 def _activation_behind(node: ir.Node) -> tuple[ir.Node, str] | None:

@@ -1,8 +1,8 @@
 """Canonical graph + spec → the bytes of a TFLite file, NHWC, with nothing in between.
 
-fp16 files keep the weights of convolutions as float16 behind a DEQUANTIZE, which XNNPACK folds when it loads. int8 files
-are those of a plan: integers from the first convolution to the raw heads, floats between DEQUANTIZE and QUANTIZE where
-the plan says so.
+fp16 files keep the weights of convolutions as float16 behind a DEQUANTIZE, which XNNPACK folds when it loads. int8
+files are those of a plan: integers from the first convolution to the raw heads, floats between DEQUANTIZE and QUANTIZE
+where the plan says so.
 """
 
 from yolo_edge.export.canonical import check_canonical

@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from tests.int8_support import KINDS, quantize, random_operation, run_qdq
+from tests.int8_operations import KINDS, random_operation
+from tests.int8_support import quantize, run_qdq
 from tests.support import random_darknet, random_picture
 from tests.tflite_support import convolve, nhwc, operators, random_windows, read_model, run_tflite
 from yolo_edge import Detector, InputError
@@ -219,9 +220,7 @@ def test_channels_with_ranges_of_their_own(floats: dict[str, str]) -> None:
     quantized = quantized_by_noise(graph, spec, heads={"head_0": head}, floats=floats)
     picture = random_picture(16, 12)
     expected = run_qdq(quantized, Preprocessor(spec.input)(picture)[0])["head_0"]
-    files = [
-        write_tflite(quantized, spec, FileOptions("int8", output_type=output)) for output in ("int8", "float32")
-    ]
+    files = [write_tflite(quantized, spec, FileOptions("int8", output_type=output)) for output in ("int8", "float32")]
     for data in files:
         detector = Detector(data, confidence=0.0)
         found = to_floats(detector.spec, detector.runtime.run(detector.preprocess(picture)[0]))

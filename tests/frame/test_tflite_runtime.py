@@ -12,7 +12,8 @@ import pytest
 
 from tests.export.test_trained_models import PATHS
 from tests.frame.tools import assert_same_detections, find_python, install, new_environment, run, zip_device_part
-from tests.int8_support import KINDS, quantize, random_operation
+from tests.int8_operations import KINDS, random_operation
+from tests.int8_support import quantize
 from tests.support import random_darknet, random_picture
 from tests.tflite_support import assert_same_maps, nhwc, random_windows, run_onnx
 from yolo_edge import Detector

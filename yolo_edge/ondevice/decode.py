@@ -234,14 +234,17 @@ class _Rows:
     def __getitem__(self, cells: np.ndarray) -> np.ndarray:
         """The numbers of some cells, float32 [n, channels]."""
         found: np.ndarray = self._values[cells]
-        return found if self._affine is None else found * self._affine[0] + self._affine[1]
+        if self._affine is not None:
+            found = found * self._affine[0] + self._affine[1]
+        return found
 
     def above(self, limit: float) -> np.ndarray:
         """The cells whose largest number exceeds a limit."""
         if self._affine is None:
             return np.flatnonzero(self._values.max(axis=1) > np.float32(limit))
         cells = np.flatnonzero(may_exceed(self._values, self._affine, limit).any(axis=1))
-        return cells[self[cells].max(axis=1, initial=-np.inf) > np.float32(limit)]
+        found: np.ndarray = cells[self[cells].max(axis=1, initial=-np.inf) > np.float32(limit)]
+        return found
 
 
 def _entries(head: Head, array: np.ndarray) -> np.ndarray:

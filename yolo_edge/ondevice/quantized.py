@@ -23,7 +23,8 @@ def pixel_table(image: InputSpec) -> np.ndarray:
     pixels = np.arange(256, dtype=np.float32)[:, None]
     numbers = (pixels - np.array(image.mean, np.float32)) * np.array(image.scale, np.float32)
     steps = np.rint(numbers / np.float32(image.quantization.scale)) + image.quantization.zero_point
-    return np.clip(steps, _LOWEST, _HIGHEST).astype(np.int8)
+    table: np.ndarray = np.clip(steps, _LOWEST, _HIGHEST).astype(np.int8)
+    return table
 
 
 def affine_of(quantization: TensorQuantization, channels: int) -> Affine:
