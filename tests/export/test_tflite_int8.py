@@ -1,11 +1,14 @@
 """int8 TFLite: each operator and whole detectors against the same plan in onnxruntime."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
+from tests.export import foreign
 from tests.int8_operations import KINDS, random_operation
 from tests.int8_support import quantize, run_qdq
 from tests.support import random_darknet, random_picture
@@ -26,6 +29,7 @@ from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.preprocess import Preprocessor
 from yolo_edge.ondevice.quantized import to_floats
+from yolo_edge.ondevice.runtimes.tflite import TfliteRuntime
 from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec
 
 # XNNPACK does not run these: strides beyond the window, windows of one cell, clips that nothing has a name for
@@ -77,6 +81,35 @@ def test_random_networks(tmp_path: Path, seed: int) -> None:
         assert list(found) == list(expected)
         for name, array in expected.items():
             assert snr_db(nhwc(array), found[name]) >= 15, name
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(foreign.yolov8(activation=name) for name in ("silu", "hswish", "hardsigmoid", "leaky", "mish", "relu")),
+        foreign.yolov8(attention=True),
+        foreign.yolov8(learned=(2, 0)),
+        foreign.yolov8(learned=(4, 1)),
+        foreign.yolov5(),
+        foreign.yolox(),
+    ],
+)
+def test_networks_of_other_trainers(tmp_path: Path, model: onnx.ModelProto) -> None:
+    onnx.save(model, tmp_path / "foreign.onnx")
+    source = load_model(tmp_path / "foreign.onnx")
+    graph = canonicalize(source.graph)
+    quantized, picture = quantized_by_noise(graph, source.spec), random_picture(90, 60, 1)
+    expected = run_qdq(quantized, Preprocessor(source.spec.input)(picture)[0])
+    data = write_tflite(quantized, source.spec, "int8")
+    detector = Detector(data, confidence=0.0)
+    delegation = Delegation.of(data)
+    assert (delegation.partitions, sum(delegation.left_out.values())) == (1, 0)
+    for delegates in (True, False):
+        found = to_floats(detector.spec, run_tflite(data, detector.preprocess(picture)[0], delegates=delegates))
+        for name, array in expected.items():
+            assert snr_db(nhwc(array), found[name]) >= 12, (name, delegates)
+    decoded = write_tflite(quantized, source.spec, FileOptions("int8", "decoded"))
+    assert len(Detector(decoded, confidence=0.0)(picture)) == len(detector(picture)) > 0
 
 
 def quantized_by_noise(graph: Graph, spec: ModelSpec, **options: object) -> QuantizedGraph:
@@ -163,6 +196,32 @@ def test_what_litert_reads(source: SourceModel, quantized: QuantizedGraph) -> No
         assert not weight.quantization.zeroPoint.any()
         scale = graph.tensors[operator.inputs[0]].quantization.scale[0]
         np.testing.assert_allclose(bias.quantization.scale, scale * weight.quantization.scale, rtol=1e-6)
+
+
+def test_damaged_files_end_in_an_error_or_run(source: SourceModel, quantized: QuantizedGraph) -> None:
+    whole = write_tflite(quantized, source.spec, "int8")
+    refused = 0
+    for seed in range(150):
+        rng, data = np.random.default_rng(seed), bytearray(whole)
+        for place in rng.integers(8, min(20_000, len(whole) // 2), 3):
+            data[place] = rng.choice([0, 1, 4, 127, 128, 255])
+        try:
+            TfliteRuntime(bytes(data))
+        except InputError:
+            refused += 1
+    assert refused > 30
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"), [(1e-35, "scale 1e-35"), (1e38, r"scale 1e\+38"), (-1, "scale -1"), (np.nan, "scale nan")]
+)
+def test_scales_that_end_the_process(
+    source: SourceModel, quantized: QuantizedGraph, scale: float, message: str
+) -> None:
+    data = write_tflite(quantized, source.spec, "int8")
+    own = struct.pack("<f", quantized.plan.tensors["images"].scale)
+    with pytest.raises(InputError, match=rf"a damaged TFLite file \(tensor 0 has the {message}"):
+        TfliteRuntime(data.replace(own, struct.pack("<f", scale)))
 
 
 def small_network(*behind: str) -> tuple[Graph, ModelSpec]:
