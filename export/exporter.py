@@ -85,9 +85,9 @@ def file_name(stem: str, size: tuple[int, int], options: FileOptions, format_: s
     """
     width, height = size
     parts = [stem, str(width) if width == height else f"{width}x{height}", options.precision]
-    default = FileOptions()
+    default = FileOptions(options.precision).resolved(format_)
     parts += [options.head] if options.head != default.head else []
-    parts += [options.input] if options.input != default.input else []
+    parts += [options.input] if options.input not in (None, default.input) else []
     return f"{'-'.join(parts)}.{format_}"
 
 
@@ -235,7 +235,7 @@ def _report(
         precision=options.precision,
         size=size,
         head=options.head,
-        input=options.input,
+        input=options.resolved(format_).input or "",
         bytes=length,
         snr_db=tuple(round(value, 2) for value in seen.snr_db),
         agreement=seen.agreement,

@@ -21,6 +21,9 @@ def count_fused(data: bytes) -> tuple[int, int]:
 
     A convolution without an activation counts. In an ONNX file they are counted in the graph that onnxruntime makes of
     it on this machine; in a TFLite file those count that XNNPACK runs and whose activation is part of the operator.
+
+    In an int8 file those count that compute in int8, and whose activation does so too, in one operator or behind it:
+    there it is a table of 256 numbers, and what costs is to leave the integers.
     """
     return _count_tflite(data) if is_tflite(data) else _count_onnx(data)
 
@@ -34,14 +37,24 @@ def _count_onnx(data: bytes) -> tuple[int, int]:
     activated = {node.input[0] for node in nodes if node.op_type in _ONNX_ACTIVATIONS}
     # a change of memory layout may stand between
     activated |= {node.input[0] for node in nodes if "Reorder" in node.op_type and node.output[0] in activated}
-    unfused = sum(node.output[0] in activated for node in convolutions)
-    return len(convolutions), len(convolutions) - unfused
+    # in an int8 file activations in float32 lie behind such
+    activated |= {node.input[0] for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in activated}
+    kinds = {node.op_type for node in nodes}
+    integers = bool(kinds & {"DequantizeLinear", "QuantizeLinear"})
+    fused = [
+        node
+        for node in convolutions
+        if node.output[0] not in activated and (node.op_type == "QLinearConv" or not integers)
+    ]
+    return len(convolutions), len(fused)
 
 
 def _count_tflite(data: bytes) -> tuple[int, int]:
     delegation = Delegation.of(data)
     operators = delegation.operators
-    activated = {op.inputs[0] for op in operators if op.name in _TFLITE_ACTIVATIONS}
     convolutions = [op for op in operators if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
-    fused = sum(op.delegated and op.outputs[0] not in activated for op in convolutions)
+    integers = any(op.integer for op in convolutions)
+    apart = {op.inputs[0] for op in operators if op.name in _TFLITE_ACTIVATIONS and not (op.integer and op.delegated)}
+    apart |= {op.inputs[0] for op in operators if op.name == "DEQUANTIZE" and op.outputs[0] in apart}
+    fused = sum(op.delegated and op.integer == integers and op.outputs[0] not in apart for op in convolutions)
     return len(convolutions), fused

@@ -111,9 +111,9 @@ class _Lowering:
             return following.outputs[0]
         result, old = node.outputs[0], following.outputs[0]
         name = name_of(old)
-        old.replace_all_uses_with(result)
         if old.is_graph_output():
             self._replace_output(old, result)
+        old.replace_all_uses_with(result)
         self._graph.remove(following, safe=True)
         result.name = name
         return result

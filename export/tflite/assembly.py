@@ -1,6 +1,7 @@
 """A TFLite model in the making: tensors, operators and buffers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES
 CUSTOM = "CUSTOM"
 SIGNATURE = "serving_default"
 
-_CUSTOM_RUNTIME = "1.5.0"
+_FIRST_RUNTIME = _CUSTOM_RUNTIME = "1.5.0"
 _SMALL_BYTES = 4096
 _VERSION_BYTES = 16  # of the buffer that holds `min_runtime_version`
 
@@ -23,6 +24,26 @@ def identity(array: np.ndarray) -> tuple[object, ...]:
     return (array.dtype.str, array.shape, *memory)
 
 
+@dataclass(frozen=True)
+class Quantization:
+    """What the integers of a tensor stand for.
+
+    Attributes:
+        scale: Of the whole tensor, or of each of its channels.
+        zero_point: As many.
+        axis: Of the channels.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int = 0
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The fields of `QuantizationParameters`."""
+        return {"scale": self.scale, "zero_point": self.zero_point, "quantized_dimension": self.axis}
+
+
 class Assembly:
     """Collects a model of one subgraph; `tables` gives what `flatbuffer.encode` takes.
 
@@ -31,35 +52,39 @@ class Assembly:
 
     def __init__(self) -> None:
         self._tensors: list[dict[str, Any]] = []
+        self._quantizations: list[Quantization | None] = []
         self._operators: list[dict[str, Any]] = []
         self._buffers: list[dict[str, Any]] = [{}]  # the first is empty by definition
         self._codes: dict[tuple[str, int], int] = {}
         self._constants: dict[tuple[object, ...], int] = {}
         self._runtimes: set[str] = set()
 
-    def tensor(self, name: str, shape: Sequence[int], dtype: str = "float32", scale: float | None = None) -> int:
+    def tensor(
+        self, name: str, shape: Sequence[int], dtype: str = "float32", quantization: Quantization | None = None
+    ) -> int:
         """Add a tensor that is computed.
 
         Args:
             name: Of the tensor.
             shape: As it is stored.
             dtype: A numpy type name.
-            scale: Of a quantized tensor, whose zero-point is 0.
+            quantization: What integers stand for.
 
         Returns:
             Its number.
         """
         tensor: dict[str, Any] = {"shape": list(shape), "type": TENSOR_TYPES[dtype], "name": name}
-        if scale is not None:
-            tensor["quantization"] = {"scale": [scale], "zero_point": [0]}
+        if quantization is not None:
+            tensor["quantization"] = quantization.table
+        self._quantizations.append(quantization)
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
-    def constant(self, name: str, array: np.ndarray) -> int:
+    def constant(self, name: str, array: np.ndarray, quantization: Quantization | None = None) -> int:
         """Add a tensor that holds `array`, or find one that does; the array may be a view of any strides."""
-        key = identity(array)
+        key = (*identity(array), quantization)
         if key not in self._constants:
-            number = self.tensor(name, array.shape, array.dtype.name)
+            number = self.tensor(name, array.shape, array.dtype.name, quantization)
             self._tensors[number]["buffer"] = self._buffer(array)
             self._constants[key] = number
         return self._constants[key]
@@ -67,6 +92,10 @@ class Assembly:
     def shape(self, tensor: int) -> tuple[int, ...]:
         """The shape of a tensor, as it is stored."""
         return tuple(self._tensors[tensor]["shape"])
+
+    def quantization(self, tensor: int) -> Quantization | None:
+        """What the integers of a tensor stand for; None: they are no such, or floats."""
+        return self._quantizations[tensor]
 
     def rename(self, tensor: int, name: str) -> None:
         """Give a tensor another name."""
@@ -108,7 +137,7 @@ class Assembly:
             description: Of the model.
             metadata: Name → contents; `min_runtime_version` comes along.
         """
-        oldest = max(self._runtimes, key=lambda text: [int(part) for part in text.split(".")])
+        oldest = max(self._runtimes, key=lambda text: [int(part) for part in text.split(".")], default=_FIRST_RUNTIME)
         versions = {"min_runtime_version": oldest.encode().ljust(_VERSION_BYTES, b"\0")}
         entries = [
             {"name": name, "buffer": self._buffer(np.frombuffer(data, np.uint8))}

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from yolo_edge.ondevice.files import PathLike
 from yolo_edge.ondevice.runtimes.tflite import load_interpreter
 
@@ -16,12 +18,14 @@ class Operator:
         inputs: Numbers of tensors.
         outputs: Numbers of tensors.
         delegated: XNNPACK runs it.
+        integer: Its first output holds int8.
     """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     delegated: bool
+    integer: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class Delegation:
             InputError: No runtime is installed, or it does not load the model.
         """
         # not public, and there in every runtime so far; the file's operators stay listed beside what replaced them
-        details = load_interpreter(model)._get_ops_details()
+        interpreter = load_interpreter(model)
+        details = interpreter._get_ops_details()
+        integers = {int(item["index"]) for item in interpreter.get_tensor_details() if item["dtype"] is np.int8}
         operators = [op for op in details if op["op_name"] != "DELEGATE"]
         partitions = [op for op in details if op["op_name"] == "DELEGATE"]
         producers = {int(tensor): i for i, op in enumerate(operators) for tensor in op["outputs"]}
@@ -64,7 +70,13 @@ class Delegation:
                 waiting += [int(source) for source in operators[producers[tensor]]["inputs"]]
         return cls(
             tuple(
-                Operator(op["op_name"], tuple(map(int, op["inputs"])), tuple(map(int, op["outputs"])), i in delegated)
+                Operator(
+                    op["op_name"],
+                    tuple(map(int, op["inputs"])),
+                    tuple(map(int, op["outputs"])),
+                    i in delegated,
+                    int(op["outputs"][0]) in integers,
+                )
                 for i, op in enumerate(operators)
             ),
             len(partitions),

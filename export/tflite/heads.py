@@ -18,9 +18,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 from yolo_edge.export.decoders import OUTPUT_NAME, Tape, check_decodable, count_boxes, decode_heads, keep_best_class
 from yolo_edge.export.graph import IR_VERSION, OPSET, shape_of
 from yolo_edge.export.options import FileOptions
+from yolo_edge.export.quantization.apply import QuantizedGraph
+from yolo_edge.export.quantization.plan import HeadPlan
+from yolo_edge.export.tflite.integers import IntegerLowering
 from yolo_edge.export.tflite.lowering import NHWC, Lowering
 from yolo_edge.export.tflite.table import lower_nodes
-from yolo_edge.ondevice.spec import Head, ModelSpec, NmsOptions
+from yolo_edge.ondevice.spec import Head, ModelSpec, NmsOptions, TensorQuantization
 
 POSTPROCESS = "TFLite_Detection_PostProcess"
 NMS_OUTPUTS = {
@@ -37,7 +40,11 @@ _LEAST, _MOST = 1e-30, 1 - 1e-7  # the operator wants thresholds within (0, 1)
 
 
 def lower_heads(
-    ctx: Lowering, raw: Mapping[str, ir.Value], spec: ModelSpec, options: FileOptions
+    ctx: Lowering,
+    raw: Mapping[str, ir.Value],
+    spec: ModelSpec,
+    options: FileOptions,
+    quantized: QuantizedGraph | None = None,
 ) -> tuple[list[int], ModelSpec]:
     """Add what follows the raw heads.
 
@@ -46,6 +53,7 @@ def lower_heads(
         raw: Their values by name.
         spec: Of the raw heads.
         options: Of the file.
+        quantized: Of an int8 file.
 
     Returns:
         The numbers of the outputs, and the spec of them.
@@ -53,6 +61,11 @@ def lower_heads(
     Raises:
         InputError: The head cannot be decoded within a file.
     """
+    if quantized is not None and options.output_type == "int8":
+        return _integer_heads(IntegerLowering(ctx, quantized), raw, spec, quantized.heads)
+    restore = {} if quantized is None else quantized.heads
+    for name, plan in restore.items():
+        _restore(ctx, raw[name], name, plan)
     if options.head == "raw":
         heads = tuple(replace(head, layout="NHWC") for head in spec.heads)
         return [_named(ctx, ctx.nhwc(value), name) for name, value in raw.items()], replace(spec, heads=heads)
@@ -69,6 +82,42 @@ def lower_heads(
     boxes, scores = _lower(ctx, graph, raw, encoded, scores)
     outputs = _postprocess(ctx, spec, boxes, scores, options.nms)
     return outputs, replace(spec, heads=(Head("detection_postprocess", 1, NMS_OUTPUTS, nms=options.nms),))
+
+
+def _integer_heads(
+    ctx: IntegerLowering, raw: Mapping[str, ir.Value], spec: ModelSpec, restore: Mapping[str, HeadPlan]
+) -> tuple[list[int], ModelSpec]:
+    """Heads as the network ends at them: integers where it computes them as such."""
+    outputs, quantization = [], {}
+    for name, value in raw.items():
+        plan = restore.get(name)
+        steps = ctx.quantization(value)
+        if steps is None:
+            if plan is not None:
+                _restore(ctx.view, value, name, plan)
+            outputs.append(_named(ctx, ctx.view.nhwc(value), name))
+            continue
+        outputs.append(_named(ctx, ctx.nhwc(value), name))
+        sides = (plan.factor, plan.offset) if plan is not None else ((), ())
+        quantization[name] = TensorQuantization(steps.scale[0], steps.zero_point[0], *sides)
+    heads = tuple(
+        replace(
+            head,
+            layout="NHWC",
+            quantization={name: quantization[name] for name in head.tensors.values() if name in quantization},
+        )
+        for head in spec.heads
+    )
+    return outputs, replace(spec, heads=heads)
+
+
+def _restore(ctx: Lowering, value: ir.Value, name: str, plan: HeadPlan) -> None:
+    """Bring the channels of a head back to their own ranges, in float32."""
+    tensor = ctx.nhwc(value)
+    for op, numbers in (("MUL", plan.factor), ("ADD", plan.offset)):
+        constant = ctx.floats(f"{name}.{op.lower()}_by", numbers)
+        tensor = ctx.step(op, [tensor, constant], f"{name}.{op.lower()}", ctx.assembly.shape(tensor))
+    ctx.bind(value, tensor, NHWC)
 
 
 def _named(ctx: Lowering, tensor: int, name: str) -> int:

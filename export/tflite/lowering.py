@@ -4,6 +4,9 @@ A graph is NCHW, TFLite is NHWC. Each value remembers the *order* in which TFLit
 of rank four. Operators follow it: the axis of a concatenation or a slice is looked up in it, a Reshape carries it over
 where the axes that it splits and joins lie together, and a Transpose only changes it. Data are moved when an operator
 needs another order than it gets.
+
+In an int8 file a value is stored as the node that computes it gives it: as floats or as integers. Nodes that compute in
+float32 see it through `Lowering`, int8 nodes through `integers.IntegerLowering`; both convert what is stored otherwise.
 """
 
 from collections.abc import Sequence
@@ -14,10 +17,12 @@ import onnx_ir as ir
 
 from yolo_edge.export.graph import constant_of, shape_of
 from yolo_edge.export.rounding import as_float16
-from yolo_edge.export.tflite.assembly import Assembly, identity
+from yolo_edge.export.tflite.assembly import Assembly, Quantization, identity
 from yolo_edge.export.tflite.schema import ACTIVATION
 
 NHWC = (0, 2, 3, 1)
+
+_LOWEST = np.finfo(np.float32).min
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Lowering:
 
     Attributes:
         assembly: Where tensors and operators go.
-        precision: "fp32" or "fp16", of the weights of convolutions.
+        precision: "fp16": the weights of convolutions are stored as float16.
     """
 
     def __init__(self, assembly: Assembly, precision: str):
@@ -70,10 +75,15 @@ class Lowering:
         self._stored: dict[int, Stored] = {}
         self._arranged: dict[tuple[int, tuple[int, ...]], int] = {}
         self._weights: dict[tuple[object, ...], int] = {}
+        self._converted: dict[tuple[int, Quantization | None], int] = {}
 
     def bind(self, value: ir.Value, tensor: int, order: Sequence[int]) -> None:
         """Say where a value is."""
         self._stored[id(value)] = Stored(tensor, tuple(order))
+
+    def quantization(self, value: ir.Value) -> Quantization | None:
+        """Of a computed value; None: it is stored as floats."""
+        return self.assembly.quantization(self._found(value).tensor)
 
     def stored(self, value: ir.Value | None) -> Stored:
         """Where a computed value is.
@@ -81,19 +91,32 @@ class Lowering:
         Raises:
             ValueError: It is a constant, or nothing has computed it.
         """
+        found = self._found(value)
+        if self.assembly.quantization(found.tensor) is None:
+            return found
+        name = f"{value.name if value is not None else None}.float"
+        return Stored(self._convert("DEQUANTIZE", found.tensor, name, None, version=2), found.order)
+
+    def _found(self, value: ir.Value | None) -> Stored:
         if value is None or id(value) not in self._stored:
             raise ValueError(f"value {value.name if value else None!r} is not computed yet")
         return self._stored[id(value)]
 
+    def _convert(self, op: str, tensor: int, name: str, to: Quantization | None, version: int = 1) -> int:
+        """A tensor as floats, or as other integers."""
+        key = (tensor, to)
+        if key not in self._converted:
+            result = self.assembly.tensor(name, self.assembly.shape(tensor), "float32" if to is None else "int8", to)
+            self.assembly.operator(op, [tensor], [result], version)
+            self._converted[key] = result
+        return self._converted[key]
+
     def add(self, op: str, inputs: Sequence[int], out: Output, order: Sequence[int], **options: object) -> None:
         """Add the operator that computes `out`."""
-        tensor = self.new(out.value.name or op, out.shape, order, ir.DataType(out.value.dtype or 1).numpy().name)
+        dtype = ir.DataType(out.value.dtype or 1).numpy().name
+        tensor = self.assembly.tensor(out.value.name or op, [out.shape[axis] for axis in order], dtype)
         self.assembly.operator(op, inputs, [tensor], **options)  # type: ignore[arg-type]
         self.bind(out.value, tensor, order)
-
-    def new(self, name: str, shape: Sequence[int], order: Sequence[int], dtype: str = "float32") -> int:
-        """A tensor for a value of `shape`, stored in `order`."""
-        return self.assembly.tensor(name, [shape[axis] for axis in order], dtype)
 
     def step(self, op: str, inputs: Sequence[int], name: str, shape: Sequence[int], **options: object) -> int:
         """Add an operator within a lowering; `shape` is that of the tensor."""
@@ -160,15 +183,41 @@ class Lowering:
         array = array.reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(tuple(order))
         return self.assembly.constant(value.name or "constant", array)
 
-    def weight(self, value: ir.Value | None, permutation: Sequence[int]) -> int:
+    def padded(self, tensor: int, name: str, sides: np.ndarray) -> int:
+        """A tensor with zeros around it; `sides`: how many before and behind each axis, int32 [rank, 2]."""
+        amounts = self.assembly.constant(f"{name}.sides", sides)
+        return self.step("PAD", [tensor, amounts], name, self._grown(tensor, sides))
+
+    def padded_low(self, tensor: int, name: str, sides: np.ndarray) -> int:
+        """As `padded`, with what no element is below."""
+        inputs = [tensor, self.assembly.constant(f"{name}.sides", sides), self.floats("lowest", [float(_LOWEST)])]
+        return self.step("PADV2", inputs, name, self._grown(tensor, sides))
+
+    def _grown(self, tensor: int, sides: np.ndarray) -> list[int]:
+        found: list[int] = (np.array(self.assembly.shape(tensor)) + sides.sum(axis=1)).tolist()
+        return found
+
+    def bias(self, node: ir.Node) -> int:
+        """The tensor of a convolution's bias.
+
+        Raises:
+            ValueError: It is not a constant.
+        """
+        array = constant_of(node.inputs[2])
+        if array is None:
+            raise ValueError(f"node {node.name!r} ({node.op_type}): its bias is not a constant")
+        return self.assembly.constant(f"{node.name}.bias", array)
+
+    def weight(self, node: ir.Node, permutation: Sequence[int]) -> int:
         """The tensor of a convolution's weights [out, in, rows, columns], transposed, in the precision of the file.
 
         Raises:
             ValueError: It is not a constant.
         """
+        value = node.inputs[1]
         array = constant_of(value)
         if value is None or array is None:
-            raise ValueError("the weights of a convolution are not a constant")
+            raise ValueError(f"node {node.name!r} ({node.op_type}): its weights are not a constant")
         name = value.name or "weights"
         stored = array.transpose(permutation)
         key = identity(stored)

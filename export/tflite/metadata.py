@@ -56,10 +56,12 @@ def _describe_input(image: InputSpec) -> dict[str, Any]:
     bounds = [
         [(pixel - mean) * scale for mean, scale in zip(image.mean, image.scale, strict=True)] for pixel in (0, 255)
     ]
+    # mean and std are those of the numbers that integers stand for, as in every quantized file
+    integers = "" if image.quantization is None else " int8: scale · (q − zero-point) is (pixel − mean) / std."
     normalization = {"mean": image.mean, "std": [1 / scale for scale in image.scale]}
     return {
         "name": image.tensor,
-        "description": f"The picture, {image.color}, {image.resize} to {image.width}x{image.height}.",
+        "description": f"The picture, {image.color}, {image.resize} to {image.width}x{image.height}.{integers}",
         "content": {"content_properties": ("ImageProperties", properties)},
         "process_units": [{"options": ("NormalizationOptions", normalization)}],
         "stats": {"min": bounds[0], "max": bounds[1]},
@@ -87,7 +89,18 @@ def _describe_head(head: Head) -> list[dict[str, Any]]:
     else:
         description = f"Raw map of a {head.family} head, stride {head.stride}: [1, rows, columns, channels]."
     labels = {"associated_files": [{**_LABELS, "type": _AXIS_LABELS}]}
-    return [{"name": name, "description": description, **_FEATURES, **labels} for name in head.tensors.values()]
+    return [
+        {"name": name, "description": description + _describe_integers(head, name), **_FEATURES, **labels}
+        for name in head.tensors.values()
+    ]
+
+
+def _describe_integers(head: Head, name: str) -> str:
+    quantization = head.quantization.get(name)
+    if quantization is None:
+        return ""
+    restored = "; then · factor + offset of each channel, which the spec has" if quantization.factor else ""
+    return f" int8: scale · (q − zero-point){restored}."
 
 
 def archive(spec: ModelSpec) -> bytes:

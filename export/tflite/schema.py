@@ -34,6 +34,7 @@ _OPTIONS = {
     "PadOptions": (22, {}),
     "PadV2Options": (43, {}),
     "Pool2DOptions": (5, {**_STRIDES, "filter_width": "int32", "filter_height": "int32", **_ACTIVATION}),
+    "QuantizeOptions": (89, {}),
     "ReducerOptions": (27, {"keep_dims": "bool"}),
     "ReshapeOptions": (17, {"new_shape": "[int32]"}),
     "ReverseV2Options": (81, {}),
@@ -52,7 +53,7 @@ _OPTIONS = {
 
 SCHEMA = Schema(
     {**MODEL_TABLES, **{name: fields for name, (_, fields) in _OPTIONS.items()}},
-    {"builtin_options": {name: number for name, (number, _) in _OPTIONS.items()}},
+    {"builtin_options": {name: number for name, (number, _) in _OPTIONS.items()}, "details": {}},
 )
 
 METADATA_SCHEMA = Schema(

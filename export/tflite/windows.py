@@ -10,12 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import constant_of, shape_of
+from yolo_edge.export.graph import shape_of
 from yolo_edge.export.tflite.lowering import NHWC, Lowering, Output
 from yolo_edge.export.tflite.schema import PADDING
 from yolo_edge.ondevice.errors import InputError
-
-_LOWEST = np.finfo(np.float32).min
 
 
 @dataclass(frozen=True)
@@ -81,31 +79,24 @@ def _source(node: ir.Node) -> ir.Value:
     return value
 
 
-def _padded(ctx: Lowering, node: ir.Node, windows: Windows, filling: float = 0) -> int:
-    """The input of the node, padded where the windows need it."""
+def _padded(ctx: Lowering, node: ir.Node, windows: Windows, lowest: bool = False) -> int:
+    """The input of the node, padded where the windows need it, with zeros or with what is lower than all."""
     x = ctx.nhwc(node.inputs[0])
     if windows.same or windows.valid:
         return x
     name = f"{node.name}.padded"
     sides = np.array([(0, 0), *windows.padding, (0, 0)], np.int32)
-    shape = [size + before + after for size, (before, after) in zip(ctx.assembly.shape(x), sides.tolist(), strict=True)]
-    inputs = [x, ctx.assembly.constant(f"{name}.sides", sides)]
-    if filling == 0:
-        return ctx.step("PAD", inputs, name, shape)
-    return ctx.step("PADV2", [*inputs, ctx.floats("lowest", [filling])], name, shape)
+    return ctx.padded_low(x, name, sides) if lowest else ctx.padded(x, name, sides)
 
 
 def lower_conv(ctx: Lowering, node: ir.Node, out: Output) -> None:
     """Conv → CONV_2D, or DEPTHWISE_CONV_2D where each group has one channel."""
     windows = Windows.of(node, out)
-    bias = constant_of(node.inputs[2])
     groups = node.attributes.get_int("group", 1) or 1
     channels = shape_of(_source(node))[1]
-    if bias is None:
-        raise ValueError(f"node {node.name!r} (Conv): its bias is not a constant")
     depthwise = groups == channels and groups > 1
-    weight = ctx.weight(node.inputs[1], (1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
-    inputs = [_padded(ctx, node, windows), weight, ctx.assembly.constant(f"{node.name}.bias", bias)]
+    weight = ctx.weight(node, (1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
+    inputs = [_padded(ctx, node, windows), weight, ctx.bias(node)]
     dilations = {"dilation_h_factor": windows.dilations[0], "dilation_w_factor": windows.dilations[1]}
     options = {**windows.options, **dilations, **out.options}
     if depthwise:
@@ -118,17 +109,14 @@ def lower_conv(ctx: Lowering, node: ir.Node, out: Output) -> None:
 
 def lower_conv_transpose(ctx: Lowering, node: ir.Node, out: Output) -> None:
     """ConvTranspose → TRANSPOSE_CONV of the whole map, and a cut where ONNX pads."""
-    bias = constant_of(node.inputs[2])
-    if bias is None:
-        raise ValueError(f"node {node.name!r} (ConvTranspose): its bias is not a constant")
     kernel, strides = (_pair(node.attributes.get_ints(name)) for name in ("kernel_shape", "strides"))
     top, left, _, _ = node.attributes.get_ints("pads") or (0, 0, 0, 0)
     _, _, rows, columns = shape_of(_source(node))
     _, channels, height, width = out.shape
     whole = [1, (rows - 1) * strides[0] + kernel[0], (columns - 1) * strides[1] + kernel[1], channels]
     name = node.name or "upsampled"
-    inputs = [ctx.integers(f"{name}.size", whole), ctx.weight(node.inputs[1], (1, 2, 3, 0))]
-    inputs += [ctx.nhwc(node.inputs[0]), ctx.assembly.constant(f"{name}.bias", bias)]
+    inputs = [ctx.integers(f"{name}.size", whole), ctx.weight(node, (1, 2, 3, 0))]
+    inputs += [ctx.nhwc(node.inputs[0]), ctx.bias(node)]
     options = {"padding": PADDING["VALID"], "stride_h": strides[0], "stride_w": strides[1], "version": 3}
     if whole == [1, height, width, channels]:
         ctx.add("TRANSPOSE_CONV", inputs, out, NHWC, **options)
@@ -144,7 +132,7 @@ def lower_conv_transpose(ctx: Lowering, node: ir.Node, out: Output) -> None:
 def lower_max_pool(ctx: Lowering, node: ir.Node, out: Output) -> None:
     """MaxPool → MAX_POOL_2D."""
     windows = _undilated(node, out)
-    x = _padded(ctx, node, windows, float(_LOWEST))
+    x = _padded(ctx, node, windows, lowest=True)
     ctx.add("MAX_POOL_2D", [x], out, NHWC, **_pool_options(windows))
 
 

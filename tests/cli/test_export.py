@@ -86,7 +86,7 @@ def test_names_and_resize_are_in_the_file(run: Run, cfg: Path, tmp_path: Path) -
         (["--names", ""], "expected coco, voc or a file, got an empty text"),
         (["--input", "float16"], "input 'float16': there is float32 and uint8"),
         (["--head", "nms", "--iou", "7"], "iou: expected 0..1, got 7.0"),
-        (["--precision", "int8"], "precision 'int8': there is fp32 and fp16"),
+        (["--precision", "int4"], "precision 'int4': there is fp32 and fp16"),
         (["--resize", "crop"], "expected stretch or letterbox"),
         (["--names", "coco"], "names coco: 80 names for"),
         (["--calibration", "missing"], "missing: no such file"),

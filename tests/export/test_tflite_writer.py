@@ -180,9 +180,9 @@ def test_dilated_pools_are_refused_by_name() -> None:
 def test_unknown_options(source: SourceModel) -> None:
     graph = canonicalize(source.graph)
     for options, message in (
-        (FileOptions("int4"), "precision 'int4': there is fp32 and fp16"),
+        (FileOptions("int4"), "precision 'int4': there is fp32 and fp16 and int8"),
         (FileOptions(head="boxes"), "head 'boxes'"),
-        (FileOptions(input="int8"), "input 'int8'"),
+        (FileOptions(input="float16"), "input 'float16'"),
     ):
         with pytest.raises(InputError, match=message):
             write_tflite(graph, source.spec, options)

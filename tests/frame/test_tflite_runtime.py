@@ -12,13 +12,16 @@ import pytest
 
 from tests.export.test_trained_models import PATHS
 from tests.frame.tools import assert_same_detections, find_python, install, new_environment, run, zip_device_part
+from tests.int8_operations import KINDS, random_operation
+from tests.int8_support import quantize
 from tests.support import random_darknet, random_picture
 from tests.tflite_support import assert_same_maps, nhwc, random_windows, run_onnx
 from yolo_edge import Detector
 from yolo_edge.export import Graph, canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
-from yolo_edge.export.options import HEADS, INPUTS, FileOptions
+from yolo_edge.export.options import HEADS, FileOptions
 from yolo_edge.export.verify import snr_db
+from yolo_edge.ondevice.preprocess import Preprocessor
 from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, NmsOptions
 
 # opencv 4.6: what the device part asks for at least
@@ -54,6 +57,7 @@ class Jobs:
     def __init__(self, folder: Path):
         self.folder = folder
         self.expected: dict[str, tuple[dict[str, np.ndarray], str]] = {}
+        self.steps: dict[str, tuple[np.ndarray, str]] = {}
 
     def add(self, name: str, graph: Graph, spec: ModelSpec, precision: str = "fp32") -> None:
         shape = (1, 3, spec.input.height, spec.input.width)
@@ -62,8 +66,20 @@ class Jobs:
         np.save(self.folder / f"{name}.npy", nhwc(tensor))
         self.expected[name] = run_onnx(write_onnx(graph, spec), tensor), precision
 
+    def add_operation(self, kind: str, seed: int) -> None:
+        """One int8 operator, against onnxruntime."""
+        operation, name = random_operation(kind, seed), f"{kind}-{seed}".replace(" ", "-")
+        (self.folder / f"{name}.tflite").write_bytes(write_tflite(operation.quantized, operation.spec, "int8"))
+        np.save(self.folder / f"{name}.npy", nhwc(operation.integers))
+        self.steps[name] = operation.expected(), operation.label
+
     def check(self, programs: Path) -> None:
         run([programs / "python", "-c", RUN_ALL, self.folder], cwd=self.folder, timeout=300)
+        for name, (steps, label) in self.steps.items():
+            for kind in ("on", "off"):
+                found = np.load(self.folder / f"{name}-{kind}.npz")["head_0"]
+                assert (found.dtype, found.shape) == (np.int8, steps.shape), label
+                assert np.abs(found - steps).max() <= 1, f"{label}, delegates {kind}"
         for name, (expected, precision) in self.expected.items():
             for kind in ("on", "off"):
                 found = dict(np.load(self.folder / f"{name}-{kind}.npz"))
@@ -132,6 +148,34 @@ def test_random_files(programs: Path, tmp_path: Path) -> None:
     jobs.check(programs)
 
 
+def test_int8_operators(programs: Path, tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path)
+    for kind in KINDS:
+        for seed in range(6):
+            jobs.add_operation(kind, seed)
+    jobs.check(programs)
+
+
+def test_int8_detectors(programs: Path, tmp_path: Path, assets: Path) -> None:
+    """A device with the old runtime finds in integers what the host finds."""
+    source = load_model(assets / "darknet/yolo-fastest/yolo-fastest-1.1.cfg")
+    image, picture = source.spec.input, tmp_path / "dog.png"
+    size = (image.width, image.height)
+    cv2.imwrite(str(picture), cv2.resize(cv2.imread(str(assets / "images" / "dog.jpg")), size))
+    preprocessor = Preprocessor(image)
+    examples = [cv2.imread(str(path)) for path in sorted((assets / "images").glob("*.jpg"))]
+    graph = canonicalize(source.graph)
+    quantized = quantize(graph, [preprocessor(example)[0].copy() for example in examples])
+    variables = {"PYTHONPATH": str(zip_device_part(tmp_path))}
+    for options in (FileOptions("int8"), FileOptions("int8", "nms", "uint8")):
+        model = tmp_path / f"{options.head}.tflite"
+        model.write_bytes(write_tflite(quantized, source.spec, options))
+        done = run([programs / "python", "-c", DETECT, model, picture], cwd=tmp_path, **variables)
+        found = {item["class"] for item in json.loads(done.stdout) if item["confidence"] > 0.3}
+        assert found >= {"dog", "car", "bicycle"}
+        assert done.stderr == ""
+
+
 def test_trained_models(programs: Path, tmp_path: Path, assets: Path) -> None:
     jobs = Jobs(tmp_path)
     for path in PATHS:
@@ -150,7 +194,7 @@ def test_a_device_finds_what_the_host_finds(programs: Path, tmp_path: Path, head
     graph, picture = canonicalize(source.graph), tmp_path / "picture.png"
     # as large as the input: how a version of OpenCV resizes does not matter
     cv2.imwrite(str(picture), random_picture(source.spec.input.width, source.spec.input.height))
-    for kind in INPUTS:
+    for kind in ("float32", "uint8"):
         options = FileOptions(head=head, input=kind, nms=NmsOptions(0.01, 0.45, 299))
         model = tmp_path / f"{kind}.tflite"
         model.write_bytes(write_tflite(graph, source.spec, options))
@@ -175,7 +219,7 @@ def test_numpy_2_is_noticed(programs: Path, tmp_path: Path, cfg: Path) -> None:
     assert "run: pip install 'numpy<2', or: pip install ai-edge-litert" in done.stderr
 
 
-@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
 def test_the_task_library_finds_the_same(task_library: Path, tmp_path: Path, kind: str) -> None:
     """Google's own object detector, which knows nothing of yolo-edge, goes by the metadata alone."""
     source = load_model(random_darknet(tmp_path, 1))

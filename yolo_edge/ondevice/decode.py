@@ -28,6 +28,8 @@ input pixels or (`normalized`) fractions of the input; `nms` has one, [1, max, 6
 confidence, class, zeros after the last box; `detection_postprocess` has the four of TFLite's operator of that name:
 boxes [1, max, 4] as y1, x1, y2, x2 in fractions of the input, classes [1, max], scores [1, max], and their count [1],
 behind which nothing is defined.
+
+Raw maps of int8 files hold integers (`Head.quantization`): numbers are made only of those that are looked at.
 """
 
 import math
@@ -37,6 +39,7 @@ from typing import Callable, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from yolo_edge.ondevice.errors import SpecError
+from yolo_edge.ondevice.quantized import head_affine, may_exceed
 from yolo_edge.ondevice.spec import Head, ModelSpec
 from yolo_edge.ondevice.wordtree import map_probabilities, walk
 
@@ -114,7 +117,7 @@ def decode(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float)
 
     Args:
         spec: The model's spec.
-        outputs: Output name → float32 map, in the layout that its head says.
+        outputs: Output name → map, in the layout that its head says: float32, or the integers that the head speaks of.
         threshold: Boxes at or below this confidence are left out.
 
     Returns:
@@ -136,16 +139,22 @@ def decode_cells(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: 
     return boxes, confidence, class_id.astype(np.int64, copy=False)
 
 
-def check_heads(spec: ModelSpec, shapes: Mapping[str, Tuple[int, ...]], where: str = "spec") -> None:
+def check_heads(
+    spec: ModelSpec,
+    shapes: Mapping[str, Tuple[int, ...]],
+    where: str = "spec",
+    dtypes: Optional[Mapping[str, str]] = None,
+) -> None:
     """Check that a model has the outputs that its spec speaks of.
 
     Args:
         spec: The model's spec.
         shapes: Output name → shape.
         where: What the spec was read from, for error messages.
+        dtypes: Output name → numpy type name; None: not known.
 
     Raises:
-        SpecError: An unknown family, a missing output, or one of another shape; both values are stated.
+        SpecError: An unknown family, a missing output, or one of another shape or type; both values are stated.
     """
     for i, head in enumerate(spec.heads):
         at = f"{where}.heads[{i}]"
@@ -166,6 +175,22 @@ def check_heads(spec: ModelSpec, shapes: Mapping[str, Tuple[int, ...]], where: s
                 raise SpecError(f"{at}.tensors: output {name!r} should be [{text}] {described}, and is {list(shape)}")
             if (head.family, role) == ("dfl", "box") and shape[3 if head.layout == "NHWC" else 1] % 4:
                 raise SpecError(f"{at}.tensors: output {name!r} holds four distributions, and is {list(shape)}")
+            _check_integers(head, name, shape, None if dtypes is None else dtypes[name], at)
+
+
+def _check_integers(head: Head, name: str, shape: Tuple[int, ...], dtype: Optional[str], at: str) -> None:
+    quantization = head.quantization.get(name)
+    if dtype is not None and (dtype in ("int8", "uint8")) != (quantization is not None):
+        what = "has no quantization" if quantization is None else "has one"
+        raise SpecError(f"{at}.quantization: output {name!r} is {dtype}, and {what} here")
+    if quantization is None:
+        return
+    if head.family not in LAYOUTS and head.family not in MAP_ROLES:
+        raise SpecError(f"{at}.quantization: a {head.family} head holds float32")
+    channels = shape[3 if head.layout == "NHWC" else 1]
+    for what, values in (("factor", quantization.factor), ("offset", quantization.offset)):
+        if len(values) not in (0, channels):
+            raise SpecError(f"{at}.quantization: output {name!r} has {channels} channels, and {len(values)} {what}s")
 
 
 def _expected_shapes(spec: ModelSpec, head: Head) -> Dict[str, Tuple[Tuple[Optional[int], ...], str]]:
@@ -198,6 +223,30 @@ def _rows(head: Head, array: np.ndarray) -> np.ndarray:
     return rows
 
 
+class _Rows:
+    """A raw map as rows of cells, [cells, channels]: floats, or integers that become floats where they are read."""
+
+    def __init__(self, head: Head, role: str, outputs: Mapping[str, np.ndarray]):
+        name = head.tensors[role]
+        self._values = _rows(head, outputs[name])
+        self._affine = head_affine(head, name, outputs[name])
+
+    def __getitem__(self, cells: np.ndarray) -> np.ndarray:
+        """The numbers of some cells, float32 [n, channels]."""
+        found: np.ndarray = self._values[cells]
+        if self._affine is not None:
+            found = found * self._affine[0] + self._affine[1]
+        return found
+
+    def above(self, limit: float) -> np.ndarray:
+        """The cells whose largest number exceeds a limit."""
+        if self._affine is None:
+            return np.flatnonzero(self._values.max(axis=1) > np.float32(limit))
+        cells = np.flatnonzero(may_exceed(self._values, self._affine, limit).any(axis=1))
+        found: np.ndarray = cells[self[cells].max(axis=1, initial=-np.inf) > np.float32(limit)]
+        return found
+
+
 def _entries(head: Head, array: np.ndarray) -> np.ndarray:
     """A raw map as [anchors, entries, cells], a view of it."""
     anchors = len(head.anchors)
@@ -214,10 +263,17 @@ def _entries(head: Head, array: np.ndarray) -> np.ndarray:
 def _decode_anchor_grid(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     layout = LAYOUTS[head.family]
     columns = spec.grid(head)[1]
-    entries = _entries(head, outputs[head.tensors["map"]])
+    name = head.tensors["map"]
+    entries, affine = _entries(head, outputs[name]), head_affine(head, name, outputs[name])
+    objectness = entries[:, layout.objectness]
+    if affine is not None:
+        gain, shift = (side.reshape(len(head.anchors), -1) for side in affine)
+        objectness = objectness * gain[:, layout.objectness, None] + shift[:, layout.objectness, None]
     # what the objectness is multiplied with is at most 1, so it alone must pass
-    anchor, cell = np.nonzero(entries[:, layout.objectness] > np.float32(logit(threshold)))
+    anchor, cell = np.nonzero(objectness > np.float32(logit(threshold)))
     found = entries[anchor, :, cell]
+    if affine is not None:
+        found = found * gain[anchor] + shift[anchor]
     probability, class_id = _best_class(head, found[:, layout.objectness + 1 :])
     confidence = sigmoid(found[:, layout.objectness]) * probability
     if layout.uncertainty:
@@ -251,10 +307,11 @@ def _best_class(head: Head, logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]
 
 def _likely_cells(head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Tuple[np.ndarray, ...]:
     """Cells whose best class passes the threshold, that class, and its logit."""
-    logits = _rows(head, outputs[head.tensors["classes"]])
-    cell = np.flatnonzero(logits.max(axis=1) > np.float32(logit(threshold)))
-    class_id = logits[cell].argmax(axis=1)
-    return cell, class_id, logits[cell, class_id]
+    rows = _Rows(head, "classes", outputs)
+    cell = rows.above(logit(threshold))
+    logits = rows[cell]
+    class_id = logits.argmax(axis=1)
+    return cell, class_id, logits[np.arange(len(cell)), class_id]
 
 
 def _corner(spec: ModelSpec, head: Head, cell: np.ndarray) -> np.ndarray:
@@ -265,7 +322,7 @@ def _corner(spec: ModelSpec, head: Head, cell: np.ndarray) -> np.ndarray:
 
 def _decode_distances(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     cell, class_id, best = _likely_cells(head, outputs, threshold)
-    logits = _rows(head, outputs[head.tensors["box"]])[cell]
+    logits = _Rows(head, "box", outputs)[cell]
     logits = logits.reshape(len(cell), 4, logits.shape[1] // 4)
     odds = np.exp(logits - logits.max(axis=2, keepdims=True))
     bins = np.arange(logits.shape[2], dtype=np.float32)
@@ -277,14 +334,14 @@ def _decode_distances(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndar
 
 def _decode_offsets(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     # what the objectness is multiplied with is at most 1, so it alone must pass
-    objectness = _rows(head, outputs[head.tensors["objectness"]])[:, 0]
-    cell = np.flatnonzero(objectness > np.float32(logit(threshold)))
-    logits = _rows(head, outputs[head.tensors["classes"]])[cell]
+    objectness = _Rows(head, "objectness", outputs)
+    cell = objectness.above(logit(threshold))
+    logits = _Rows(head, "classes", outputs)[cell]
     class_id = logits.argmax(axis=1)
-    confidence = sigmoid(objectness[cell]) * sigmoid(logits[np.arange(len(cell)), class_id])
+    confidence = sigmoid(objectness[cell][:, 0]) * sigmoid(logits[np.arange(len(cell)), class_id])
     keep = confidence > threshold
     cell, class_id, confidence = cell[keep], class_id[keep], confidence[keep]
-    found = _rows(head, outputs[head.tensors["box"]])[cell]
+    found = _Rows(head, "box", outputs)[cell]
     center = found[:, :2] + _corner(spec, head, cell)
     half = np.exp(np.minimum(found[:, 2:], MAX_LOG_SIZE)) / 2
     boxes = np.concatenate([center - half, center + half], axis=1) * np.float32(head.stride)

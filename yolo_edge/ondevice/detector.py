@@ -71,7 +71,7 @@ class Detector:
         self.spec = spec or _spec_inside(self.runtime.metadata, where)
         check_spec(self.spec, f"{where}: spec")
         _check_input(self.spec, self.runtime, where)
-        check_heads(self.spec, self.runtime.output_shapes, f"{where}: spec")
+        check_heads(self.spec, self.runtime.output_shapes, f"{where}: spec", self.runtime.output_dtypes)
         self._preprocessor = Preprocessor(self.spec.input)
         self._lock = threading.Lock()
 

@@ -1,13 +1,15 @@
 """From a picture to the input tensor, in few passes over the pixels and into buffers that are kept."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
 
+from yolo_edge.ondevice.quantized import pixel_table
 from yolo_edge.ondevice.spec import InputSpec
 
+_SIGN = np.uint8(0x80)  # a byte of pixel − 128 is that of the pixel with this bit turned over
 _INTERPOLATION = {"LINEAR": cv2.INTER_LINEAR, "LINEAR_EXACT": cv2.INTER_LINEAR_EXACT}
 
 
@@ -61,6 +63,14 @@ def check_image(image: np.ndarray) -> None:
         raise ValueError(f"an image has at least one pixel, got {list(image.shape)}")
 
 
+def _lookup_table(spec: InputSpec) -> Optional[np.ndarray]:
+    """The bytes of `pixel_table` as OpenCV looks them up; None where they are those of the pixels − 128."""
+    table = pixel_table(spec)
+    if np.array_equal(table, np.arange(-128, 128)[:, None].repeat(3, axis=1)):
+        return None
+    return table.view(np.uint8)[None]
+
+
 class Preprocessor:
     """Turns BGR pictures (as OpenCV reads them) into the input tensor of one model.
 
@@ -75,6 +85,7 @@ class Preprocessor:
         self._scale = np.array(spec.scale, np.float32)
         self._shift = np.array(spec.mean, np.float32) * self._scale
         self._channels = (2, 1, 0) if spec.color == "RGB" else (0, 1, 2)
+        self._table = _lookup_table(spec) if spec.dtype == "int8" else None
 
     def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
         """Resize, order and scale one picture.
@@ -106,6 +117,9 @@ class Preprocessor:
         return self._canvas
 
     def _fill(self, canvas: np.ndarray) -> None:
+        if self.spec.dtype == "int8":
+            self._fill_integers(canvas)
+            return
         pixels, interleaved = self.spec.dtype == "uint8", self.spec.layout == "NHWC"
         if not pixels and not interleaved:
             self._fill_planes(canvas)
@@ -120,6 +134,20 @@ class Preprocessor:
         np.multiply(ordered, self._scale, out=self._tensor[0])
         if self._shift.any():
             self._tensor -= self._shift
+
+    def _fill_integers(self, canvas: np.ndarray) -> None:
+        interleaved, codes = self.spec.layout == "NHWC", self._tensor.view(np.uint8)[0]
+        ordered = canvas
+        if self.spec.color == "RGB":
+            ordered = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=codes if interleaved else None)
+        if self._table is not None:
+            ordered = cv2.LUT(ordered, self._table, dst=codes if interleaved else None)
+            if not interleaved:
+                codes[...] = ordered.transpose(2, 0, 1)
+        elif interleaved:
+            np.bitwise_xor(ordered, _SIGN, out=codes)
+        else:
+            np.bitwise_xor(ordered.transpose(2, 0, 1), _SIGN, out=codes)
 
     def _fill_planes(self, canvas: np.ndarray) -> None:
         planes = cv2.split(canvas)

@@ -16,7 +16,7 @@ METADATA_KEY = "yolo_edge.spec"
 
 _CHOICES = {
     "layout": ("NCHW", "NHWC"),
-    "dtype": ("float32", "uint8"),
+    "dtype": ("float32", "uint8", "int8"),
     "color": ("RGB", "BGR"),
     "resize": ("stretch", "letterbox"),
     "pad_position": ("center", "top_left"),
@@ -24,6 +24,27 @@ _CHOICES = {
 }
 _MAX_SIDE = 16384
 _MAX_NUMBER = 1e6  # beyond any anchor, mean or scale; larger ones overflow float32 further on
+_LOWEST, _HIGHEST = -128, 255  # of int8 and uint8
+
+
+@dataclass(frozen=True)
+class TensorQuantization:
+    """How the integers q of an input or output stand for numbers: x = scale · (q − zero_point).
+
+    Channel c of a head is factor[c] · x + offset[c]: the integers of a head share one scale, its channels have ranges
+    of their own.
+
+    Attributes:
+        scale: Of one step.
+        zero_point: The q of 0.
+        factor: Of each channel of a head; none: 1.
+        offset: Of each channel of a head; none: 0.
+    """
+
+    scale: float
+    zero_point: int
+    factor: Tuple[float, ...] = ()
+    offset: Tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +58,8 @@ class InputSpec:
         height: Of the input tensor, in pixels.
         tensor: The name of the input tensor.
         layout: "NCHW" or "NHWC"; the batch is 1, the channels are 3.
-        dtype: "float32" or "uint8". With "uint8" the tensor holds the pixels; mean and scale are in the graph.
+        dtype: "float32", "uint8" or "int8". With "uint8" the tensor holds the pixels; mean and scale are in the graph.
+            With "int8" it holds the integers of `quantization`.
         color: "RGB" or "BGR".
         mean: Per channel, in pixel values.
         scale: Per channel.
@@ -45,6 +67,7 @@ class InputSpec:
         pad_value: The pixel value of the padding.
         pad_position: Where letterbox puts the picture: "center" or "top_left".
         interpolation: "LINEAR", or "LINEAR_EXACT": slower, and equal to the bit on ARM and x86.
+        quantization: Of "int8": which integers stand for (p − mean[c]) · scale[c].
     """
 
     width: int
@@ -59,6 +82,7 @@ class InputSpec:
     pad_value: int = 128
     pad_position: str = "center"
     interpolation: str = "LINEAR"
+    quantization: Optional[TensorQuantization] = field(default=None, metadata=typed_json.LATER)
 
     @property
     def shape(self) -> Tuple[int, int, int, int]:
@@ -100,6 +124,7 @@ class Head:
         nms: Of the families "nms" and "detection_postprocess": what the file does by itself.
         layout: Of raw maps: "NCHW", [1, channels, rows, columns], or "NHWC", [1, rows, columns, channels].
         normalized: Of the family "decoded": boxes are fractions of the input instead of pixels.
+        quantization: Name of an output tensor that holds integers → what they stand for. The others hold float32.
     """
 
     family: str
@@ -113,6 +138,7 @@ class Head:
     nms: Optional[NmsOptions] = None
     layout: str = "NCHW"
     normalized: bool = False
+    quantization: Dict[str, TensorQuantization] = field(default_factory=dict, metadata=typed_json.LATER)
 
 
 @dataclass(frozen=True)
@@ -142,7 +168,7 @@ class ModelSpec:
         names: Class names by class id.
         names_from: How the names came to be: "file NAME", "coco" or "voc" (asked for), "coco assumed" or
             "voc assumed" (from the number of classes), "tree" (a word tree), "none" (made up from the ids).
-        precision: Of the weights: "fp32" or "fp16".
+        precision: Of the weights: "fp32", "fp16" or "int8" (then the arithmetic is int8, too).
         provenance: Where the model came from.
         version: Of this form: 1.
     """
@@ -199,12 +225,37 @@ def check_spec(spec: ModelSpec, where: str = "spec") -> None:
     for name in ("mean", "scale"):
         if not all(abs(value) <= _MAX_NUMBER for value in getattr(spec.input, name)):
             raise SpecError(f"{where}.input.{name}: expected numbers up to {_MAX_NUMBER:g}")
+    _check_input_quantization(spec.input, f"{where}.input")
     if not spec.heads:
         raise SpecError(f"{where}.heads: a detector has at least one head, got none")
     if not spec.names:
         raise SpecError(f"{where}.names: a detector has at least one class, got none")
     for i, head in enumerate(spec.heads):
         _check_head(spec, head, f"{where}.heads[{i}]")
+
+
+def _check_input_quantization(image: InputSpec, where: str) -> None:
+    if image.dtype == "int8" and image.quantization is None:
+        raise SpecError(f"{where}.quantization: an int8 input has one, this one has none")
+    if image.dtype != "int8" and image.quantization is not None:
+        raise SpecError(f"{where}.quantization: is for int8 inputs, this one is {image.dtype}")
+    if image.quantization is None:
+        return
+    _check_quantization(image.quantization, f"{where}.quantization")
+    if image.quantization.factor or image.quantization.offset:
+        raise SpecError(f"{where}.quantization: factor and offset are for heads")
+
+
+def _check_quantization(quantization: TensorQuantization, where: str) -> None:
+    if not 0 < quantization.scale <= _MAX_NUMBER:
+        raise SpecError(f"{where}.scale: expected a number above 0, up to {_MAX_NUMBER:g}, got {quantization.scale:g}")
+    if not _LOWEST <= quantization.zero_point <= _HIGHEST:
+        raise SpecError(f"{where}.zero_point: expected {_LOWEST}..{_HIGHEST}, got {quantization.zero_point}")
+    # above 0: which of two cells has the higher score can then be seen by the integers
+    if not all(0 < value <= _MAX_NUMBER for value in quantization.factor):
+        raise SpecError(f"{where}.factor: expected numbers above 0, up to {_MAX_NUMBER:g}")
+    if not all(abs(value) <= _MAX_NUMBER for value in quantization.offset):
+        raise SpecError(f"{where}.offset: expected numbers up to {_MAX_NUMBER:g}")
 
 
 def _check_head(spec: ModelSpec, head: Head, where: str) -> None:
@@ -219,6 +270,10 @@ def _check_head(spec: ModelSpec, head: Head, where: str) -> None:
     if head.class_activation not in ("sigmoid", "softmax"):
         raise SpecError(f"{where}.class_activation: expected sigmoid or softmax, got {head.class_activation!r}")
     _check_tree(head, len(spec.names), where)
+    for name, quantization in head.quantization.items():
+        if name not in head.tensors.values():
+            raise SpecError(f"{where}.quantization: {name!r} is no tensor of the head")
+        _check_quantization(quantization, f"{where}.quantization.{name}")
     for j, anchor in enumerate(head.anchors):
         if not all(0 < side <= _MAX_NUMBER for side in anchor):
             raise SpecError(f"{where}.anchors[{j}]: expected two sides above 0, up to {_MAX_NUMBER:g}, got {anchor}")

@@ -14,6 +14,8 @@ from yolo_edge.ondevice.errors import SpecError
 
 T = TypeVar("T")
 
+LATER = {"later": True}  # of a field that came after version 1 was first written
+
 
 def loads(cls: Type[T], text: Union[str, bytes], where: str) -> T:
     """Parse `text` into an instance of the dataclass `cls`.
@@ -36,12 +38,24 @@ def loads(cls: Type[T], text: Union[str, bytes], where: str) -> T:
 def dumps(value: Any) -> str:
     """The compact JSON of a dataclass; the same value always gives the same text.
 
+    Empty fields with the metadata `LATER` are left out: programs from before them read the text, too.
+
     Raises:
         ValueError: A number in it is not finite.
     """
-    return json.dumps(
-        dataclasses.asdict(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
-    )
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    """As `dataclasses.asdict`."""
+    if dataclasses.is_dataclass(value):
+        items = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return {field.name: _plain(item) for field, item in items if item or not field.metadata.get("later")}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:

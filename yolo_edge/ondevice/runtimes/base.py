@@ -14,6 +14,7 @@ class Runtime:
         input_shape: Its shape.
         input_dtype: Its numpy type name.
         output_shapes: Output name → shape, in the model's order.
+        output_dtypes: Output name → numpy type name.
         metadata: What the file says about itself: key → text.
         threads: For one inference; None: the runtime's own choice.
     """
@@ -23,6 +24,7 @@ class Runtime:
     input_shape: Tuple[int, ...]
     input_dtype: str
     output_shapes: Mapping[str, Tuple[int, ...]]
+    output_dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
     threads: Optional[int]
 

@@ -72,6 +72,7 @@ class OnnxRuntime(Runtime):
         self.input_dtype = _DTYPES.get(inputs[0].type, inputs[0].type)
         outputs = self._session.get_outputs()
         self.output_shapes = {output.name: _static_shape(output) for output in outputs}
+        self.output_dtypes = {output.name: _DTYPES.get(output.type, output.type) for output in outputs}
         self._output_names = list(self.output_shapes)
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 

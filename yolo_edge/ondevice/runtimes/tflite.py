@@ -93,6 +93,7 @@ class TfliteRuntime(Runtime):
         self.input_dtype = np.dtype(inputs[0]["dtype"]).name
         self._outputs = {output["name"]: output["index"] for output in outputs}
         self.output_shapes = {output["name"]: tuple(int(size) for size in output["shape"]) for output in outputs}
+        self.output_dtypes = {output["name"]: np.dtype(output["dtype"]).name for output in outputs}
         self.metadata = read_metadata(model, where)
 
     def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:

@@ -58,6 +58,8 @@ MODEL_TABLES = {
         "max": "[float32]",
         "scale": "[float32]",
         "zero_point": "[int64]",
+        "details": "union",
+        "quantized_dimension": "int32",
     },
     "Operator": {
         "opcode_index": "uint32",
@@ -80,8 +82,10 @@ MODEL_TABLES = {
 
 TENSOR_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
-_SCHEMA = Schema(MODEL_TABLES, {"builtin_options": {}})
+_SCHEMA = Schema(MODEL_TABLES, {"builtin_options": {}, "details": {}})
 _SIZES = {number: np.dtype(name).itemsize for name, number in TENSOR_TYPES.items()}
+_INTEGERS = {TENSOR_TYPES[name]: name for name in ("int8", "uint8", "int16", "int32", "int64")}
+_SCALES = (1e-30, 1e30)  # of integers; beyond them products of scales leave float32
 _MAX_TENSOR_BYTES = 1 << 31
 _MAX_BYTES = 1 << 24  # a spec with ten thousand class names has some 200 kB
 
@@ -135,9 +139,24 @@ def _check_tensor(tensor: Dict[str, Any], number: int, buffers: Sequence[Dict[st
         size *= side
         if not 0 <= size <= _MAX_TENSOR_BYTES:
             raise ValueError(f"tensor {number} has the shape {tensor['shape']}")
+    _check_quantization(tensor, number)
     data = buffers[tensor["buffer"]]["data"]
     if data and tensor["type"] in _SIZES and len(data) != size:
         raise ValueError(f"tensor {number} of {size} bytes has {len(data)}")
+
+
+def _check_quantization(tensor: Dict[str, Any], number: int) -> None:
+    """Check the values: runtimes end the process on some; how many there are they check by themselves."""
+    quantization = tensor["quantization"]
+    if quantization is None or tensor["type"] not in _INTEGERS:
+        return
+    for scale in quantization["scale"] or []:
+        if not _SCALES[0] <= scale <= _SCALES[1]:
+            raise ValueError(f"tensor {number} has the scale {scale:g}")
+    bounds = np.iinfo(_INTEGERS[tensor["type"]])
+    for zero_point in quantization["zero_point"] or []:
+        if not bounds.min <= zero_point <= bounds.max:
+            raise ValueError(f"tensor {number} has the zero-point {zero_point}")
 
 
 def read_metadata(model: Union[PathLike, bytes], where: str) -> Dict[str, str]:
