@@ -5,27 +5,115 @@ between such pairs; an activation behind a convolution needs a pair of its own, 
 (facts: 0.59 times the speed).
 """
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused_constants
+from yolo_edge.export.graph import INPUT_NAME, Graph, add_constant, constant_of, drop_unused_constants, shape_of
 from yolo_edge.export.quantization.apply import QuantizedGraph
-from yolo_edge.export.quantization.plan import TensorPlan
+from yolo_edge.export.quantization.plan import LOWEST, TensorPlan
 from yolo_edge.export.quantization.structure import clip_bounds, name_of
+from yolo_edge.ondevice.spec import ModelSpec, TensorQuantization
 
+_EXACT = 1e-6
 _UNSIGNED = 128  # q + 128 is what the files hold
 
 
-def quantize_onnx(quantized: QuantizedGraph) -> Graph:
-    """The network as a QDQ model with float32 input and outputs; a copy."""
+def quantize_onnx(quantized: QuantizedGraph, integers: bool = False) -> Graph:
+    """The network as a QDQ model with a float32 input; a copy.
+
+    Args:
+        quantized: The network and its plan.
+        integers: Raw heads are int8, as the plan has them, instead of float32; those that float nodes give stay float32.
+    """
     model = quantized.graph.clone()
     lowering = _Lowering(model, quantized)
     for node in list(model.graph):
         if quantized.structure.is_int8(node):
             lowering.quantize(node)
-    lowering.restore_heads()
+    if integers:
+        lowering.narrow_heads()
+    else:
+        lowering.restore_heads()
     drop_unused_constants(model.graph)
     return model
+
+
+def accept_int8(model: Graph, quantized: QuantizedGraph, spec: ModelSpec) -> ModelSpec:
+    """Let a QDQ model take the integers that the network begins with, int8 [1, 3, height, width], in place."""
+    plan = quantized.plan.tensors[INPUT_NAME]
+    old = model.graph.inputs[0]
+    source = _replace_input(model, ir.DataType.INT8, shape_of(old))
+    scale, zero = (
+        add_constant(model.graph, f"{INPUT_NAME}.{name}", array)
+        for name, array in (("step", np.array(plan.scale, np.float32)), ("none", np.array(plan.zero_point, np.int8)))
+    )
+    up = ir.node("DequantizeLinear", [source, scale, zero], name=f"{INPUT_NAME}.floats")
+    up.outputs[0].name = up.name
+    old.replace_all_uses_with(up.outputs[0])
+    model.graph.insert_before(model.graph[0], up)
+    quantization = TensorQuantization(plan.scale, plan.zero_point)
+    return replace(spec, input=replace(spec.input, dtype="int8", quantization=quantization))
+
+
+def accept_pixels_as_integers(model: Graph, quantized: QuantizedGraph, spec: ModelSpec) -> ModelSpec | None:
+    """Let a QDQ model take pixels, uint8 [1, height, width, 3] RGB, in place, where they are its integers already.
+
+    Returns:
+        The spec of the new input; None, and nothing changed, where pixels would have to be computed with.
+    """
+    image, plan = spec.input, quantized.plan.tensors.get(INPUT_NAME)
+    old = model.graph.inputs[0]
+    users = [use.node for use in old.uses()]
+    steps = [scale / plan.scale for scale in image.scale] if plan is not None else []
+    exact = plan is not None and plan.zero_point == LOWEST and max(abs(step - 1) for step in steps) < _EXACT
+    if not exact or any(image.mean) or [node.op_type for node in users] != ["QuantizeLinear"]:
+        return None
+    pair = users[0]
+    _, channels, height, width = shape_of(old)
+    pixels = _replace_input(model, ir.DataType.UINT8, (1, height, width, channels))
+    chain = [ir.node("Transpose", [pixels], {"perm": [0, 3, 1, 2]}, name="pixels.planes")]
+    if image.color == "BGR":
+        order = add_constant(model.graph, "pixels.order", np.array([2, 1, 0], np.int64))
+        chain.append(ir.node("Gather", [chain[-1].outputs[0], order], {"axis": 1}, name="pixels.ordered"))
+    for node in chain:
+        node.outputs[0].name = node.name
+    pair.outputs[0].replace_all_uses_with(chain[-1].outputs[0])
+    model.graph.remove(pair, safe=True)
+    for node in reversed(chain):
+        model.graph.insert_before(model.graph[0], node)
+    changes = {"dtype": "uint8", "layout": "NHWC", "color": "RGB", "mean": (0.0,) * 3, "scale": (1.0,) * 3}
+    return replace(spec, input=replace(image, **changes))  # type: ignore[arg-type]
+
+
+def describe_integers(quantized: QuantizedGraph, spec: ModelSpec, outputs: Collection[str]) -> ModelSpec:
+    """The spec of raw heads, some of which are int8.
+
+    Args:
+        quantized: The network and its plan.
+        spec: Of the heads.
+        outputs: The names of those that are int8.
+    """
+    heads = []
+    for head in spec.heads:
+        found = {}
+        for name in head.tensors.values():
+            if name in outputs:
+                plan, own = quantized.plan.tensors[name], quantized.heads.get(name)
+                sides = (own.factor, own.offset) if own is not None else ((), ())
+                found[name] = TensorQuantization(plan.scale, plan.zero_point, *sides)
+        heads.append(replace(head, quantization=found))
+    return replace(spec, heads=tuple(heads))
+
+
+def _replace_input(model: Graph, dtype: ir.DataType, shape: Sequence[int]) -> ir.Value:
+    value = ir.Value(name=INPUT_NAME, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+    model.graph.inputs[0].name = f"{INPUT_NAME}.old"
+    model.graph.inputs.clear()
+    model.graph.inputs.append(value)
+    return value
 
 
 class _Lowering:
@@ -45,9 +133,9 @@ class _Lowering:
             self._quantize_constants(node)
         for place, value in enumerate(list(node.inputs)):
             producer = value.producer() if value is not None else None
-            if value is not None and (producer is None or producer.op_type != "DequantizeLinear"):
-                if constant_of(value) is None:
-                    node.replace_input_with(place, self._pair(value))
+            paired = producer is not None and producer.op_type == "DequantizeLinear"
+            if value is not None and constant_of(value) is None and not paired:
+                node.replace_input_with(place, self._pair(value))
         following = self._quantized.structure.fused.get(name_of(node.outputs[0]))
         result = node.outputs[0] if following is None else self._fuse(node)
         pair = self._pair(result)
@@ -56,6 +144,20 @@ class _Lowering:
                 use.node.replace_input_with(use.idx, pair)
         if result.is_graph_output():
             self._replace_output(result, pair)
+
+    def narrow_heads(self) -> None:
+        """Let heads that are restored from integers be those integers, int8."""
+        for value in list(self._graph.outputs):
+            name, producer = name_of(value), value.producer()
+            if producer is None or producer.op_type != "DequantizeLinear":
+                continue
+            plan = self._quantized.plan.tensors[name]
+            scale = add_constant(self._graph, f"{name}.step", np.array(plan.scale, np.float32))
+            zero = add_constant(self._graph, f"{name}.none", np.array(plan.zero_point, np.int8))
+            node = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.integers")
+            node.outputs[0].shape, node.outputs[0].type = value.shape, ir.TensorType(ir.DataType.INT8)
+            self._graph.append(node)
+            self._replace_output(value, node.outputs[0])
 
     def restore_heads(self) -> None:
         """Bring the channels of heads back to their own ranges, in float."""
@@ -130,7 +232,7 @@ class _Lowering:
             array = constant_of(value)
             if value is None or array is None or node.op_type not in ("Add", "Mul"):
                 continue
-            plan = constant_plan(array)
+            plan = TensorPlan.of_constant(array)
             self._dequantized(node, place, plan.quantize(array), np.array(plan.scale, np.float32), plan.zero_point)
 
     def _dequantized(
@@ -149,8 +251,3 @@ class _Lowering:
         up.outputs[0].name = f"{name}.dq"
         self._graph.insert_before(node, up)
         node.replace_input_with(place, up.outputs[0])
-
-
-def constant_plan(array: np.ndarray) -> TensorPlan:
-    """How a constant operand is stored."""
-    return TensorPlan.of_range(float(array.min()), float(array.max()))

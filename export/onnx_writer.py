@@ -1,4 +1,4 @@
-"""Canonical graph + spec → the bytes of an ONNX file.
+"""Canonical graph, or one with a plan, + spec → the bytes of an ONNX file.
 
 fp16 files keep the weights of convolutions as float16 behind a Cast, which onnxruntime folds when it loads: half the
 size, float32 arithmetic, float32 inputs and outputs.
@@ -11,34 +11,47 @@ from onnx_ir.passes import common
 from yolo_edge._version import __version__
 from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.functions import FUNCTION_DOMAIN
-from yolo_edge.export.graph import IR_VERSION, Graph, add_constant, constant_of, drop_unused_constants
+from yolo_edge.export.graph import INPUT_NAME, IR_VERSION, Graph, add_constant, constant_of, drop_unused_constants
 from yolo_edge.export.onnx_heads import append_head
 from yolo_edge.export.onnx_input import accept_pixels
+from yolo_edge.export.onnx_int8 import accept_int8, accept_pixels_as_integers, describe_integers, quantize_onnx
 from yolo_edge.export.options import FileOptions
 from yolo_edge.export.provenance import written
+from yolo_edge.export.quantization.apply import QuantizedGraph
 from yolo_edge.export.rounding import as_float16
+from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
 
-def write_onnx(graph: Graph, spec: ModelSpec, options: FileOptions | str = "fp32") -> bytes:
-    """Lower a canonical graph to ONNX. The same graph and spec give the same bytes.
+def write_onnx(network: Graph | QuantizedGraph, spec: ModelSpec, options: FileOptions | str = "fp32") -> bytes:
+    """Lower a network to ONNX. The same network and spec give the same bytes.
 
     Args:
-        graph: In canonical form; not changed.
+        network: A graph in canonical form, or for int8 one with a plan put to it; not changed.
         spec: Goes into the file, with the precision and this program's name filled in.
         options: What the file shall be, or just its precision.
 
     Raises:
         NotCanonicalError: The graph is not in canonical form.
         InputError: An unknown option, or a network that cannot have it.
+        ValueError: A graph without a plan for int8, or with one for another precision.
     """
     if isinstance(options, str):
         options = FileOptions(options)
     options.check()
-    check_canonical(graph)
-    model = graph.clone()
-    if options.input == "uint8":
-        spec = accept_pixels(model, spec)
+    options = options.resolved("onnx")
+    if isinstance(network, QuantizedGraph) != (options.precision == "int8"):
+        raise ValueError(
+            f"precision {options.precision} goes {'with' if options.precision == 'int8' else 'without'} a plan"
+        )
+    if isinstance(network, QuantizedGraph):
+        check_canonical(network.graph)
+        model, spec = _quantized(network, spec, options)
+    else:
+        check_canonical(network)
+        model = network.clone()
+        if options.input == "uint8":
+            spec = accept_pixels(model, spec)
     if options.head != "raw":
         spec = append_head(model, spec, options.head, options.nms)
     common.InlinePass()(model)
@@ -55,6 +68,20 @@ def write_onnx(graph: Graph, spec: ModelSpec, options: FileOptions | str = "fp32
     data: bytes = proto.SerializeToString(deterministic=True)
     onnx.checker.check_model(data, full_check=True)
     return data
+
+
+def _quantized(network: QuantizedGraph, spec: ModelSpec, options: FileOptions) -> tuple[Graph, ModelSpec]:
+    model = quantize_onnx(network, integers=options.output_type == "int8")
+    if options.output_type == "int8":
+        narrow = [value.name or "" for value in model.graph.outputs if value.dtype == ir.DataType.INT8]
+        spec = describe_integers(network, spec, narrow)
+    if options.input == "int8":
+        if INPUT_NAME not in network.plan.tensors:
+            raise InputError("input 'int8': the plan lets the first layers compute in float; use uint8 or float32")
+        spec = accept_int8(model, network, spec)
+    elif options.input == "uint8":
+        spec = accept_pixels_as_integers(model, network, spec) or accept_pixels(model, spec)
+    return model, spec
 
 
 def _store_weights_as_float16(model: ir.Model) -> None:

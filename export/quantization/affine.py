@@ -1,7 +1,7 @@
 """Affine correction: the mean and the slope of each channel of a convolution, as integers give it, become the float's.
 
 With y in float and z from integers, a = cov(y, z)/var(z) scales the weights of a channel (their integers stay) and
-mean(y) − a·mean(z) goes into the bias.
+mean(y) − a·mean(z) goes into the bias. Places count by their importance.
 """
 
 from dataclasses import replace
@@ -20,12 +20,13 @@ def correct_affine(layer: Layer, slope: bool = True) -> Layer:
         layer: The layer.
         slope: Correct that too, not only the mean.
     """
-    count, sums = 0, np.zeros((4, len(layer.bias)))
-    for y, z in zip(layer.expected, layer.found(), strict=True):
-        y, z = (array.reshape(len(layer.bias), -1).astype(np.float64) for array in (y, z))
-        count += y.shape[1]
-        sums += [y.sum(axis=1), z.sum(axis=1), (y * z).sum(axis=1), (z * z).sum(axis=1)]
-    mean_y, mean_z, product, square = sums / count
+    total, sums = 0.0, np.zeros((4, len(layer.bias)))
+    for expected, found, weight in zip(layer.expected, layer.found(), layer.importance, strict=True):
+        y, z = (array.reshape(len(layer.bias), -1).astype(np.float64) for array in (expected, found))
+        w = weight.reshape(-1).astype(np.float64)
+        total += float(w.sum())
+        sums += [y @ w, z @ w, (y * z) @ w, (z * z) @ w]
+    mean_y, mean_z, product, square = sums / total
     variance = square - mean_z**2
     factor = np.ones(len(layer.bias))
     if slope:

@@ -18,6 +18,8 @@ from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import ModelSpec
 
 BINS = 256
+_BETA = 0.5  # of importance, beside an even share
+_MOST = 100.0
 _SAMPLED = 512  # places of a map that a picture gives to the histograms
 
 
@@ -95,6 +97,7 @@ class Calibration:
         self._gradients = Gradients(graph)
         self._weighed_by = _activations(graph)
         self._heads = [name_of(value) for value in graph.graph.outputs]
+        self._convolved = [name_of(node.outputs[0]) for node in graph.graph if node.op_type == "Conv"]
         model = graph.clone()
         for node in model.graph:
             value = node.outputs[0]
@@ -127,24 +130,45 @@ class Calibration:
             self._tally(tensor, tallies)
         self.statistics = {name: tally.statistics(self.pictures) for name, tally in tallies.items()}
 
+    def importance_of_places(self, tensors: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+        """How much each place of what convolutions give counts: half evenly, half by what an error there adds.
+
+        Args:
+            tensors: Inputs, float32 [1, 3, height, width].
+
+        Returns:
+            Name of a convolution's output → float32 [rows, columns] a picture, on average 1 over all.
+        """
+        found: dict[str, list[np.ndarray]] = {name: [] for name in self._convolved}
+        for tensor in tensors:
+            for name, (_, slope) in self._slopes(tensor).items():
+                if name in found:
+                    found[name].append(np.square(slope[0]).mean(axis=0))
+        for maps in found.values():
+            mean = float(np.mean([each.mean() for each in maps])) or 1.0
+            # a single place must not decide
+            maps[:] = [(1 - _BETA) + _BETA * np.minimum(each / mean, _MOST) for each in maps]
+        return found
+
+    def _slopes(self, tensor: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Value and derivative of each tensor, in a direction of random signs weighted with importance."""
+        heads = self._session.run(self._heads, {self._input: tensor})
+        weights = importance(self._spec, dict(zip(self._heads, heads, strict=True)))
+        signs = np.array([-1, 1], np.float32)
+        directions = {name: np.sqrt(weight) * self._rng.choice(signs, weight.shape) for name, weight in weights.items()}
+        return self._gradients(tensor, directions)
+
     def _values(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._session.run(self._names, {self._input: tensor})
         return {self._input: tensor, **dict(zip(self._names, outputs, strict=True))}
 
     def _tally(self, tensor: np.ndarray, tallies: Mapping[str, "_Tally"]) -> None:
-        values = self._values(tensor)
-        weights = importance(self._spec, {name: values[name] for name in self._heads})
-        directions = {
-            name: np.sqrt(weight) * self._rng.choice(np.array([-1, 1], np.float32), weight.shape)
-            for name, weight in weights.items()
-        }
-        slopes = {name: slope for name, (_, slope) in self._gradients(tensor, directions).items()}
-        for name, value in values.items():
-            if name not in tallies:
-                continue
-            own = slopes.get(name)
-            behind = slopes.get(self._weighed_by.get(name, name))
-            tallies[name].add(value, own, behind, self._rng)
+        found = self._slopes(tensor)
+        for name, tally in tallies.items():
+            if name in found:
+                value, own = found[name]
+                _, behind = found.get(self._weighed_by.get(name, name), (None, None))
+                tally.add(value, own, behind, self._rng)
 
 
 class _Tally:

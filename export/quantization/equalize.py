@@ -13,11 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import Graph, constant_of, shape_of
-from yolo_edge.export.quantization.calibration import TensorStatistics
 from yolo_edge.export.quantization.apply import weights_of
+from yolo_edge.export.quantization.calibration import TensorStatistics
 from yolo_edge.export.quantization.structure import computed_inputs, name_of
 
 _POWER, _ROW_POWER = 60, 20  # of the smooth maximum
+
 _STEPS, _RATE = 150, 0.03
 _SMALLEST = 1e-8
 
@@ -227,11 +228,12 @@ class _Links:
 
     def _link(self, node: ir.Node, fixed: np.ndarray) -> None:
         out, inputs = node.outputs[0], computed_inputs(node)
-        if node.op_type in _THROUGH and all(shape_of(value)[1:2] == shape_of(out)[1:2] for value in inputs):
-            if len(inputs) == len([value for value in node.inputs if value is not None]) or node.op_type == "Resize":
-                for value in inputs:
-                    self._join(self._channels(value), self._channels(out))
-                return
+        alike = all(shape_of(value)[1:2] == shape_of(out)[1:2] for value in inputs)
+        moved = node.op_type == "Resize" or len(inputs) == len(node.inputs)  # no constant is added
+        if node.op_type in _THROUGH and alike and moved:
+            for value in inputs:
+                self._join(self._channels(value), self._channels(out))
+            return
         if node.op_type == "Concat" and node.attributes.get_int("axis") == 1:
             self._join(np.concatenate([self._channels(value) for value in inputs]), self._channels(out))
             return

@@ -173,9 +173,7 @@ def _sigmoid(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
 
 def _mish(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     x = node.inputs[0]
-    sides = [
-        tape("Mish", [tape("Add", [x, tape.constant(step)])], domain=node.domain) for step in (_STEP, -_STEP)
-    ]
+    sides = [tape("Mish", [tape("Add", [x, tape.constant(step)])], domain=node.domain) for step in (_STEP, -_STEP)]
     quotient = tape("Mul", [tape("Sub", sides), tape.constant(0.5 / _STEP)])
     tape.add(x, tape("Mul", [slope, quotient]))
 

@@ -32,6 +32,22 @@ def importance(spec: ModelSpec, outputs: Mapping[str, np.ndarray]) -> dict[str, 
     return {name: np.maximum(weights, _LEAST).astype(np.float32) for name, weights in found.items()}
 
 
+def logistic_channels(spec: ModelSpec, name: str, channels: int) -> np.ndarray:
+    """Which channels of a raw head are logits whose σ is a factor of the confidence: bool [channels]."""
+    for head in spec.heads:
+        role = next((role for role, tensor in head.tensors.items() if tensor == name), None)
+        if role == "map" and head.family in LAYOUTS:
+            found = np.zeros((len(head.anchors), channels // len(head.anchors)), bool)
+            first = LAYOUTS[head.family].objectness
+            found[:, first] = True
+            if head.class_activation == "sigmoid" and not head.tree:
+                found[:, first + 1 :] = True
+            return found.reshape(-1)
+        if role is not None:
+            return np.full(channels, role != "box")
+    return np.zeros(channels, bool)
+
+
 def _anchor_grid(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     layout, array = LAYOUTS[head.family], maps["map"]
     _, channels, rows, columns = array.shape

@@ -47,9 +47,17 @@ class TensorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scale = float(np.float32(max((high - low) / (HIGHEST - LOWEST), 1e-12)))
         return cls(scale, int(np.clip(round(LOWEST - low / scale), LOWEST, HIGHEST)))
 
+    @classmethod
+    def of_constant(cls, array: np.ndarray) -> "TensorPlan":
+        """How a constant operand is stored."""
+        return cls.of_range(float(array.min()), float(array.max()))
+
     def quantize(self, x: np.ndarray) -> np.ndarray:
         """The integers of an array, int8; halves to even, as runtimes do."""
-        return np.clip(np.rint(x / np.float32(self.scale)) + self.zero_point, LOWEST, HIGHEST).astype(np.int8)
+        result: np.ndarray = np.clip(np.rint(x / np.float32(self.scale)) + self.zero_point, LOWEST, HIGHEST).astype(
+            np.int8
+        )
+        return result
 
 
 class NodePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ reaches the heads. Tensors that share their parameters are looked at together.
 """
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,6 +38,7 @@ class _Member:
 def choose_ranges(
     structure: Structure,
     statistics: Mapping[str, TensorStatistics],
+    whole: AbstractSet[str],
     mode: str = "auto",
     power: float = 2,
 ) -> dict[str, TensorPlan]:
@@ -45,6 +47,7 @@ def choose_ranges(
     Args:
         structure: Of the graph.
         statistics: Of its tensors, as they are quantized (equalised, heads rescaled).
+        whole: Tensors whose whole range counts.
         mode: Of `MODES`.
         power: Of the error, for "auto": 2, or 4 to mind large errors more.
     """
@@ -57,7 +60,8 @@ def choose_ranges(
     for names in members.values():
         plan = _fixed([values[name] for name in names], structure)
         if plan is None:
-            plan = _choose(structure, [values[name] for name in names], statistics, mode, power)
+            kind = "minmax" if not whole.isdisjoint(names) else mode
+            plan = _choose(structure, [values[name] for name in names], statistics, kind, power)
         plans.update(dict.fromkeys(names, plan))
     return plans
 
@@ -121,7 +125,9 @@ def _search(members: list[_Member], low: float, high: float, power: float) -> Te
     """The best of a grid, then of a finer one around it."""
     best, center = (np.inf, TensorPlan.of_range(low, high)), (1.0, 1.0)
     for spread in (None, 0.04):
-        lows, highs = (_FRACTIONS if spread is None else np.clip(c + spread * np.arange(-2, 3) / 2, 0.02, 1) for c in center)
+        lows, highs = (
+            _FRACTIONS if spread is None else np.clip(c + spread * np.arange(-2, 3) / 2, 0.02, 1) for c in center
+        )
         for a in np.unique(lows) if low < 0 else (1.0,):
             for b in np.unique(highs) if high > 0 else (1.0,):
                 plan = TensorPlan.of_range(a * low, b * high)

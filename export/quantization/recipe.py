@@ -1,23 +1,24 @@
 """Recipes: which accuracy passes make a plan, and with what settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 from msgspec import structs
 
 from yolo_edge.export.graph import Graph
+from yolo_edge.export.quantization.affine import correct_affine
 from yolo_edge.export.quantization.apply import apply_plan, channel_scale, integer_weights, weights_of
 from yolo_edge.export.quantization.calibration import TensorStatistics
 from yolo_edge.export.quantization.equalize import Equalisation, equalize
 from yolo_edge.export.quantization.heads import rescale_heads
-from yolo_edge.export.quantization.affine import correct_affine
 from yolo_edge.export.quantization.plan import ConvolutionPlan, HeadPlan, QuantizationPlan, encode_weights
-from yolo_edge.export.quantization.rounding import learn_rounding
-from yolo_edge.export.quantization.walk import Layer, walk
 from yolo_edge.export.quantization.ranges import choose_ranges
+from yolo_edge.export.quantization.rounding import learn_rounding
 from yolo_edge.export.quantization.structure import Structure, name_of
+from yolo_edge.export.quantization.walk import Layer, walk
+from yolo_edge.ondevice.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ def first_convolutions(graph: Graph, count: int) -> dict[str, str]:
 
 
 def draft(
-    graph: Graph, statistics: Mapping[str, TensorStatistics], recipe: Recipe
+    graph: Graph, statistics: Mapping[str, TensorStatistics], spec: ModelSpec, recipe: Recipe
 ) -> tuple[QuantizationPlan, Structure]:
     """The plan of a recipe, but for what is corrected layer by layer."""
     structure = Structure.of(graph, first_convolutions(graph, recipe.float_first))
     found = equalize(graph, statistics, recipe.dense) if recipe.equalize else Equalisation({})
-    heads = rescale_heads(graph, statistics) if recipe.rescale else {}
+    heads = rescale_heads(graph, statistics, spec) if recipe.rescale else {}
     seen = _as_quantized(statistics, found, heads)
-    tensors = choose_ranges(structure, seen, recipe.ranges, recipe.power)
+    tensors = choose_ranges(structure, seen, set(heads), recipe.ranges, recipe.power)
     convolutions = {}
     for node in graph.graph:
         if node.op_type != "Conv":
@@ -82,7 +83,13 @@ def draft(
     return plan, structure
 
 
-def finish(graph: Graph, plan: QuantizationPlan, recipe: Recipe, tensors: Sequence[np.ndarray]) -> QuantizationPlan:
+def finish(
+    graph: Graph,
+    plan: QuantizationPlan,
+    recipe: Recipe,
+    tensors: Sequence[np.ndarray],
+    importance: Mapping[str, Sequence[np.ndarray]],
+) -> QuantizationPlan:
     """Correct a draft layer by layer, on pictures.
 
     Args:
@@ -90,6 +97,7 @@ def finish(graph: Graph, plan: QuantizationPlan, recipe: Recipe, tensors: Sequen
         plan: Of `draft`.
         recipe: Its recipe.
         tensors: Inputs, float32 [1, 3, height, width].
+        importance: Of the places of what convolutions give, by `Sensitivity.places`.
     """
     if not recipe.rounding and recipe.affine == "none":
         return plan
@@ -101,7 +109,7 @@ def finish(graph: Graph, plan: QuantizationPlan, recipe: Recipe, tensors: Sequen
 
     quantized = apply_plan(graph, plan)
     convolutions = dict(plan.convolutions)
-    for name, layer in walk(quantized, tensors, mend).items():
+    for name, layer in walk(quantized, tensors, importance, mend).items():
         before = convolutions[name]
         nearest = integer_weights(layer.weight, layer.scale, structs.replace(before, weights=""), name)
         _, bias = weights_of(layer.node)
@@ -124,12 +132,14 @@ def _as_quantized(
     for name, divisor in found.divisor.items():
         seen[name] = seen[name].scaled(divisor)
     for name, head in heads.items():
-        seen[name] = seen[name].scaled(np.array(head.factor), np.array(head.offset))
+        found_head = seen[name].scaled(np.array(head.factor), np.array(head.offset))
+        # what is cut off is not worth a step
+        seen[name] = replace(found_head, low=np.maximum(found_head.low, 0), high=np.minimum(found_head.high, 1))
     return seen
 
 
 def _convolution(node: ir.Node, found: Equalisation, head: HeadPlan | None) -> ConvolutionPlan:
-    weight, bias = (array.astype(np.float64) for array in weights_of(node))
+    weight = weights_of(node)[0].astype(np.float64)
     out, into = found.factors(node)
     shift = np.zeros(len(weight))
     if head is not None:

@@ -1,9 +1,10 @@
 """Learned rounding: the integers of a convolution are those that give its output best, not those nearest its weights.
 
-The error of an output channel is quadratic in its weights, (w − q)ᵀ·C·(w − q), with C the covariance of what the
-convolution reads (its mean goes into the bias). Weights are rounded one after another, and what each loses is made up
-for by those that follow: Frantar et al. 2022 (GPTQ), after Hassibi and Stork 1993. For depthwise convolutions, whose C
-is small, single steps up and down follow until none helps.
+First the weights move to where they make up best for the errors of what they read, as far as a few pictures tell (ridge
+regression). The error of an output channel is then quadratic in its weights, (w − q)ᵀ·C·(w − q), with C the covariance
+of what the convolution reads (its mean goes into the bias). Weights are rounded one after another, and what each loses
+is made up for by those that follow: Frantar et al. 2022 (GPTQ), after Hassibi and Stork 1993. For depthwise
+convolutions, whose C is small, single steps up and down follow until none helps.
 """
 
 import numpy as np
@@ -11,10 +12,8 @@ import numpy as np
 from yolo_edge.export.quantization.plan import MAX_WEIGHT
 from yolo_edge.export.quantization.walk import Layer
 
-import os
-ASYM = float(os.environ.get("ASYM","1"))
-RIDGE = float(os.environ.get("RIDGE","0.2"))
 _PLACES = 400  # of a map, at most, that a picture gives to the covariance
+_RIDGE = 0.2  # of the mean variance: weights move towards what makes up for errors before them
 _DAMPING = 0.01  # of the mean variance, for directions that pictures do not show
 _BLOCK = 64
 _MOST_COLUMNS = 2400
@@ -23,15 +22,14 @@ _SWEEPS = 6
 
 def learn_rounding(layer: Layer, seed: int = 0) -> Layer:
     """Round one layer anew; layers with more than `_MOST_COLUMNS` weights a channel stay as they are."""
-    out, each = layer.weight.shape[:2]
+    out = len(layer.weight)
     columns = int(np.prod(layer.weight.shape[1:]))
     groups = layer.node.attributes.get_int("group", 1) or 1
     if columns > _MOST_COLUMNS:
         return layer
-    covariance, missed = _covariances(layer, groups, each, seed)
+    covariance, missed = _covariances(layer, groups, seed)
     weight = layer.weight.reshape(groups, out // groups, columns).astype(np.float64)
-    if ASYM:
-        weight = weight + ASYM * np.linalg.solve(covariance + RIDGE * np.eye(columns) * np.einsum("gii->g", covariance)[:, None, None] / columns, (weight @ missed).transpose(0, 2, 1)).transpose(0, 2, 1)
+    weight = weight + _made_up(weight, covariance, missed)
     scale = layer.scale.reshape(groups, out // groups, 1).astype(np.float64)
     if groups == 1:
         integers = _round_dense(weight[0] / scale[0], covariance[0])
@@ -40,39 +38,53 @@ def learn_rounding(layer: Layer, seed: int = 0) -> Layer:
     return layer.with_integers(integers.reshape(layer.weight.shape))
 
 
-def _covariances(layer: Layer, groups: int, each: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the patches that each group reads, float64 [groups, columns, columns]."""
+def _made_up(weight: np.ndarray, covariance: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """What the weights [groups, out, columns] can do about errors of what they read: a ridge regression."""
+    columns = weight.shape[2]
+    ridge = _RIDGE * np.einsum("gii->g", covariance)[:, None, None] / columns * np.eye(columns)
+    result: np.ndarray = np.linalg.solve(covariance + ridge, (weight @ missed).transpose(0, 2, 1)).transpose(0, 2, 1)
+    return result
+
+
+def _covariances(layer: Layer, groups: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the patches that each group reads, and how far their covariance with those in float is from it.
+
+    Both float64 [groups, columns, columns].
+    """
     columns = int(np.prod(layer.weight.shape[1:]))
-    total, mean, count = np.zeros((groups, columns, columns)), np.zeros((groups, columns)), 0
-    cross, mean_f = np.zeros((groups, columns, columns)), np.zeros((groups, columns))
-    for i, (array, exact) in enumerate(zip(layer.held, layer.floats)):
-        patches, floats = (_patches(layer, a, np.random.default_rng(seed + i)).reshape(groups, columns, -1).astype(np.float32) for a in (array, exact))
-        total += patches @ patches.transpose(0, 2, 1)
-        mean += patches.sum(axis=2)
-        mean_f += floats.sum(axis=2)
-        cross += floats @ patches.transpose(0, 2, 1)
-        count += patches.shape[2]
-    mean /= count
-    mean_f /= count
-    result = total / count - mean[:, :, None] * mean[:, None, :]
-    missed = cross / count - mean_f[:, :, None] * mean[:, None, :] - result
-    diagonal = np.einsum("gii->gi", result)
+    total, cross = np.zeros((2, groups, columns, columns))
+    mean, mean_float, count = np.zeros((groups, columns)), np.zeros((groups, columns)), 0.0
+    for i, (held, floats, importance) in enumerate(zip(layer.held, layer.floats, layer.importance, strict=True)):
+        places = _places(importance.size, np.random.default_rng([seed, i]))
+        weight = importance.reshape(-1)[places]
+        read, exact = (_patches(layer, array, places).reshape(groups, columns, -1) for array in (held, floats))
+        weighted = (read * weight).transpose(0, 2, 1)
+        total += read @ weighted
+        cross += exact @ weighted
+        mean += read @ weight
+        mean_float += exact @ weight
+        count += float(weight.sum())
+    mean, mean_float = mean / count, mean_float / count
+    covariance = total / count - mean[:, :, None] * mean[:, None, :]
+    missed = cross / count - mean_float[:, :, None] * mean[:, None, :] - covariance
+    diagonal = np.einsum("gii->gi", covariance)
     diagonal += _DAMPING * diagonal.mean(axis=1, keepdims=True) + 1e-12
-    return result, missed
+    return covariance, missed
 
 
-def _patches(layer: Layer, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Some of the windows of a picture, [in, rows · columns, places]."""
+def _places(count: int, rng: np.random.Generator) -> np.ndarray:
+    return np.arange(count) if count <= _PLACES else rng.choice(count, _PLACES, replace=False)
+
+
+def _patches(layer: Layer, array: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The windows of some places, [in, rows · columns, places]."""
     attributes = layer.node.attributes
     rows, columns = layer.weight.shape[2:]
     top, left, bottom, right = attributes.get_ints("pads") or (0, 0, 0, 0)
     down, across = attributes.get_ints("strides") or (1, 1)
     dilation = attributes.get_ints("dilations") or (1, 1)
     padded = np.pad(array[0], ((0, 0), (top, bottom), (left, right))) if top or left or bottom or right else array[0]
-    height, width = layer.expected[0].shape[2:]
-    places = np.arange(height * width)
-    if len(places) > _PLACES:
-        places = rng.choice(places, _PLACES, replace=False)
+    width = layer.expected[0].shape[3]
     y, x = places // width * down, places % width * across
     offsets = np.mgrid[:rows, :columns].reshape(2, -1) * np.array(dilation)[:, None]
     return padded[:, y[None] + offsets[0][:, None], x[None] + offsets[1][:, None]]

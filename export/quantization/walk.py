@@ -3,7 +3,7 @@
 What a layer does wrong can be mended before the next one sees it. Only tensors that are still needed are kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +31,7 @@ class Layer:
         floats: What it reads in float, one array [1, in, rows, columns] a picture.
         held: The same as the integers before it hold it.
         expected: What it gives in float.
+        importance: float32 [rows, columns] a picture: how much each place of what it gives counts.
         run: Input, weight, bias → what a convolution like this gives.
     """
 
@@ -42,6 +43,7 @@ class Layer:
     floats: Arrays
     held: Arrays
     expected: Arrays
+    importance: Arrays
     run: Callable[..., np.ndarray]
 
     def found(self) -> list[np.ndarray]:
@@ -57,12 +59,13 @@ class Layer:
 Mend = Callable[[Layer], Layer]
 
 
-def walk(quantized: QuantizedGraph, tensors: Arrays, mend: Mend) -> dict[str, Layer]:
+def walk(quantized: QuantizedGraph, tensors: Arrays, importance: Mapping[str, Arrays], mend: Mend) -> dict[str, Layer]:
     """Go through all nodes, and mend each int8 convolution when it is reached.
 
     Args:
         quantized: The network.
         tensors: Inputs, float32 [1, 3, height, width].
+        importance: Output of a convolution → how much each of its places counts, [rows, columns] a picture.
         mend: Gets a layer, gives a better one.
 
     Returns:
@@ -84,10 +87,21 @@ def walk(quantized: QuantizedGraph, tensors: Arrays, mend: Mend) -> dict[str, La
             scale = np.array(plan.weight_scale, np.float32)
             integers = integer_weights(extra[0], scale, plan, name_of(node))
             layer = mend(
-                Layer(node, extra[0], integers, scale, extra[1], floats[inputs[0]], held[inputs[0]], expected, run)
+                Layer(
+                    node,
+                    extra[0],
+                    integers,
+                    scale,
+                    extra[1],
+                    floats[inputs[0]],
+                    held[inputs[0]],
+                    expected,
+                    importance[name],
+                    run,
+                )
             )
             found: Arrays = layer.found()
-            mended[name_of(node)] = replace(layer, floats=(), held=(), expected=())
+            mended[name_of(node)] = replace(layer, floats=(), held=(), expected=(), importance=())
         else:
             found = [run(*arrays, *extra) for arrays in zip(*(held[i] for i in inputs), strict=True)]
         floats[name], held[name] = expected, _held(quantized, name, found)

@@ -11,7 +11,6 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import constant_of
-from yolo_edge.export.onnx_int8 import constant_plan
 from yolo_edge.export.quantization.apply import IntegerConvolution, QuantizedGraph
 from yolo_edge.export.quantization.plan import LOWEST, TensorPlan
 from yolo_edge.export.quantization.structure import clip_bounds, name_of
@@ -190,7 +189,7 @@ class IntegerLowering(Lowering):
 
     def _operand_plan(self, value: ir.Value | None) -> TensorPlan:
         array = constant_of(value)
-        return self._quantized.tensor(value) if array is None else constant_plan(array)
+        return self._quantized.tensor(value) if array is None else TensorPlan.of_constant(array)
 
     def output(self, node: ir.Node) -> tuple[Output, ir.Node | None]:
         """What a node gives, and the activation that it does along, if there is one.
