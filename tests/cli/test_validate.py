@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Run
+from tests.cpus import Machine
 from tests.support import random_darknet, random_picture
 from yolo_edge import Detector
 
@@ -76,6 +77,17 @@ def test_table(run: Run, model: Path, dataset: Path) -> None:
     assert "traffic-light" in result.out
     assert "confidence 0.001, NMS IoU 0.6, at most 300 detections a picture" in result.err
     assert "No difference can be told in mAP50-95: model.onnx" in result.err
+
+
+def test_fast_reaches_the_runtime_and_the_document(
+    run: Run, model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sessions = Machine(monkeypatch, tmp_path).sessions()
+    for options in ([], ["--fast"]):
+        sessions.clear()
+        entries = run("validate", model, model, "--data", dataset, "--resamples", 50, "--json", *options).json
+        assert [entry["settings"]["fast"] for entry in entries] == [bool(options)] * 2
+        assert sessions == [not options] * 2
 
 
 def test_a_worse_setting_is_worse(run: Run, model: Path, dataset: Path) -> None:

@@ -7,45 +7,18 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.cpus import Machine, is_precise
 from tests.int8_support import qdq_bytes, quantize
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize
 from yolo_edge.export.load import load_model
-from yolo_edge.ondevice.runtimes import onnx as onnx_runtime
 from yolo_edge.ondevice.runtimes import open_runtime
 from yolo_edge.ondevice.runtimes.onnx import OnnxRuntime, int8_saturates, new_session
 
-CPUINFO = """processor\t: 0
-model name\t: Some CPU
-vmx flags\t: avx_vnni
-flags\t\t: fpu sse4_1 avx2 {}
-bugs\t\t: avx512_vnni
-
-processor\t: 1
-flags\t\t: fpu sse4_1 avx2 {}
-"""
-
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Machine":
-    return Machine(monkeypatch, tmp_path / "cpuinfo")
-
-
-class Machine:
-    """What this process takes its machine for."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, cpuinfo: Path):
-        self.monkeypatch, self.cpuinfo = monkeypatch, cpuinfo
-        monkeypatch.setattr(onnx_runtime, "CPUINFO", cpuinfo)
-        self.becomes("x86_64", "")
-
-    def becomes(self, machine: str, features: str | None) -> None:
-        """Another machine, with more features than AVX2; None: it does not tell."""
-        self.monkeypatch.setattr(platform, "machine", lambda: machine)
-        if features is None:
-            self.cpuinfo.unlink()
-        else:
-            self.cpuinfo.write_text(CPUINFO.format(features, features))
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    return Machine(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +27,6 @@ def int8_bytes(cfg: Path) -> bytes:
     shape = (1, 3, source.spec.input.height, source.spec.input.width)
     tensor = np.random.default_rng(0).random(shape, np.float32)
     return qdq_bytes(quantize(canonicalize(source.graph), [tensor]))
-
-
-def is_precise(session: object) -> bool:
-    try:
-        value: str = session.get_session_options().get_session_config_entry("session.x64quantprecision")  # type: ignore[attr-defined]
-    except RuntimeError:  # onnxruntime knows of no such entry then
-        return False
-    return value == "1"
 
 
 @pytest.mark.parametrize(
@@ -95,9 +60,9 @@ def test_a_cpuinfo_that_says_nothing(machine: Machine) -> None:
 def test_sessions_go_by_the_cpu_unless_told(machine: Machine, onnx_bytes: bytes) -> None:
     for features, expected in (("", True), ("avx_vnni", False)):
         machine.becomes("x86_64", features)
-        assert is_precise(new_session(onnx_bytes)) is expected
+        assert is_precise(new_session(onnx_bytes).get_session_options()) is expected
         for precise in (True, False):
-            assert is_precise(new_session(onnx_bytes, precise=precise)) is precise
+            assert is_precise(new_session(onnx_bytes, precise=precise).get_session_options()) is precise
 
 
 def test_detectors_and_runtimes_say_what_they_do(machine: Machine, onnx_bytes: bytes) -> None:
@@ -108,7 +73,7 @@ def test_detectors_and_runtimes_say_what_they_do(machine: Machine, onnx_bytes: b
     assert Detector(onnx_bytes).runtime.precise is False
     runtime = OnnxRuntime(onnx_bytes, precise=True)
     assert runtime.precise is True
-    assert is_precise(runtime._session)
+    assert is_precise(runtime._session.get_session_options())
 
 
 def test_tflite_has_no_such_choice(machine: Machine, tflite_bytes: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    Fast,
     Images,
     Json,
     Names,
@@ -58,6 +59,7 @@ def validate(
     max_detections: Annotated[int, typer.Option(help="Of one picture.")] = 300,
     threads: Threads = None,
     runtime: Runtime = "auto",
+    fast: Fast = False,
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
@@ -94,6 +96,7 @@ def validate(
             max_detections=max_detections,
             threads=threads,
             runtime=runtime,
+            fast=fast,
         )
         for model in models
     ]
@@ -118,7 +121,7 @@ def validate(
         )
     ]
     for result in results:
-        result["settings"].update(data=printable(str(data)), split=split, resamples=resamples, seed=seed)
+        result["settings"].update(data=printable(str(data)), split=split, resamples=resamples, seed=seed, fast=fast)
     if json:
         print_json(results)
     else:
