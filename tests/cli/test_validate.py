@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +161,40 @@ def test_classes_by_name(run: Run, refuse: Callable[..., str], model: Path, data
     document["categories"].append({"id": 99, "name": "cat"})
     path.write_text(json.dumps(document))
     message = refuse("validate", model, "--data", path, "--images", dataset.parent / "images")
+    assert "none of its labels is of a class that the models know" in message
+
+
+def test_classes_that_do_not_match_are_refused_before_the_work(
+    refuse: Callable[..., str], model: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("detectors ran")
+
+    monkeypatch.setattr("yolo_edge.evaluation.run.run_detectors", never)
+    document = json.loads(dataset.read_text())
+    path = tmp_path / "instances.json"
+    arguments = ("validate", model, "--data", path, "--images", dataset.parent / "images")
+    for category in document["categories"]:
+        category["name"] = f"other {category['id']}"
+    path.write_text(json.dumps(document))
+    assert "no class of the model" in refuse(*arguments)
+    document["categories"].append({"id": 99, "name": "cat"})  # which has no labels
+    path.write_text(json.dumps(document))
+    assert "none of its labels is of a class that the models know" in refuse(*arguments)
+
+
+def test_labels_that_only_pictures_left_out_had(
+    refuse: Callable[..., str], model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    document = json.loads(dataset.read_text())
+    shutil.copytree(dataset.parent / "images", tmp_path / "images")
+    first = document["annotations"][0]
+    document["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "zebra"}]
+    for annotation in document["annotations"]:
+        annotation["category_id"] = 1 if annotation["image_id"] == first["image_id"] else 2
+    (tmp_path / "instances.json").write_text(json.dumps(document))
+    (tmp_path / "images" / f"{first['image_id']}.png").write_bytes(b"no picture")
+    message = refuse("validate", model, "--data", tmp_path / "instances.json", "--skip-bad")
     assert "none of its labels is of a class that the models know" in message
 
 

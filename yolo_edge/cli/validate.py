@@ -24,7 +24,7 @@ from yolo_edge.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yolo_edge.datasets import Dataset
+    from yolo_edge.datasets import ClassMatch, Dataset
     from yolo_edge.evaluation import Accuracy, Difference, Found
     from yolo_edge.ondevice.detector import Detector
 
@@ -101,12 +101,13 @@ def validate(
         for model in models
     ]
     dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
+    matches, classes, remarks = _match_classes(detectors, models, dataset)
+    _check_labels(dataset, classes, remarks, data)
     run = run_detectors(
         detectors, dataset, skip_bad=skip_bad, track=lambda items, total: track(items, "detecting", total)
     )
-    found, classes, remarks = _to_dataset_classes(detectors, models, run.found, dataset)
-    if len(run.dataset.class_id) and not np.isin(run.dataset.class_id, classes).any():
-        raise InputError(f"{data}: none of its labels is of a class that the models know ({'; '.join(remarks)})")
+    _check_labels(run.dataset, classes, remarks, data)  # pictures may have been left out
+    found = [boxes.in_classes(match.to_dataset) for boxes, match in zip(run.found, matches, strict=True)]
     if not dataset.names_known:  # matched by their ids: the model's names say more
         dataset = replace(dataset, names=_names_by_id(detectors[0], dataset))
     accuracies, changes = _measure(run.dataset, found, classes, resamples, seed)
@@ -178,16 +179,20 @@ def _result(
     }
 
 
-def _to_dataset_classes(
-    detectors: "Sequence[Detector]", models: list[Path], found: "Sequence[Found]", dataset: "Dataset"
-) -> "tuple[list[Found], list[int], list[str]]":
-    """The detections with the dataset's class ids, the classes that all models and the dataset have, and remarks."""
+def _match_classes(
+    detectors: "Sequence[Detector]", models: list[Path], dataset: "Dataset"
+) -> "tuple[list[ClassMatch], list[int], list[str]]":
+    """How each model's classes are the dataset's, the classes that all models and the dataset have, and remarks.
+
+    Raises:
+        InputError: The classes of a model are not the dataset's.
+    """
     from yolo_edge.datasets import match_classes
     from yolo_edge.ondevice.errors import InputError
 
     common = set(range(len(dataset.names)))
-    mapped, remarks = [], []
-    for detector, model, boxes in zip(detectors, models, found, strict=True):
+    matches, remarks = [], []
+    for detector, model in zip(detectors, models, strict=True):
         spec = detector.spec
         named = dataset.names_known and spec.names_from != "none"
         try:
@@ -204,8 +209,18 @@ def _to_dataset_classes(
         if match.only_model and dataset.names_known:
             remarks.append(f"{_some(match.only_model)} of {model} are not in the dataset: finding them counts nothing")
         common &= set(match.to_dataset.tolist())
-        mapped.append(boxes.in_classes(match.to_dataset))
-    return mapped, sorted(common), list(dict.fromkeys(remarks))
+        matches.append(match)
+    return matches, sorted(common), list(dict.fromkeys(remarks))
+
+
+def _check_labels(dataset: "Dataset", classes: list[int], remarks: list[str], data: Path) -> None:
+    """Raise InputError where no label is of a class that can be compared."""
+    import numpy as np
+
+    from yolo_edge.ondevice.errors import InputError
+
+    if len(dataset.class_id) and not np.isin(dataset.class_id, classes).any():
+        raise InputError(f"{data}: none of its labels is of a class that the models know ({'; '.join(remarks)})")
 
 
 def _names_by_id(detector: "Detector", dataset: "Dataset") -> tuple[str, ...]:
