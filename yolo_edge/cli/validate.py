@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from yolo_edge.evaluation import Accuracy, Difference, Found
     from yolo_edge.ondevice.detector import Detector
 
-LABEL_CONFIDENCE = 0.25  # of `detect`: what the first model would show is what the others should find
-
 
 def validate(
     models: Annotated[
@@ -249,7 +247,7 @@ def _measure(
 def _agreement(first: "Detector", labels: "Found", other: "Detector", candidates: "Found") -> float | None:
     """AP50 with what the first model would show as labels; None where their classes differ, or it shows nothing."""
     from yolo_edge.datasets import match_classes
-    from yolo_edge.evaluation import average_precision_50
+    from yolo_edge.evaluation import LABEL_CONFIDENCE, average_precision_50
     from yolo_edge.ondevice.errors import InputError
 
     try:
@@ -324,6 +322,7 @@ def _holds_zero(result: dict[str, Any], metric: str) -> bool:
 
 def _explain(results: list[dict[str, Any]], seconds: float) -> None:
     from yolo_edge.cli.output import note, plural
+    from yolo_edge.evaluation import LABEL_CONFIDENCE
 
     settings, images = results[0]["settings"], results[0]["images"]
     boxes = sum(values["boxes"] for values in results[0]["per_class"].values())
