@@ -13,7 +13,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable, mapped, read_bytes
+from yolo_edge.ondevice.files import PathLike, check_readable, first_line, mapped, read_bytes
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.onnx_external import has_external_data
 
@@ -94,7 +94,7 @@ class OnnxRuntime(Runtime):
         try:
             self._session = new_session(model if isinstance(model, bytes) else where, threads, precise=self.precise)
         except Exception as error:  # onnxruntime raises a dozen types of its own
-            raise InputError(f"{where}: onnxruntime does not load it ({_first_line(error)})") from error
+            raise InputError(f"{where}: onnxruntime does not load it ({first_line(error)})") from error
         self.threads = threads
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
@@ -149,8 +149,3 @@ def _is_text(name: str) -> bool:
 def _static_shape(value: "ort.NodeArg") -> Tuple[int, ...]:
     # unknown dimensions are texts or None in onnxruntime
     return tuple(size if isinstance(size, int) else -1 for size in value.shape)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
