@@ -187,6 +187,8 @@ class Benchmark:
             notes.append(profile)
         if not all(part.settled for part in parts):
             notes.append(f"warm-up did not settle within {self._settings.warm_up_cap_s:g} s")
+        if subject.precision == "int8" and parts[0].precise:
+            notes.append("int8 without VNNI: the exact, slower kernels; --fast takes those whose sums may saturate")
         share, note = _share(subject.macs, inference.p50, slot.threads, peaks)
         notes += [note] if note else []
         return Cell(
@@ -205,6 +207,7 @@ class Benchmark:
             bytes=subject.bytes,
             precision=subject.precision,
             input=subject.input,
+            precise=parts[0].precise,
             preprocess_ms=latency.get("preprocess"),
             postprocess_ms=latency.get("postprocess"),
             total_ms=_latency(whole, samples.repeats) if len(times) == len(STAGES) else None,

@@ -20,7 +20,7 @@ from yolo_edge.ondevice.files import not_written
 T = TypeVar("T")
 
 SUFFIX = ".part.jsonl"
-_VERSION = 2
+_VERSION = 3
 
 
 class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +28,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         runtime: Its name.
+        precise: See `Cell`.
         start_ms: See `Cell`.
         load_ms: See `Cell`.
         first_ms: See `Cell`.
@@ -46,6 +47,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     runtime: str
+    precise: bool | None
     start_ms: float
     load_ms: float
     first_ms: float

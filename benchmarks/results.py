@@ -178,6 +178,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         bytes: Its size.
         precision: Of the model, where its spec says.
         input: Width and height, where its spec says.
+        precise: Whether the runtime was told to keep int8 sums from saturating, at some cost: onnxruntime is, on x86-64
+            without VNNI (float models stay what they are). None: it has no such choice, or this is not recorded.
         preprocess_ms: Picture → input tensor; None where the model has no spec.
         postprocess_ms: Outputs → boxes; None where the model has no spec.
         total_ms: Picture → boxes; None where the model has no spec.
@@ -212,6 +214,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     bytes: Count
     precision: str | None = None
     input: tuple[int, int] | None = None
+    precise: bool | None = None
     preprocess_ms: Latency | None = None
     postprocess_ms: Latency | None = None
     total_ms: Latency | None = None

@@ -94,6 +94,7 @@ def steps_of(slots: Sequence[Slot], repeats: int) -> int:
 
 
 _ROUND_STEPS = 10
+_LOADED = ("runtime", "precise", "start_ms", "load_ms", "first_ms", "base_mb", "cpus", "detections")
 
 
 def find_host(connect: Connect) -> Host:
@@ -240,6 +241,7 @@ def _start(stack: ExitStack, connect: Connect, slot: Slot, settings: Settings) -
             threads=slot.threads,
             image=settings.image,
             pin=settings.pin,
+            fast=settings.fast,
         )
         # three inferences at least a window
         limit = _SECONDS + 10 * (settings.warm_up_cap_s + 6 * loaded["first_ms"] / 1e3)
@@ -299,8 +301,7 @@ def _finish(worker: _Running) -> CellRepeat:
     clocks = [turn["clock_mhz"] for turn in turns]
     return msgspec.convert(
         {
-            **{key: worker.loaded[key] for key in ("runtime", "start_ms", "load_ms", "first_ms", "base_mb", "cpus")},
-            "detections": worker.loaded["detections"],
+            **{key: worker.loaded[key] for key in _LOADED},
             "warm_up_s": worker.warm["seconds"],
             "settled": worker.warm["settled"],
             "peak_mb": worker.agent.ask("memory", _SECONDS)["peak_mb"],

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         cooldown_s: Rest between repeats.
         image: The picture that preprocessing starts from; None: a synthetic one of 640x480.
         image_sha256: Of that file: another picture under the same name is another run.
+        fast: Let int8 sums saturate where onnxruntime's fastest kernels do: on x86-64 without VNNI.
         pin: Keep the workers to the fastest kind of CPUs, where they differ in speed.
         peak_s: Spent on finding the machine's fp32 peak, for each number of threads and library; 0: not at all.
         profile: Inferences profiled for the time by operator; 0: none.
@@ -59,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_s: float = 2.0
     image: str | None = None
     image_sha256: str | None = None
+    fast: bool = False
     pin: bool = True
     peak_s: float = 1.0
     profile: int = 0

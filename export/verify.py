@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.evaluation import MAX_DETECTIONS, Found, average_precision_50
+from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, average_precision_50
 from yolo_edge.export.fusion import count_fused
 from yolo_edge.export.graph import Graph
 from yolo_edge.ondevice.decode import decode_cells
@@ -26,7 +26,7 @@ from yolo_edge.timing import interleave
 MAX_RELATIVE_ERROR = 1e-4
 MIN_SNR_DB = {"fp32": None, "fp16": 50.0}  # None: the relative error counts
 MAX_SNR_DB = 200.0  # what identical outputs are reported as; float32 itself ends at about 140
-LABEL_CONFIDENCE, CANDIDATE_CONFIDENCE = 0.25, 0.001
+CANDIDATE_CONFIDENCE = 0.001
 
 _TIMING_SECONDS = 1.0
 _SAME_CONFIDENCE, _SAME_PIXELS, _SAME_BOX = 1e-3, 0.1, 1e-4

@@ -62,6 +62,18 @@ def test_what_is_written_is_read(result: BenchmarkResult, tmp_path: Path) -> Non
         assert read_result(path) == one
 
 
+def test_results_from_before_fast_was_an_option(result: BenchmarkResult, tmp_path: Path) -> None:
+    document = json.loads(to_json(result))
+    del document["settings"]["fast"]
+    for cell in document["cells"]:
+        del cell["precise"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(document))
+    old = read_result(path)
+    assert old.settings.fast is False
+    assert {cell.precise for cell in old.cells} == {None}
+
+
 def change(document: Any, *keys: Any, value: Any) -> None:
     *above, last = keys
     for key in above:

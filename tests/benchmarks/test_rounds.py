@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -211,7 +212,21 @@ def test_another_run_is_not_taken_up(tmp_path: Path) -> None:
         for settings in (SETTINGS, replace(SETTINGS, seconds=4.0), replace(SETTINGS, threads=(2,)))
     }
     keys.add(Benchmark(subjects(["a.onnx"], spec=None), SETTINGS, machine.connect).key)
-    assert len(keys) == 4
+    keys.add(Benchmark(subjects(["a.onnx"]), replace(SETTINGS, fast=True), machine.connect).key)
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_fast_reaches_the_workers_and_what_they_did_the_result(fast: bool) -> None:
+    machine, settings = Machine({"a.onnx": 4, "b.onnx": 4}), replace(SETTINGS, fast=fast)
+    models = [
+        dataclasses.replace(one, precision=kind)
+        for one, kind in zip(subjects(["a.onnx", "b.onnx"]), ("int8", "fp32"), strict=True)
+    ]
+    result = Benchmark(models, settings, machine.connect).run()
+    assert result.settings.fast is fast
+    assert [cell.precise for cell in result.cells] == [not fast] * 2
+    assert [any("--fast" in note for note in cell.notes) for cell in result.cells] == [not fast, False]
 
 
 def test_another_picture_is_another_run() -> None:

@@ -40,13 +40,14 @@ def results(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_json_is_of_the_published_form(run: Run, models: list[Path], tmp_path: Path, picture: Path) -> None:
     table = tmp_path / "table.csv"
-    done = run("benchmark", *models, *SMALL, "--json", "--csv", table, "--image", picture, "--profile")
+    done = run("benchmark", *models, *SMALL, "--json", "--csv", table, "--image", picture, "--profile", "--fast")
     assert done.code == 0, done.err
     document = done.json
     jsonschema.validate(document, json.loads((ROOT / "benchmarks" / "result.schema.json").read_text()))
     assert [cell["model"] for cell in document["cells"]] == [str(model) for model in models]
     for cell in document["cells"]:
         assert cell["runtime"] == "onnxruntime"
+        assert cell["precise"] is False
         assert cell["device"] == "local"
         assert cell["samples"] is None
         assert cell["energy_mj"] is None
@@ -60,6 +61,7 @@ def test_json_is_of_the_published_form(run: Run, models: list[Path], tmp_path: P
     assert (ratio["a"], ratio["b"]) == (str(models[1]), str(models[0]))
     assert document["settings"]["image"] == str(picture)
     assert document["settings"]["quick"] is True
+    assert document["settings"]["fast"] is True
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["model"] for row in rows] == [str(model) for model in models]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Run
+from tests.cpus import Machine
 from tests.support import random_picture
 from yolo_edge import Detector
 from yolo_edge.ondevice.images import read_image
@@ -78,6 +79,16 @@ def test_options_reach_the_detector(run: Run, onnx_file: Path, picture: Path) ->
     assert count("--iou", 0.1) < count("--iou", 0.9, "--max-detections", 9999)
     assert count("--agnostic", "--max-detections", 9999) < count("--max-detections", 9999)
     assert count("--threads", 1, "--runtime", "onnxruntime", "--max-detections", 4) == 4
+
+
+def test_fast_reaches_the_runtime(
+    run: Run, onnx_file: Path, tflite_file: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sessions = Machine(monkeypatch, tmp_path).sessions()
+    for options in ([], ["--fast"], ["--fast", "--resize", "letterbox"]):
+        assert run("detect", onnx_file, picture, *options).code == 0
+    assert sessions == [True, False, False, False]
+    assert run("detect", tflite_file, picture, "--fast").code == 0  # which has no such choice
 
 
 def test_a_cfg_gives_what_its_export_gives(run: Run, cfg: Path, onnx_file: Path, picture: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Run
+from tests.cpus import Machine
 from tests.support import random_darknet, random_picture
 from yolo_edge import Detector
 
@@ -76,6 +78,17 @@ def test_table(run: Run, model: Path, dataset: Path) -> None:
     assert "traffic-light" in result.out
     assert "confidence 0.001, NMS IoU 0.6, at most 300 detections a picture" in result.err
     assert "No difference can be told in mAP50-95: model.onnx" in result.err
+
+
+def test_fast_reaches_the_runtime_and_the_document(
+    run: Run, model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sessions = Machine(monkeypatch, tmp_path).sessions()
+    for options in ([], ["--fast"]):
+        sessions.clear()
+        entries = run("validate", model, model, "--data", dataset, "--resamples", 50, "--json", *options).json
+        assert [entry["settings"]["fast"] for entry in entries] == [bool(options)] * 2
+        assert sessions == [not options] * 2
 
 
 def test_a_worse_setting_is_worse(run: Run, model: Path, dataset: Path) -> None:
@@ -148,6 +161,40 @@ def test_classes_by_name(run: Run, refuse: Callable[..., str], model: Path, data
     document["categories"].append({"id": 99, "name": "cat"})
     path.write_text(json.dumps(document))
     message = refuse("validate", model, "--data", path, "--images", dataset.parent / "images")
+    assert "none of its labels is of a class that the models know" in message
+
+
+def test_classes_that_do_not_match_are_refused_before_the_work(
+    refuse: Callable[..., str], model: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("detectors ran")
+
+    monkeypatch.setattr("yolo_edge.evaluation.run.run_detectors", never)
+    document = json.loads(dataset.read_text())
+    path = tmp_path / "instances.json"
+    arguments = ("validate", model, "--data", path, "--images", dataset.parent / "images")
+    for category in document["categories"]:
+        category["name"] = f"other {category['id']}"
+    path.write_text(json.dumps(document))
+    assert "no class of the model" in refuse(*arguments)
+    document["categories"].append({"id": 99, "name": "cat"})  # which has no labels
+    path.write_text(json.dumps(document))
+    assert "none of its labels is of a class that the models know" in refuse(*arguments)
+
+
+def test_labels_that_only_pictures_left_out_had(
+    refuse: Callable[..., str], model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    document = json.loads(dataset.read_text())
+    shutil.copytree(dataset.parent / "images", tmp_path / "images")
+    first = document["annotations"][0]
+    document["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "zebra"}]
+    for annotation in document["annotations"]:
+        annotation["category_id"] = 1 if annotation["image_id"] == first["image_id"] else 2
+    (tmp_path / "instances.json").write_text(json.dumps(document))
+    (tmp_path / "images" / f"{first['image_id']}.png").write_bytes(b"no picture")
+    message = refuse("validate", model, "--data", tmp_path / "instances.json", "--skip-bad")
     assert "none of its labels is of a class that the models know" in message
 
 

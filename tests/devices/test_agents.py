@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 
+from tests.cpus import Machine
 from tests.ondevice.test_detector import foreign
 from tests.support import shared_dir
 from yolo_edge import Detector
 from yolo_edge.devices.agents import AgentError, AgentProcess, local_command
 from yolo_edge.ondevice.agent import machine
-from yolo_edge.ondevice.agent.server import PROTOCOL
+from yolo_edge.ondevice.agent.server import PROTOCOL, Agent
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.runtimes.onnx_tools import MATMUL, matmul
 
-LOAD = {"runtime": "auto", "threads": 1, "image": None, "pin": True}
+LOAD = {"runtime": "auto", "threads": 1, "image": None, "pin": True, "fast": False}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,23 @@ def test_it_loads_warms_up_and_takes_turns(agent: AgentProcess) -> None:
     assert loaded["base_mb"] < memory["peak_mb"] < 2000
 
 
+@pytest.mark.parametrize("with_spec", [True, False])
+def test_what_is_measured_and_profiled_is_as_fast_as_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, onnx_file: Path, with_spec: bool
+) -> None:
+    sessions = Machine(monkeypatch, tmp_path).sessions()
+    spec = Detector(onnx_file).spec.to_json() if with_spec else None
+    for fast in (False, True):
+        sessions.clear()
+        here = Agent()
+        threads = cv2.getNumThreads()
+        loaded = here.answer({"do": "load", "model": str(onnx_file), "spec": spec, **LOAD, "pin": False, "fast": fast})
+        cv2.setNumThreads(threads)
+        assert loaded["precise"] is not fast
+        assert here.answer({"do": "profile", "count": 2})["nodes"]
+        assert sessions == [not fast] * 3  # loaded twice, profiled
+
+
 def test_profile_names_the_operators(agent: AgentProcess) -> None:
     found = agent.ask("profile", 60, count=5)
     assert len(found["run_ms"]) == len(found["outside_ms"]) == 5
@@ -69,8 +88,6 @@ def test_the_matmul_is_one() -> None:
 
 @pytest.mark.parametrize("request_", [None, 3, [], {}, {"do": "format the disk"}, {"do": "turn"}, {"do": "load"}])
 def test_requests_that_are_none(request_: object) -> None:
-    from yolo_edge.ondevice.agent.server import Agent
-
     answer = Agent().answer(request_)
     assert set(answer) == {"error", "exit_code"}
     json.dumps(answer)
@@ -79,7 +96,7 @@ def test_requests_that_are_none(request_: object) -> None:
 def test_hosts_and_protocol(agent: AgentProcess) -> None:
     assert agent.host["cpu"]["cpus"] >= 1
     assert agent.host["versions"]["numpy"] == np.__version__
-    assert PROTOCOL == 1
+    assert PROTOCOL == 2
 
 
 def test_bad_models_are_bad_input(agent: AgentProcess, tmp_path: Path, onnx_file: Path) -> None:
@@ -118,7 +135,7 @@ HELLO = f'import os, sys, time; print(\'{{"protocol": {PROTOCOL}, "host": {{}}}}
         ("import os; os.kill(os.getpid(), 9)", "ended by signal 9, as the kernel does when memory runs out"),
         ("print('hello')", "not an answer to 'hello'"),
         ("print('[1]')", "not an answer to 'hello'"),
-        ("print('{\"protocol\": 99}')", "speaks protocol 99, expected 1"),
+        ("print('{\"protocol\": 99}')", "speaks protocol 99, expected 2"),
         ("import time; time.sleep(60)", "no answer to 'hello' within 2 s"),
         ("import os; os.close(1); import time; time.sleep(60)", "closed its output during 'hello'"),
     ],

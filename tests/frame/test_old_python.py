@@ -89,7 +89,7 @@ def test_a_device_measures(programs: Path, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(zip_device_part(tmp_path)), "PATH": os.environ["PATH"]}
     with AgentProcess(command, "a device", environment=environment) as agent:
         assert agent.host["python"].startswith("3.8.")
-        options = {"runtime": "auto", "threads": 2, "image": None, "pin": True}
+        options = {"runtime": "auto", "threads": 2, "image": None, "pin": True, "fast": False}
         loaded = agent.ask("load", 60, model=str(model), spec=Detector(model).spec.to_json(), **options)
         assert loaded["runtime"] == "onnxruntime"
         assert agent.ask("warm_up", 60, window_s=0.01, within=0.1, cap_s=0.1)["median_ms"] > 0

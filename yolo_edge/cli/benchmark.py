@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Json, Names, Resize, Runtime, Weights, check_resize, path, split
+from yolo_edge.cli.options import Fast, Json, Names, Resize, Runtime, Weights, check_resize, path, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +50,7 @@ def benchmark(
     ] = False,
     device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
     runtime: Runtime = "auto",
+    fast: Fast = False,
     image: Annotated[
         Path | None,
         typer.Option(help="The picture to start from. Default: a synthetic one.", show_default=False, parser=path),
@@ -103,7 +104,7 @@ def benchmark(
         check_output_folder(output)
     if csv is not None:
         check_output_file(csv)
-    settings = _settings(quick, threads, runtime, image, seconds, inferences, repeats, cooldown, pin, profile)
+    settings = _settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
@@ -147,6 +148,7 @@ def _settings(
     quick: bool,
     threads: str | None,
     runtime: str,
+    fast: bool,
     image: Path | None,
     seconds: float | None,
     inferences: int | None,
@@ -183,6 +185,7 @@ def _settings(
         base,
         threads=_threads(threads),
         runtime=runtime,
+        fast=fast,
         image=None if image is None else str(image.absolute()),
         image_sha256=digest,
         pin=pin,

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from yolo_edge.cli.options import Json, Model, Names, Resize, Runtime, SkipBad, SpecFile, Threads, Weights, check_resize
+from yolo_edge.cli.options import (
+    Fast,
+    Json,
+    Model,
+    Names,
+    Resize,
+    Runtime,
+    SkipBad,
+    SpecFile,
+    Threads,
+    Weights,
+    check_resize,
+)
 from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
@@ -29,6 +41,7 @@ def detect(
     agnostic: Annotated[bool, typer.Option("--agnostic", help="NMS across classes.")] = False,
     threads: Threads = None,
     runtime: Runtime = "auto",
+    fast: Fast = False,
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
@@ -67,6 +80,7 @@ def detect(
         agnostic=agnostic,
         threads=threads,
         runtime=runtime,
+        fast=fast,
     )
     note_fixed_nms(detector)
     results = []

@@ -78,6 +78,9 @@ SkipBad = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(help="Default: the runtime's choice.", show_default=False)]
 Runtime = Annotated[str, typer.Option(help="auto, onnxruntime or tflite.")]
+Fast = Annotated[
+    bool, typer.Option("--fast", help="On x86 without VNNI: int8 in onnxruntime's fastest kernels; sums may saturate.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 

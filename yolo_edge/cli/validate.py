@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    Fast,
     Images,
     Json,
     Names,
@@ -23,11 +24,9 @@ from yolo_edge.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yolo_edge.datasets import Dataset
+    from yolo_edge.datasets import ClassMatch, Dataset
     from yolo_edge.evaluation import Accuracy, Difference, Found
     from yolo_edge.ondevice.detector import Detector
-
-LABEL_CONFIDENCE = 0.25  # of `detect`: what the first model would show is what the others should find
 
 
 def validate(
@@ -58,6 +57,7 @@ def validate(
     max_detections: Annotated[int, typer.Option(help="Of one picture.")] = 300,
     threads: Threads = None,
     runtime: Runtime = "auto",
+    fast: Fast = False,
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
@@ -94,16 +94,18 @@ def validate(
             max_detections=max_detections,
             threads=threads,
             runtime=runtime,
+            fast=fast,
         )
         for model in models
     ]
     dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
+    matches, classes, remarks = _match_classes(detectors, models, dataset)
+    _check_labels(dataset, classes, remarks, data)
     run = run_detectors(
         detectors, dataset, skip_bad=skip_bad, track=lambda items, total: track(items, "detecting", total)
     )
-    found, classes, remarks = _to_dataset_classes(detectors, models, run.found, dataset)
-    if len(run.dataset.class_id) and not np.isin(run.dataset.class_id, classes).any():
-        raise InputError(f"{data}: none of its labels is of a class that the models know ({'; '.join(remarks)})")
+    _check_labels(run.dataset, classes, remarks, data)  # pictures may have been left out
+    found = [boxes.in_classes(match.to_dataset) for boxes, match in zip(run.found, matches, strict=True)]
     if not dataset.names_known:  # matched by their ids: the model's names say more
         dataset = replace(dataset, names=_names_by_id(detectors[0], dataset))
     accuracies, changes = _measure(run.dataset, found, classes, resamples, seed)
@@ -118,7 +120,7 @@ def validate(
         )
     ]
     for result in results:
-        result["settings"].update(data=printable(str(data)), split=split, resamples=resamples, seed=seed)
+        result["settings"].update(data=printable(str(data)), split=split, resamples=resamples, seed=seed, fast=fast)
     if json:
         print_json(results)
     else:
@@ -175,16 +177,20 @@ def _result(
     }
 
 
-def _to_dataset_classes(
-    detectors: "Sequence[Detector]", models: list[Path], found: "Sequence[Found]", dataset: "Dataset"
-) -> "tuple[list[Found], list[int], list[str]]":
-    """The detections with the dataset's class ids, the classes that all models and the dataset have, and remarks."""
+def _match_classes(
+    detectors: "Sequence[Detector]", models: list[Path], dataset: "Dataset"
+) -> "tuple[list[ClassMatch], list[int], list[str]]":
+    """How each model's classes are the dataset's, the classes that all models and the dataset have, and remarks.
+
+    Raises:
+        InputError: The classes of a model are not the dataset's.
+    """
     from yolo_edge.datasets import match_classes
     from yolo_edge.ondevice.errors import InputError
 
     common = set(range(len(dataset.names)))
-    mapped, remarks = [], []
-    for detector, model, boxes in zip(detectors, models, found, strict=True):
+    matches, remarks = [], []
+    for detector, model in zip(detectors, models, strict=True):
         spec = detector.spec
         named = dataset.names_known and spec.names_from != "none"
         try:
@@ -201,8 +207,18 @@ def _to_dataset_classes(
         if match.only_model and dataset.names_known:
             remarks.append(f"{_some(match.only_model)} of {model} are not in the dataset: finding them counts nothing")
         common &= set(match.to_dataset.tolist())
-        mapped.append(boxes.in_classes(match.to_dataset))
-    return mapped, sorted(common), list(dict.fromkeys(remarks))
+        matches.append(match)
+    return matches, sorted(common), list(dict.fromkeys(remarks))
+
+
+def _check_labels(dataset: "Dataset", classes: list[int], remarks: list[str], data: Path) -> None:
+    """Raise InputError where no label is of a class that can be compared."""
+    import numpy as np
+
+    from yolo_edge.ondevice.errors import InputError
+
+    if len(dataset.class_id) and not np.isin(dataset.class_id, classes).any():
+        raise InputError(f"{data}: none of its labels is of a class that the models know ({'; '.join(remarks)})")
 
 
 def _names_by_id(detector: "Detector", dataset: "Dataset") -> tuple[str, ...]:
@@ -231,7 +247,7 @@ def _measure(
 def _agreement(first: "Detector", labels: "Found", other: "Detector", candidates: "Found") -> float | None:
     """AP50 with what the first model would show as labels; None where their classes differ, or it shows nothing."""
     from yolo_edge.datasets import match_classes
-    from yolo_edge.evaluation import average_precision_50
+    from yolo_edge.evaluation import LABEL_CONFIDENCE, average_precision_50
     from yolo_edge.ondevice.errors import InputError
 
     try:
@@ -306,6 +322,7 @@ def _holds_zero(result: dict[str, Any], metric: str) -> bool:
 
 def _explain(results: list[dict[str, Any]], seconds: float) -> None:
     from yolo_edge.cli.output import note, plural
+    from yolo_edge.evaluation import LABEL_CONFIDENCE
 
     settings, images = results[0]["settings"], results[0]["images"]
     boxes = sum(values["boxes"] for values in results[0]["per_class"].values())

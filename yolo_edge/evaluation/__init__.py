@@ -2,6 +2,7 @@
 
 from yolo_edge.evaluation.boxes import Found, Truth
 from yolo_edge.evaluation.metrics import (
+    LABEL_CONFIDENCE,
     MAX_DETECTIONS,
     METRICS,
     RESAMPLES,
@@ -13,6 +14,7 @@ from yolo_edge.evaluation.metrics import (
 )
 
 __all__ = [
+    "LABEL_CONFIDENCE",
     "MAX_DETECTIONS",
     "METRICS",
     "RESAMPLES",

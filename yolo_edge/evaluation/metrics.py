@@ -11,6 +11,7 @@ from yolo_edge.evaluation.matching import SIZES, Matches, find_overlaps, match
 from yolo_edge.evaluation.precision import Weights, average_precision
 
 MAX_DETECTIONS = 300
+LABEL_CONFIDENCE = 0.25  # `detect`'s own: agreement takes as labels what a model would show
 RESAMPLES = 1000
 
 METRICS = ("mAP50", "mAP50_95")

@@ -46,6 +46,7 @@ class Detector:
         agnostic: bool = False,
         threads: Optional[int] = None,
         runtime: str = "auto",
+        fast: bool = False,
     ):
         """Load `model`.
 
@@ -58,6 +59,7 @@ class Detector:
             agnostic: NMS across classes.
             threads: For one inference; None leaves it to the runtime.
             runtime: "auto" or the name of one.
+            fast: Let int8 sums saturate where onnxruntime's fastest kernels do: on x86-64 without VNNI.
 
         Raises:
             InputError: The file cannot be loaded, or an option is out of its range.
@@ -66,7 +68,7 @@ class Detector:
         check_options(confidence, iou, max_detections)
         self.confidence, self.iou = confidence, iou
         self.max_detections, self.agnostic = max_detections, agnostic
-        self.runtime = open_runtime(model, runtime, threads)
+        self.runtime = open_runtime(model, runtime, threads, fast)
         where = "model" if isinstance(model, bytes) else str(model)
         self.spec = spec or _spec_inside(self.runtime.metadata, where)
         check_spec(self.spec, f"{where}: spec")

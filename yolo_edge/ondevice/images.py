@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, read_bytes
+from yolo_edge.ondevice.files import PathLike, first_line, read_bytes
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MAX_BYTES = 256 * 1024 * 1024
@@ -31,8 +31,7 @@ def read_image(path: PathLike) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: OpenCV does not decode it ({reason})") from error
+        raise InputError(f"{path}: OpenCV does not decode it ({first_line(error)})") from error
     if image is None:
         raise InputError(f"{path}: OpenCV does not decode it")
     return np.asarray(image, np.uint8)

@@ -9,14 +9,13 @@ from yolo_edge.export.importers.darknet.cfg import Section, read_cfg
 from yolo_edge.export.importers.darknet.heads import HEADS
 from yolo_edge.export.importers.darknet.layers import LAYERS, REFUSED, TRAINING_ONLY
 from yolo_edge.export.importers.darknet.weights import NoWeights, WeightsFile, WeightSource
+from yolo_edge.export.importers.size import MAX_SIDE, check_sides, check_stride
 from yolo_edge.export.provenance import find_licence, sha256
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.names import assumed_names
 from yolo_edge.ondevice.spec import InputSpec, ModelSpec, Provenance, check_spec
-
-MAX_SIDE = 2048  # at 4096 even Yolo-Fastest takes 7 GB to verify
 
 
 def import_darknet(
@@ -65,18 +64,12 @@ def _own_size(net: Section) -> tuple[int, int]:
 
 
 def _check_size(sections: list[Section], cfg: Path, own: tuple[int, int], size: tuple[int, int]) -> None:
-    """Refuse a size that the coarsest head does not tile, and name the nearest that it does."""
+    """Refuse a size that the network cannot have, before its weights are read."""
     if size == own:
         return
-    for side in size:
-        if not 1 <= side <= MAX_SIDE:
-            raise InputError(f"size {size[0]}x{size[1]}: expected 1..{MAX_SIDE} pixels a side")
+    check_sides(size)
     stride = max(head.stride for head, _ in _build(sections, cfg, own, NoWeights()).heads)
-    if size[0] % stride or size[1] % stride:
-        near = sorted({max(side // stride + up, 1) * stride for side in size for up in (0, 1)})
-        raise InputError(
-            f"size {size[0]}x{size[1]}: {cfg.name} needs multiples of {stride}, such as {' or '.join(map(str, near))}"
-        )
+    check_stride(size, stride, cfg.name)
 
 
 def _build(sections: list[Section], cfg: Path, size: tuple[int, int], weights: WeightSource) -> Network:

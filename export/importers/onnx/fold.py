@@ -8,10 +8,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from yolo_edge.export.importers.onnx.network import OnnxNetwork, Shape, attribute, inputs_of, integer
+from yolo_edge.export.importers.size import MAX_SIDE
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import first_line, printable
 
-MAX_SIDE = 2048
 _MAX_NODES = 20_000
 _MAX_ELEMENTS = 1 << 28  # of a constant
 _MAX_COMPUTED = 1 << 24  # of a constant that is computed

@@ -12,12 +12,13 @@ from onnx import ModelProto, NodeProto, helper
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.importers.onnx.dequantize import dequantize
 from yolo_edge.export.importers.onnx.emit import Emitter, colours
-from yolo_edge.export.importers.onnx.fold import MAX_SIDE, fold
+from yolo_edge.export.importers.onnx.fold import fold
 from yolo_edge.export.importers.onnx.network import OnnxNetwork, needed_nodes
 from yolo_edge.export.importers.onnx.operators import OPERATORS
 from yolo_edge.export.importers.onnx.read import read_onnx
 from yolo_edge.export.importers.onnx.recognize import Recognition, UnknownFamilyError, find_heads, recognize
 from yolo_edge.export.importers.onnx.resize import at_size
+from yolo_edge.export.importers.size import check_sides, check_stride
 from yolo_edge.export.provenance import find_licence, sha256
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.decode import LAYOUTS, MAP_ROLES, check_heads
@@ -80,7 +81,8 @@ def import_onnx(
     if not quantized:
         _check(model, network, graph, taken, own_size, heads, path)
     if size is not None and size != own_size:
-        _check_size(spec, size, path)
+        check_sides(size)
+        check_stride(size, max(head.stride for head in spec.heads), path.name)
         graph = at_size(graph, size, str(path))
         spec = replace(spec, input=replace(spec.input, width=size[0], height=size[1]))
         if not quantized:
@@ -252,18 +254,6 @@ def _build(network: OnnxNetwork, spec: ModelSpec, heads: list[str], path: Path) 
     plain = InputSpec(spec.input.width, spec.input.height)
     image = replace(spec.input, tensor=plain.tensor, color=plain.color, mean=plain.mean, scale=plain.scale)
     return emitter.builder.build(outputs), replace(spec, input=image, heads=tuple(renamed))
-
-
-def _check_size(spec: ModelSpec, size: tuple[int, int], path: Path) -> None:
-    stride = max(head.stride for head in spec.heads)
-    for side in size:
-        if not 1 <= side <= MAX_SIDE:
-            raise InputError(f"size {size[0]}x{size[1]}: expected 1..{MAX_SIDE} pixels a side")
-    if size[0] % stride or size[1] % stride:
-        near = sorted({max(side // stride + up, 1) * stride for side in size for up in (0, 1)})
-        raise InputError(
-            f"size {size[0]}x{size[1]}: {path.name} needs multiples of {stride}, such as {' or '.join(map(str, near))}"
-        )
 
 
 def _check(

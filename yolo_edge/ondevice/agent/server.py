@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Optional, TextIO
 from yolo_edge.ondevice.agent import machine
 from yolo_edge.ondevice.errors import YoloEdgeError
 
-PROTOCOL = 1  # changes when requests or answers do
+PROTOCOL = 2  # changes when requests or answers do
 
 
 class Agent:
@@ -73,6 +73,7 @@ class Agent:
             threads=request["threads"],
             image=request["image"],
             pin=request["pin"],
+            fast=request["fast"],
         )
         loaded: Dict[str, Any] = self._worker.loaded
         return loaded

@@ -14,6 +14,7 @@ from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.runtimes import open_runtime
+from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.spec import ModelSpec
 
 Stamps = Tuple[int, int, int, int, int]  # four clock readings, and the CPU time of the inference; all in ns
@@ -33,13 +34,23 @@ class Worker:
         loaded: What loading it told: see `Worker.__init__`.
     """
 
-    def __init__(self, model: str, *, spec: Optional[str], runtime: str, threads: int, image: Optional[str], pin: bool):
+    def __init__(
+        self,
+        model: str,
+        *,
+        spec: Optional[str],
+        runtime: str,
+        threads: int,
+        image: Optional[str],
+        pin: bool,
+        fast: bool = False,
+    ):
         """Load a model, and run it once.
 
-        Afterwards `loaded` has: `runtime`, its name; `start_ms`, the time to load the runtime's library and the model;
-        `load_ms`, to load the model alone; `first_ms`, of the first inference; `base_mb`, the memory before; `cpus`
-        that this process keeps to, where they differ in speed, or null; `detections` in the picture and its `picture`
-        size, or null.
+        Afterwards `loaded` has: `runtime`, its name; `precise`, see `Runtime`; `start_ms`, the time to load the
+        runtime's library and the model; `load_ms`, to load the model alone; `first_ms`, of the first inference;
+        `base_mb`, the memory before; `cpus` that this process keeps to, where they differ in speed, or null;
+        `detections` in the picture and its `picture` size, or null.
 
         Args:
             model: The path of a model file.
@@ -48,6 +59,7 @@ class Worker:
             threads: Of the runtime and of OpenCV.
             image: The path of a picture; None: a synthetic one.
             pin: Keep to the fastest kind of CPUs, where they differ.
+            fast: Let int8 sums saturate where the fastest kernels do.
 
         Raises:
             InputError: The model or the picture cannot be used.
@@ -60,17 +72,18 @@ class Worker:
         picture = synthetic_picture() if image is None else read_image(image)
         base = machine.memory()["now_mb"]
         start = time.perf_counter()
-        job = _open(model, parsed, runtime, threads, picture)
+        job = _open(model, parsed, runtime, threads, picture, fast)
         start_ms = (time.perf_counter() - start) * 1e3
         del job
         start = time.perf_counter()
-        self._job = _open(model, parsed, runtime, threads, picture)
+        self._job = _open(model, parsed, runtime, threads, picture, fast)
         load_ms = (time.perf_counter() - start) * 1e3
         self._model, self._threads = model, threads
         first = self._job.once()
         self._expected = float(first[2] - first[1])  # ns
         self.loaded = {
-            "runtime": self._job.runtime_name,
+            "runtime": self._job.runtime.name,
+            "precise": self._job.runtime.precise,
             "start_ms": start_ms,
             "load_ms": load_ms,
             "first_ms": self._expected / 1e6,
@@ -141,11 +154,12 @@ class Worker:
         Raises:
             InputError: The runtime has no profiler that we read.
         """
-        if self._job.runtime_name != "onnxruntime":
-            raise InputError(f"time by operator is measured with onnxruntime only, not with {self._job.runtime_name}")
+        runtime = self._job.runtime
+        if runtime.name != "onnxruntime":
+            raise InputError(f"time by operator is measured with onnxruntime only, not with {runtime.name}")
         from yolo_edge.ondevice.runtimes.onnx_tools import profile  # noqa: PLC0415 - where onnxruntime is there
 
-        return profile(self._model, self._job.tensor, self._threads, count)
+        return profile(self._model, self._job.tensor, self._threads, count, precise=runtime.precise)
 
     def _run(self, seconds: float, count: int) -> List[Stamps]:
         once, times = self._job.once, []
@@ -177,19 +191,19 @@ class _Job:
 
     def __init__(
         self,
-        runtime_name: str,
+        runtime: Runtime,
         tensor: np.ndarray,
         once: Callable[[], Stamps],
         detect: Optional[Callable[[], Detections]],
     ):
-        self.runtime_name, self.tensor, self.once, self.detect = runtime_name, tensor, once, detect
+        self.runtime, self.tensor, self.once, self.detect = runtime, tensor, once, detect
 
 
-def _open(model: str, spec: Optional[ModelSpec], runtime: str, threads: int, picture: np.ndarray) -> _Job:
+def _open(model: str, spec: Optional[ModelSpec], runtime: str, threads: int, picture: np.ndarray, fast: bool) -> _Job:
     clock, cpu_clock = time.perf_counter_ns, time.process_time_ns
     if spec is None:
-        return _open_bare(model, runtime, threads)
-    detector = Detector(model, spec, threads=threads, runtime=runtime)
+        return _open_bare(model, runtime, threads, fast)
+    detector = Detector(model, spec, threads=threads, runtime=runtime, fast=fast)
     run = detector.runtime.run
 
     def once() -> Stamps:
@@ -204,12 +218,12 @@ def _open(model: str, spec: Optional[ModelSpec], runtime: str, threads: int, pic
         return start, before, after, clock(), used
 
     tensor, _ = detector.preprocess(picture)
-    return _Job(detector.runtime.name, tensor, once, lambda: detector(picture))
+    return _Job(detector.runtime, tensor, once, lambda: detector(picture))
 
 
-def _open_bare(model: str, runtime: str, threads: int) -> _Job:
+def _open_bare(model: str, runtime: str, threads: int, fast: bool) -> _Job:
     clock, cpu_clock = time.perf_counter_ns, time.process_time_ns
-    loaded = open_runtime(model, runtime, threads)
+    loaded = open_runtime(model, runtime, threads, fast)
     if loaded.input_dtype not in ("float32", "uint8", "int8") or min(loaded.input_shape, default=1) < 1:
         raise InputError(
             f"{model}: carries no spec, and its input {loaded.input_dtype} {list(loaded.input_shape)} is none of a "
@@ -227,7 +241,7 @@ def _open_bare(model: str, runtime: str, threads: int) -> _Job:
         after = clock()
         return before, before, after, after, cpu_clock() - begun
 
-    return _Job(loaded.name, tensor, once, None)
+    return _Job(loaded, tensor, once, None)
 
 
 def synthetic_picture() -> np.ndarray:

@@ -17,6 +17,8 @@ class Runtime:
         output_dtypes: Output name → numpy type name.
         metadata: What the file says about itself: key → text.
         threads: For one inference; None: the runtime's own choice.
+        precise: Whether it was told to keep int8 sums from saturating, at some cost (float models stay what they are);
+            None: the runtime has no such choice.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Runtime:
     output_dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
     threads: Optional[int]
+    precise: Optional[bool] = None
 
     def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:
         """One inference: the input tensor → output name → array."""

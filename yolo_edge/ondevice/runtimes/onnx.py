@@ -1,6 +1,8 @@
 """ONNX files through onnxruntime, on the CPU."""
 
 import os
+import platform
+from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
@@ -11,17 +13,42 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable, mapped, read_bytes
+from yolo_edge.ondevice.files import PathLike, check_readable, first_line, mapped, read_bytes
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.onnx_external import has_external_data
 
 MAX_MODEL_BYTES = 1 << 31  # what protobuf can hold
 
+CPUINFO = Path("/proc/cpuinfo")
+
+# onnxruntime's kOrtSessionOptionsAvx2PrecisionMode; versions and builds that do not know it pass over it
+_PRECISE = "session.x64quantprecision"
+_VNNI = frozenset({"avx_vnni", "avx512_vnni"})  # as Linux names the instructions that add without saturating
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 
 
+def int8_saturates() -> bool:
+    """Whether int8 sums can saturate in onnxruntime on this CPU: x86-64 without VNNI.
+
+    The products of uint8 activations and int8 weights are added there in pairs by VPMADDUBSW, into 16 bits that not all
+    of them fit. A CPU that does not tell what it has (macOS, Windows) counts as one without.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        with CPUINFO.open(encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")  # of the first CPU: all have the same
+    except OSError:
+        return True
+    return _VNNI.isdisjoint(flags.partition(":")[2].split())
+
+
 def new_session(
-    model: Union[str, bytes], threads: Optional[int] = None, optimize: bool = True, **settings: Any
+    model: Union[str, bytes],
+    threads: Optional[int] = None,
+    optimize: bool = True,
+    precise: Optional[bool] = None,
+    **settings: Any,
 ) -> "ort.InferenceSession":
     """A session on the CPU that logs nothing but fatal errors.
 
@@ -29,6 +56,8 @@ def new_session(
         model: A path, or the bytes of an ONNX file.
         threads: Threads within one operator; None: onnxruntime's own choice.
         optimize: Let onnxruntime rewrite the graph.
+        precise: Let it make the int8 weights uint8, whose slower kernels never saturate; None: where `int8_saturates`.
+            Float models stay what they are.
         **settings: Attributes of `onnxruntime.SessionOptions`.
     """
     options = ort.SessionOptions()
@@ -38,6 +67,8 @@ def new_session(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads:
         options.intra_op_num_threads = threads
+    if int8_saturates() if precise is None else precise:
+        options.add_session_config_entry(_PRECISE, "1")
     for name, value in settings.items():
         setattr(options, name, value)
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -48,8 +79,8 @@ class OnnxRuntime(Runtime):
 
     name = "onnxruntime"
 
-    def __init__(self, model: Union[PathLike, bytes], threads: Optional[int] = None):
-        """Load `model`, a path or the bytes of a file.
+    def __init__(self, model: Union[PathLike, bytes], threads: Optional[int] = None, precise: Optional[bool] = None):
+        """Load `model`, a path or the bytes of a file; the other arguments are those of `new_session`.
 
         Raises:
             InputError: Not a model that onnxruntime loads, or not one with a single image input.
@@ -59,10 +90,11 @@ class OnnxRuntime(Runtime):
         if not isinstance(model, bytes) and not _is_text(where):
             model = read_bytes(where, MAX_MODEL_BYTES)  # onnxruntime wants a name in UTF-8
         ort.set_default_logger_severity(4)
+        self.precise = int8_saturates() if precise is None else precise
         try:
-            self._session = new_session(model if isinstance(model, bytes) else where, threads)
+            self._session = new_session(model if isinstance(model, bytes) else where, threads, precise=self.precise)
         except Exception as error:  # onnxruntime raises a dozen types of its own
-            raise InputError(f"{where}: onnxruntime does not load it ({_first_line(error)})") from error
+            raise InputError(f"{where}: onnxruntime does not load it ({first_line(error)})") from error
         self.threads = threads
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
@@ -117,8 +149,3 @@ def _is_text(name: str) -> bool:
 def _static_shape(value: "ort.NodeArg") -> Tuple[int, ...]:
     # unknown dimensions are texts or None in onnxruntime
     return tuple(size if isinstance(size, int) else -1 for size in value.shape)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__

@@ -5,7 +5,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 import numpy as np
 
@@ -29,7 +29,9 @@ def matmul(threads: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     return multiply
 
 
-def profile(model: Union[PathLike, bytes], tensor: np.ndarray, threads: int, count: int) -> Dict[str, Any]:
+def profile(
+    model: Union[PathLike, bytes], tensor: np.ndarray, threads: int, count: int, precise: Optional[bool] = None
+) -> Dict[str, Any]:
     """Run a model with onnxruntime's profiler.
 
     The profiler itself takes some time at each node, so its total is above that of an ordinary run.
@@ -39,6 +41,7 @@ def profile(model: Union[PathLike, bytes], tensor: np.ndarray, threads: int, cou
         tensor: The input.
         threads: Within an operator.
         count: Of inferences, after two that do not count.
+        precise: See `new_session`.
 
     Returns:
         `run_ms`: of each inference, as the profiler reports it; `outside_ms`: the same inferences, timed around the
@@ -47,7 +50,7 @@ def profile(model: Union[PathLike, bytes], tensor: np.ndarray, threads: int, cou
     with tempfile.TemporaryDirectory() as folder:
         source = model if isinstance(model, bytes) else str(model)
         prefix = str(Path(folder) / "profile")
-        session = new_session(source, threads, enable_profiling=True, profile_file_prefix=prefix)
+        session = new_session(source, threads, precise=precise, enable_profiling=True, profile_file_prefix=prefix)
         feed, names = {session.get_inputs()[0].name: tensor}, [output.name for output in session.get_outputs()]
         outside = []
         for _ in range(count + 2):

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, Optional, Union
 import numpy as np
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable, mapped, read_bytes, reason
+from yolo_edge.ondevice.files import PathLike, check_readable, first_line, mapped, read_bytes, reason
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, check_model, is_tflite, read_metadata
 
@@ -142,8 +142,7 @@ def _explained(where: str, what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError, TypeError, MemoryError) as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{where}: the TFLite runtime does not {what} it ({text[0][:200]})") from error
+        raise InputError(f"{where}: the TFLite runtime does not {what} it ({first_line(error)})") from error
 
 
 @contextlib.contextmanager
