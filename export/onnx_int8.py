@@ -26,7 +26,7 @@ def quantize_onnx(quantized: QuantizedGraph, integers: bool = False) -> Graph:
 
     Args:
         quantized: The network and its plan.
-        integers: Raw heads are int8, as the plan has them, instead of float32; those that float nodes give stay float32.
+        integers: Raw heads are int8, as the plan has them, instead of float32; what float nodes give stays float32.
     """
     model = quantized.graph.clone()
     lowering = _Lowering(model, quantized)

@@ -19,12 +19,13 @@ from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import YoloEdgeError
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
+from yolo_edge.ondevice.quantized import to_floats
 from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 from yolo_edge.timing import interleave
 
 MAX_RELATIVE_ERROR = 1e-4
-MIN_SNR_DB = {"fp32": None, "fp16": 50.0}  # None: the relative error counts
+MIN_SNR_DB = {"fp32": None, "fp16": 50.0, "int8": 15.0}  # None: the relative error counts
 MAX_SNR_DB = 200.0  # what identical outputs are reported as; float32 itself ends at about 140
 CANDIDATE_CONFIDENCE = 0.001
 
@@ -89,7 +90,7 @@ class Reference:
 
         Args:
             data: The bytes of the file.
-            precision: Its precision, which sets the limits: fp32 a relative error of 1e-4, fp16 50 dB.
+            precision: Its precision, which sets the limits: fp32 a relative error of 1e-4, fp16 50 dB, int8 15 dB.
 
         Raises:
             VerificationError: It misses the limit; the message has both numbers.
@@ -98,7 +99,7 @@ class Reference:
         results, placements = [], []
         for picture in self.pictures:
             tensor, placement = detector.preprocess(picture)
-            results.append(detector.runtime.run(tensor))
+            results.append(to_floats(detector.spec, detector.runtime.run(tensor)))
             placements.append(placement)
         reference = [_laid_out(detector.spec, outputs) for outputs in self.outputs]
         # a head is one map of boxes and scores in darknet: the tensors of others count together too

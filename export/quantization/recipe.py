@@ -48,6 +48,17 @@ class Recipe:
     affine: str = "none"
 
 
+# from few passes to many; the last keeps the first two convolutions in float
+RECIPES = (
+    Recipe("ranges", rescale=False),
+    Recipe("heads"),
+    Recipe("dense, heads, affine", dense=True, affine="slope"),
+    Recipe("dense, heads, rounding, affine", dense=True, rounding=True, affine="slope"),
+    Recipe("rounding, affine", rescale=False, rounding=True, affine="slope"),
+    Recipe("rounding, affine, two float", rescale=False, rounding=True, affine="slope", float_first=2),
+)
+
+
 def first_convolutions(graph: Graph, count: int) -> dict[str, str]:
     """The first convolutions of a graph and what stands between them → why they are float."""
     floats: dict[str, str] = {}
@@ -63,7 +74,7 @@ def first_convolutions(graph: Graph, count: int) -> dict[str, str]:
 
 def draft(
     graph: Graph, statistics: Mapping[str, TensorStatistics], spec: ModelSpec, recipe: Recipe
-) -> tuple[QuantizationPlan, Structure]:
+) -> QuantizationPlan:
     """The plan of a recipe, but for what is corrected layer by layer."""
     structure = Structure.of(graph, first_convolutions(graph, recipe.float_first))
     found = equalize(graph, statistics, recipe.dense) if recipe.equalize else Equalisation({})
@@ -77,10 +88,9 @@ def draft(
         plan = _convolution(node, found, heads.get(name_of(node.outputs[0])))
         if structure.is_int8(node) or plan.output_factor or plan.input_factor or plan.bias_shift:
             convolutions[name_of(node)] = plan
-    plan = QuantizationPlan(
+    return QuantizationPlan(
         recipe=recipe.name, tensors=tensors, nodes=dict(structure.nodes), convolutions=convolutions, heads=heads
     )
-    return plan, structure
 
 
 def finish(

@@ -28,7 +28,7 @@ def export(
     format_: Annotated[
         str, typer.Option("--format", help="onnx, tflite, with commas between.", metavar="LIST")
     ] = "onnx",
-    precision: Annotated[str, typer.Option(help="fp32, fp16, with commas between.", metavar="LIST")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, with commas between.", metavar="LIST")] = "fp32",
     size: Annotated[
         str | None,
         typer.Option(
@@ -44,8 +44,23 @@ def export(
         ),
     ] = "raw",
     input_: Annotated[
-        str, typer.Option("--input", help="float32: RGB 0..1, or uint8: the pixels.", metavar="float32|uint8")
-    ] = "float32",
+        str | None,
+        typer.Option(
+            "--input",
+            help="float32: RGB 0..1, uint8: the pixels, int8: the integers of an int8 file. Default: float32; int8 for "
+            "TFLite in int8.",
+            metavar="float32|uint8|int8",
+            show_default=False,
+        ),
+    ] = None,
+    output_type: Annotated[
+        str | None,
+        typer.Option(
+            help="Raw heads of int8 files: float32 or int8. Default: float32; int8 for TFLite.",
+            metavar="float32|int8",
+            show_default=False,
+        ),
+    ] = None,
     confidence: Annotated[float, typer.Option(help="With --head nms: leave out what is at or below.")] = 0.25,
     iou: Annotated[float, typer.Option(help="With --head nms: how much boxes of a class may overlap.")] = 0.45,
     max_detections: Annotated[int, typer.Option(help="With --head nms: rows of the output.")] = 300,
@@ -59,15 +74,39 @@ def export(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of pictures to verify the files with. Without it: noise.", show_default=False, parser=path
+            help="Pictures to make int8 files with, and to verify all files with: a folder, or a dataset (its training "
+            "part). Without it: noise, and no int8.",
+            metavar="DIR|DATASET",
+            show_default=False,
+            parser=path,
+        ),
+    ] = None,
+    calibration_images: Annotated[int, typer.Option(help="How many of them, drawn at random, at most.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw, and of int8.")] = 0,
+    range_: Annotated[
+        str,
+        typer.Option(
+            "--range",
+            help="How far int8 tensors reach: what was seen, all but one in 10000 values, the least square error, or "
+            "the least that reaches the detections.",
+            metavar="minmax|percentile|mse|auto",
+        ),
+    ] = "auto",
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            help="The .plan.json of an earlier int8 export, edited or not, instead of --calibration.",
+            show_default=False,
+            parser=path,
         ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Write ONNX and TFLite files of a trained model, each run and compared with the source before it is written."""
     from yolo_edge.cli.output import note, note_names, print_json, steps
-    from yolo_edge.export.exporter import ExportOptions
+    from yolo_edge.export.exporter import ExportOptions, Int8Options
     from yolo_edge.export.exporter import export as export_model
+    from yolo_edge.export.quantization.recipe import RECIPES
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import printable
     from yolo_edge.ondevice.spec import NmsOptions
@@ -76,9 +115,10 @@ def export(
     nms = NmsOptions(confidence, iou, max_detections)
     if head != "nms" and nms != NmsOptions():
         raise InputError("--confidence, --iou and --max-detections of export go with --head nms")
+    paths, precisions = _find(calibration), split(precision, "precision")
     options = ExportOptions(
         formats=split(format_, "format"),
-        precisions=split(precision, "precision"),
+        precisions=precisions,
         sizes=sizes(size),
         head=head,
         input=input_,
@@ -87,11 +127,13 @@ def export(
         names=names,
         licence=licence,
         spec=spec,
+        output_type=output_type,
+        int8=Int8Options(paths if "int8" in precisions else (), calibration_images, seed, range_, plan),
     )
-    with steps(len(options.sizes) * (1 + len(options.formats) * len(options.precisions))) as advance:
-        exported = export_model(
-            model, output, options, weights=weights, pictures=_pictures(calibration), progress=advance
-        )
+    pictures = _read(paths) if "int8" not in precisions else []
+    trials = len(RECIPES) + 1 if options.int8.pictures else 0
+    with steps(len(options.sizes) * (1 + trials + len(options.formats) * len(precisions))) as advance:
+        exported = export_model(model, output, options, weights=weights, pictures=pictures, progress=advance)
     if json:
         print_json([replace(file, path=printable(file.path)) for file in exported.files])
     else:
@@ -125,12 +167,21 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
         note("agreement: not measured where the source found nothing (--calibration DIR gives it pictures).")
 
 
-def _pictures(folder: Path | None) -> "list[np.ndarray]":
+def _find(calibration: Path | None) -> list[Path]:
+    """The pictures of a folder, or of the training part of a dataset."""
     from yolo_edge.cli.pictures import find_images
+    from yolo_edge.datasets import read_dataset
+
+    if calibration is None:
+        return []
+    if calibration.suffix.lower() in (".yaml", ".yml", ".json"):
+        return list(read_dataset(calibration, training=True).paths)
+    return find_images([str(calibration)])
+
+
+def _read(paths: "Sequence[Path]") -> "list[np.ndarray]":
+    """Some of the pictures, to verify with."""
     from yolo_edge.datasets import load_images
 
-    if folder is None:
-        return []
-    paths = find_images([str(folder)])
-    step = -(-len(paths) // _VERIFY_PICTURES)
+    step = -(-len(paths) // _VERIFY_PICTURES) or 1
     return [item.get() for item in load_images(paths[::step], lambda image: image)]

@@ -1,0 +1,184 @@
+"""From pictures to the plan that detects most like the float network.
+
+Every recipe is made, written as ONNX and run on the pictures that were held back; what counts is how well its
+detections agree with the float network's. The signal-to-noise ratio at the heads does not say (facts: recipes that gain
+5 dB lose mAP).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from msgspec import structs
+from onnx_ir.passes.common import InlinePass
+
+from yolo_edge.datasets import Preparer, load_images
+from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, Truth, evaluate
+from yolo_edge.export.graph import Graph
+from yolo_edge.export.onnx_int8 import quantize_onnx
+from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
+from yolo_edge.export.quantization.calibration import Calibration
+from yolo_edge.export.quantization.expand import expand_activations
+from yolo_edge.export.quantization.pictures import Pictures, stream
+from yolo_edge.export.quantization.plan import QuantizationPlan
+from yolo_edge.export.quantization.recipe import RECIPES, Recipe, draft, finish
+from yolo_edge.ondevice.decode import decode
+from yolo_edge.ondevice.detections import Detections
+from yolo_edge.ondevice.nms import nms
+from yolo_edge.ondevice.runtimes.onnx import new_session
+from yolo_edge.ondevice.spec import ModelSpec
+
+_CANDIDATE_CONFIDENCE, _IOU = 0.001, 0.45
+_WALK_BYTES = 40 << 20  # of input tensors that networks are walked through with
+_MOST_WALKED, _LEAST_WALKED = 16, 8
+_WORTH_A_FLOAT = 0.02  # of agreement: what layers in float must gain
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe that was tried.
+
+    Attributes:
+        recipe: Its name.
+        agreement: Mean of AP50 and AP50-95 with the float network's detections on held-back pictures as labels; None
+            where that finds nothing.
+        int8: Convolutions that compute in int8.
+        plan: What it made.
+    """
+
+    recipe: str
+    agreement: float | None
+    int8: int
+    plan: QuantizationPlan
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """The int8 network that was chosen.
+
+    Attributes:
+        network: With its plan.
+        trials: All that were tried, in their order.
+        notes: What a person should know.
+    """
+
+    network: QuantizedGraph
+    trials: tuple[Trial, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def quantize(
+    graph: Graph,
+    spec: ModelSpec,
+    pictures: Pictures,
+    *,
+    ranges: str = "auto",
+    seed: int = 0,
+    recipes: Sequence[Recipe] = RECIPES,
+    progress: Progress = lambda what: None,
+) -> Quantization:
+    """Make int8 of a network.
+
+    Args:
+        graph: Canonical; not changed.
+        spec: Of it.
+        pictures: To calibrate and to choose with.
+        ranges: Of `ranges.MODES`.
+        seed: Of everything random.
+        recipes: To choose from.
+        progress: Told what is done next.
+    """
+    expanded = expand_activations(graph)
+    progress(f"calibrating with {len(pictures.calibration)} pictures")
+    calibration = Calibration(expanded, spec, seed)
+    calibration.run(lambda: stream(pictures.calibration, spec.input))
+    walked = _to_walk(pictures, spec)
+    importance = calibration.importance_of_places(walked)
+    judge = _Judge(expanded, spec, pictures.held_back)
+    trials: list[Trial] = []
+    seen: set[tuple[bytes, bool, str]] = set()
+    for recipe in recipes:
+        wanted = replace(recipe, ranges=ranges if recipe.ranges == "auto" else recipe.ranges)
+        progress(f"trying {recipe.name}")
+        plan = draft(expanded, calibration.statistics, spec, wanted)
+        key = (structs.replace(plan, recipe="").to_json(), wanted.rounding, wanted.affine)
+        if key in seen:  # a pass had nothing to do here
+            continue
+        seen.add(key)
+        plan = finish(expanded, plan, wanted, walked, importance)
+        network = apply_plan(expanded, plan)
+        trials.append(Trial(recipe.name, judge.agreement(network), len(network.structure.int8_convolutions()), plan))
+    best = _best(trials)
+    return Quantization(apply_plan(expanded, trials[best].plan), tuple(trials), _notes(trials, best, pictures))
+
+
+def from_plan(graph: Graph, plan: QuantizationPlan, where: str) -> Quantization:
+    """An int8 network by a plan that was kept.
+
+    Raises:
+        InputError: The plan is for another network, or contradicts itself.
+    """
+    return Quantization(apply_plan(expand_activations(graph), plan, where))
+
+
+def _to_walk(pictures: Pictures, spec: ModelSpec) -> list[np.ndarray]:
+    size = 4 * int(np.prod(spec.input.shape))
+    count = int(np.clip(_WALK_BYTES // size, _LEAST_WALKED, _MOST_WALKED))
+    return list(stream(pictures.calibration[:count], spec.input))
+
+
+def _best(trials: Sequence[Trial]) -> int:
+    """The trial that agrees best; one with fewer int8 convolutions must be clearly better."""
+
+    def worth(i: int) -> float:
+        fewer = max(trial.int8 for trial in trials) - trials[i].int8
+        return (trials[i].agreement or 0.0) - (_WORTH_A_FLOAT if fewer else 0.0)
+
+    return max(range(len(trials)), key=lambda i: (worth(i), -i))
+
+
+def _notes(trials: Sequence[Trial], best: int, pictures: Pictures) -> tuple[str, ...]:
+    found = [f"{trial.recipe} {trial.agreement:.3f}" for trial in trials if trial.agreement is not None]
+    if not found:
+        why = "the float network finds nothing on the pictures held back"
+        return (*pictures.notes, f"int8: {why}, so {trials[best].recipe!r} was taken unseen")
+    many = f"{len(pictures.held_back)} pictures held back"
+    return (*pictures.notes, f"int8: {trials[best].recipe!r} was chosen by agreement on {many}: {', '.join(found)}")
+
+
+class _Judge:
+    """Compares detections with the float network's."""
+
+    def __init__(self, graph: Graph, spec: ModelSpec, paths: Sequence[Path]):
+        self._spec = spec
+        self._items = [item.get()[0] for item in load_images(paths, Preparer([spec.input]))]
+        found = self._detect(graph, LABEL_CONFIDENCE)
+        labels = Found.of_detections(found)
+        self._truth = Truth.of_detections(labels, len(spec.names)) if len(labels.image) else None
+
+    def agreement(self, network: QuantizedGraph) -> float | None:
+        """How well a network agrees; None where there is nothing to agree on."""
+        if self._truth is None:
+            return None
+        accuracy = evaluate(
+            self._truth, Found.of_detections(self._detect(quantize_onnx(network), _CANDIDATE_CONFIDENCE))
+        )
+        values = [accuracy.value(metric) or 0.0 for metric in ("mAP50", "mAP50_95")]
+        return sum(values) / len(values)
+
+    def _detect(self, model: Graph, confidence: float) -> list[Detections]:
+        inlined = model.clone()
+        InlinePass()(inlined)
+        session = new_session(ir.to_proto(inlined).SerializeToString())
+        names = [output.name for output in session.get_outputs()]
+        result = []
+        for tensor, placement in self._items:
+            outputs = dict(zip(names, session.run(names, {self._spec.input.tensor: tensor}), strict=True))
+            boxes, scores, class_id = decode(self._spec, outputs, confidence)
+            kept = nms(boxes, scores, class_id, _IOU, MAX_DETECTIONS, False)
+            result.append(Detections(placement.to_source(boxes[kept]), scores[kept], class_id[kept]))
+        return result
