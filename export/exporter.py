@@ -343,8 +343,8 @@ def _check(options: ExportOptions) -> None:
         raise InputError(f"calibration-images: expected 2 or more, got {options.int8.count}")
     if "int8" in options.precisions and not options.int8.pictures and options.int8.plan is None:
         raise InputError(
-            "precision int8 needs pictures like those that the model will see: --calibration DIR (16 or more; no labels), "
-            "or --plan FILE of an earlier export"
+            "precision int8 needs pictures like those that the model will see: --calibration DIR (16 or more; without "
+            "labels), or --plan FILE of an earlier export"
         )
     if "int8" not in options.precisions and (
         options.int8.plan is not None or "int8" in (options.input, options.output_type)

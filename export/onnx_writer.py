@@ -56,7 +56,8 @@ def write_onnx(network: Graph | QuantizedGraph, spec: ModelSpec, options: FileOp
         spec = append_head(model, spec, options.head, options.nms)
     common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.DeduplicateInitializersPass()(model)
+    if options.precision != "int8":  # onnxruntime's precise kernels for x86 do not load files that share zero-points
+        common.DeduplicateInitializersPass()(model)
     model.graph.opset_imports.pop(FUNCTION_DOMAIN, None)
     if options.precision == "fp16":
         _store_weights_as_float16(model)

@@ -78,7 +78,7 @@ def measure(model: Path, paths: Sequence[Path], datasets: Sequence[Dataset], opt
         for trial in () if options.chosen else made.trials:
             network = apply_plan(expand_activations(graph), trial.plan)
             files[trial.recipe] = files[CHOSEN] if trial.recipe == chosen else write_onnx(network, spec, "int8")
-        record: dict[str, Any] = {"model": source.stem, "seed": seed, "chosen": chosen, "held_back": {}}
+        record: dict[str, Any] = {"model": source.stem, "seed": seed, "recipe": chosen, "held_back": {}}
         record["held_back"] = {trial.recipe: trial.agreement for trial in made.trials}
         done: dict[int, list[float]] = {}
         for name, data in files.items():

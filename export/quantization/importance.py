@@ -12,6 +12,8 @@ import numpy as np
 from yolo_edge.ondevice.decode import LAYOUTS, MAX_LOG_SIZE, sigmoid
 from yolo_edge.ondevice.spec import Head, ModelSpec
 
+BOX, OBJECTNESS, CLASS = range(3)
+
 _LEAST = 1e-3
 
 
@@ -32,20 +34,24 @@ def importance(spec: ModelSpec, outputs: Mapping[str, np.ndarray]) -> dict[str, 
     return {name: np.maximum(weights, _LEAST).astype(np.float32) for name, weights in found.items()}
 
 
-def logistic_channels(spec: ModelSpec, name: str, channels: int) -> np.ndarray:
-    """Which channels of a raw head are logits whose σ is a factor of the confidence: bool [channels]."""
+def channel_kinds(spec: ModelSpec, name: str, channels: int) -> np.ndarray:
+    """What each channel of a raw head says: `BOX`, `OBJECTNESS` or `CLASS`, int64 [channels]."""
     for head in spec.heads:
         role = next((role for role, tensor in head.tensors.items() if tensor == name), None)
         if role == "map" and head.family in LAYOUTS:
-            found = np.zeros((len(head.anchors), channels // len(head.anchors)), bool)
+            kinds = np.full((len(head.anchors), channels // len(head.anchors)), BOX)
             first = LAYOUTS[head.family].objectness
-            found[:, first] = True
-            if head.class_activation == "sigmoid" and not head.tree:
-                found[:, first + 1 :] = True
-            return found.reshape(-1)
+            kinds[:, first], kinds[:, first + 1 :] = OBJECTNESS, CLASS
+            return kinds.reshape(-1)
         if role is not None:
-            return np.full(channels, role != "box")
-    return np.zeros(channels, bool)
+            return np.full(channels, {"objectness": OBJECTNESS, "classes": CLASS}.get(role, BOX))
+    return np.full(channels, BOX)
+
+
+def has_logistic_classes(spec: ModelSpec, name: str) -> bool:
+    """Whether σ of the class channels of a raw head is a probability."""
+    heads = [head for head in spec.heads if name in head.tensors.values()]
+    return all(head.class_activation == "sigmoid" and not head.tree for head in heads)
 
 
 def _anchor_grid(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
