@@ -48,7 +48,7 @@ class Recipe:
     affine: str = "none"
 
 
-# from few passes to many; the last keeps the first two convolutions in float
+# from few passes to many; the last ones keep the first two convolutions in float
 RECIPES = (
     Recipe("ranges", rescale=False),
     Recipe("heads"),
@@ -56,6 +56,7 @@ RECIPES = (
     Recipe("dense, heads, rounding, affine", dense=True, rounding=True, affine="slope"),
     Recipe("rounding, affine", rescale=False, rounding=True, affine="slope"),
     Recipe("rounding, affine, two float", rescale=False, rounding=True, affine="slope", float_first=2),
+    Recipe("dense, heads, rounding, affine, two float", dense=True, rounding=True, affine="slope", float_first=2),
 )
 
 

@@ -54,7 +54,9 @@ class Structure:
         fused = {}
         for node in graph.graph:
             following = _fusable(node)
-            if following is not None and nodes[name_of(node)].precision == nodes[name_of(following)].precision:
+            if following is not None and following.name not in (floats or {}):
+                nodes[name_of(following)] = nodes[name_of(node)]
+            if following is not None and nodes[name_of(node)] == nodes[name_of(following)]:
                 fused[node.outputs[0].name or ""] = following
         for following in fused.values():
             del nodes[name_of(following)]
