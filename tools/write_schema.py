@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of `ModelSpec` and of benchmark results beside their code; `--check` only compares."""
+"""Write the JSON Schemas of specs, plans and benchmark results beside their code; `--check` only compares."""
 
 import inspect
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from yolo_edge.benchmarks.results import json_schema
+from yolo_edge.export.quantization.plan import json_schema as plan_schema
 from yolo_edge.ondevice.spec import ModelSpec
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,7 @@ def main() -> None:
         definition["additionalProperties"] = False  # unknown keys are refused
     _write(ROOT / "yolo_edge" / "spec.schema.json", spec)
     _write(ROOT / "benchmarks" / "result.schema.json", json_schema())
+    _write(ROOT / "export" / "plan.schema.json", plan_schema())
 
 
 def _write(target: Path, schema: dict[str, Any]) -> None:
