@@ -104,7 +104,7 @@ class Calibration:
             if not value.is_graph_output() and len(shape_of(value)) >= 2:
                 model.graph.outputs.append(value)
         self._input = name_of(model.graph.inputs[0])
-        self._session = new_session(ir.to_proto(model).SerializeToString())
+        self._session = new_session(ir.to_proto(model).SerializeToString(), spin=False)
         self._names = [output.name for output in self._session.get_outputs()]
         self._rng = np.random.default_rng(seed)
         self.pictures = 0

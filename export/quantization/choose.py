@@ -23,7 +23,7 @@ from yolo_edge.export.quantization.calibration import Calibration
 from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.pictures import Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
-from yolo_edge.export.quantization.recipe import RECIPES, Recipe, draft, finish
+from yolo_edge.export.quantization.recipe import RECIPES, Drafts, Recipe, finish
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.nms import nms
@@ -98,13 +98,14 @@ def quantize(
     calibration.run(lambda: stream(pictures.calibration, spec.input))
     walked = _to_walk(pictures, spec)
     importance = calibration.importance_of_places(walked)
+    drafts = Drafts(expanded, calibration.statistics, spec)
     judge = _Judge(expanded, spec, pictures.held_back)
     trials: list[Trial] = []
     seen: set[tuple[bytes, bool, str]] = set()
     for recipe in recipes:
         wanted = replace(recipe, ranges=ranges if recipe.ranges == "auto" else recipe.ranges)
         progress(f"trying {recipe.name}")
-        plan = draft(expanded, calibration.statistics, spec, wanted)
+        plan = drafts.draft(wanted)
         key = (structs.replace(plan, recipe="").to_json(), wanted.rounding, wanted.affine)
         if key in seen:  # a pass had nothing to do here
             continue
@@ -173,7 +174,7 @@ class _Judge:
     def _detect(self, model: Graph, confidence: float) -> list[Detections]:
         inlined = model.clone()
         InlinePass()(inlined)
-        session = new_session(ir.to_proto(inlined).SerializeToString())
+        session = new_session(ir.to_proto(inlined).SerializeToString(), spin=False)
         names = [output.name for output in session.get_outputs()]
         result = []
         for tensor, placement in self._items:

@@ -46,7 +46,7 @@ class Gradients:
                 total.shape, total.type = value.shape, ir.TensorType(ir.DataType.FLOAT)
                 model.graph.outputs.append(total)
         data = ir.to_proto(model).SerializeToString()
-        self._session = new_session(data)
+        self._session = new_session(data, spin=False)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(

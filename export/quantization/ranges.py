@@ -6,7 +6,6 @@ reaches the heads. Tensors that share their parameters are looked at together.
 """
 
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,7 +37,6 @@ class _Member:
 def choose_ranges(
     structure: Structure,
     statistics: Mapping[str, TensorStatistics],
-    whole: AbstractSet[str],
     mode: str = "auto",
     power: float = 2,
 ) -> dict[str, TensorPlan]:
@@ -46,8 +44,7 @@ def choose_ranges(
 
     Args:
         structure: Of the graph.
-        statistics: Of its tensors, as they are quantized (equalised, heads rescaled).
-        whole: Tensors whose whole range counts.
+        statistics: Of its tensors, as they are quantized (equalised).
         mode: Of `MODES`.
         power: Of the error, for "auto": 2, or 4 to mind large errors more.
     """
@@ -60,8 +57,7 @@ def choose_ranges(
     for names in members.values():
         plan = _fixed([values[name] for name in names], structure)
         if plan is None:
-            kind = "minmax" if not whole.isdisjoint(names) else mode
-            plan = _choose(structure, [values[name] for name in names], statistics, kind, power)
+            plan = _choose(structure, [values[name] for name in names], statistics, mode, power)
         plans.update(dict.fromkeys(names, plan))
     return plans
 

@@ -1,7 +1,7 @@
 """Recipes: which accuracy passes make a plan, and with what settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +13,7 @@ from yolo_edge.export.quantization.apply import apply_plan, channel_scale, integ
 from yolo_edge.export.quantization.calibration import TensorStatistics
 from yolo_edge.export.quantization.equalize import Equalisation, equalize
 from yolo_edge.export.quantization.heads import rescale_heads
-from yolo_edge.export.quantization.plan import ConvolutionPlan, HeadPlan, QuantizationPlan, encode_weights
+from yolo_edge.export.quantization.plan import ConvolutionPlan, HeadPlan, QuantizationPlan, TensorPlan, encode_weights
 from yolo_edge.export.quantization.ranges import choose_ranges
 from yolo_edge.export.quantization.rounding import learn_rounding
 from yolo_edge.export.quantization.structure import Structure, name_of
@@ -73,25 +73,50 @@ def first_convolutions(graph: Graph, count: int) -> dict[str, str]:
     return floats
 
 
-def draft(
-    graph: Graph, statistics: Mapping[str, TensorStatistics], spec: ModelSpec, recipe: Recipe
-) -> QuantizationPlan:
-    """The plan of a recipe, but for what is corrected layer by layer."""
-    structure = Structure.of(graph, first_convolutions(graph, recipe.float_first))
-    found = equalize(graph, statistics, recipe.dense) if recipe.equalize else Equalisation({})
-    heads = rescale_heads(graph, statistics, spec) if recipe.rescale else {}
-    seen = _as_quantized(statistics, found, heads)
-    tensors = choose_ranges(structure, seen, set(heads), recipe.ranges, recipe.power)
-    convolutions = {}
-    for node in graph.graph:
-        if node.op_type != "Conv":
-            continue
-        plan = _convolution(node, found, heads.get(name_of(node.outputs[0])))
-        if structure.is_int8(node) or plan.output_factor or plan.input_factor or plan.bias_shift:
-            convolutions[name_of(node)] = plan
-    return QuantizationPlan(
-        recipe=recipe.name, tensors=tensors, nodes=dict(structure.nodes), convolutions=convolutions, heads=heads
-    )
+class Drafts:
+    """Makes the plans of recipes, but for what is corrected layer by layer; what recipes share is made once."""
+
+    def __init__(self, graph: Graph, statistics: Mapping[str, TensorStatistics], spec: ModelSpec):
+        """Prepare.
+
+        Args:
+            graph: Canonical, with expanded activations.
+            statistics: Of its tensors.
+            spec: Of its raw heads.
+        """
+        self._graph, self._statistics = graph, statistics
+        self._heads = rescale_heads(graph, statistics, spec)
+        self._equalised: dict[bool | None, Equalisation] = {None: Equalisation({})}
+        self._ranges: dict[tuple[object, ...], dict[str, TensorPlan]] = {}
+
+    def draft(self, recipe: Recipe) -> QuantizationPlan:
+        """The plan of a recipe."""
+        structure = Structure.of(self._graph, first_convolutions(self._graph, recipe.float_first))
+        how = recipe.dense if recipe.equalize else None
+        if how not in self._equalised:
+            self._equalised[how] = equalize(self._graph, self._statistics, recipe.dense)
+        found, heads = self._equalised[how], self._heads if recipe.rescale else {}
+        key = (how, recipe.float_first, recipe.ranges, recipe.power)
+        if key not in self._ranges:
+            seen = dict(self._statistics)
+            seen.update({name: seen[name].scaled(divisor) for name, divisor in found.divisor.items()})
+            self._ranges[key] = choose_ranges(structure, seen, recipe.ranges, recipe.power)
+        whole = TensorPlan.of_range(0, 1)
+        tensors = {name: whole if name in heads else plan for name, plan in self._ranges[key].items()}
+        convolutions = {}
+        for node in self._graph.graph:
+            if node.op_type != "Conv":
+                continue
+            plan = _convolution(node, found, heads.get(name_of(node.outputs[0])))
+            if structure.is_int8(node) or plan.output_factor or plan.input_factor or plan.bias_shift:
+                convolutions[name_of(node)] = plan
+        return QuantizationPlan(
+            recipe=recipe.name,
+            tensors=tensors,
+            nodes=dict(structure.nodes),
+            convolutions=convolutions,
+            heads=dict(heads),
+        )
 
 
 def finish(
@@ -105,7 +130,7 @@ def finish(
 
     Args:
         graph: Canonical, with expanded activations.
-        plan: Of `draft`.
+        plan: Of `Drafts`.
         recipe: Its recipe.
         tensors: Inputs, float32 [1, 3, height, width].
         importance: Of the places of what convolutions give, by `Sensitivity.places`.
@@ -133,20 +158,6 @@ def finish(
             weights="" if np.array_equal(nearest, layer.integers) else encode_weights(layer.integers),
         )
     return structs.replace(plan, convolutions=convolutions)
-
-
-def _as_quantized(
-    statistics: Mapping[str, TensorStatistics], found: Equalisation, heads: Mapping[str, HeadPlan]
-) -> dict[str, TensorStatistics]:
-    """Statistics of the tensors once channels are divided."""
-    seen = dict(statistics)
-    for name, divisor in found.divisor.items():
-        seen[name] = seen[name].scaled(divisor)
-    for name, head in heads.items():
-        found_head = seen[name].scaled(np.array(head.factor), np.array(head.offset))
-        # what is cut off is not worth a step
-        seen[name] = replace(found_head, low=np.maximum(found_head.low, 0), high=np.minimum(found_head.high, 1))
-    return seen
 
 
 def _convolution(node: ir.Node, found: Equalisation, head: HeadPlan | None) -> ConvolutionPlan:

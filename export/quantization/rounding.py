@@ -7,12 +7,14 @@ is made up for by those that follow: Frantar et al. 2022 (GPTQ), after Hassibi a
 convolutions, whose C is small, single steps up and down follow until none helps.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from yolo_edge.export.quantization.plan import MAX_WEIGHT
-from yolo_edge.export.quantization.walk import Layer
+from yolo_edge.export.quantization.walk import Arrays, Layer
 
-_PLACES = 400  # of a map, at most, that a picture gives to the covariance
+_SAMPLES, _SAMPLES_A_COLUMN = 1600, 6  # windows that a covariance comes from, at least where there are so many
 _RIDGE = 0.2  # of the mean variance: weights move towards what makes up for errors before them
 _DAMPING = 0.01  # of the mean variance, for directions that pictures do not show
 _BLOCK = 64
@@ -52,28 +54,34 @@ def _covariances(layer: Layer, groups: int, seed: int) -> tuple[np.ndarray, np.n
     Both float64 [groups, columns, columns].
     """
     columns = int(np.prod(layer.weight.shape[1:]))
-    total, cross = np.zeros((2, groups, columns, columns))
-    mean, mean_float, count = np.zeros((groups, columns)), np.zeros((groups, columns)), 0.0
-    for i, (held, floats, importance) in enumerate(zip(layer.held, layer.floats, layer.importance, strict=True)):
-        places = _places(importance.size, np.random.default_rng([seed, i]))
-        weight = importance.reshape(-1)[places]
-        read, exact = (_patches(layer, array, places).reshape(groups, columns, -1) for array in (held, floats))
-        weighted = (read * weight).transpose(0, 2, 1)
-        total += read @ weighted
-        cross += exact @ weighted
-        mean += read @ weight
-        mean_float += exact @ weight
-        count += float(weight.sum())
-    mean, mean_float = mean / count, mean_float / count
-    covariance = total / count - mean[:, :, None] * mean[:, None, :]
-    missed = cross / count - mean_float[:, :, None] * mean[:, None, :] - covariance
+    most = -(-max(_SAMPLES, _SAMPLES_A_COLUMN * columns) // len(layer.importance))
+    places = [
+        _places(importance.size, most, np.random.default_rng([seed, i]))
+        for i, importance in enumerate(layer.importance)
+    ]
+    weight = np.concatenate([each.reshape(-1)[at] for each, at in zip(layer.importance, places, strict=True)])
+    weight = weight / weight.sum()
+    read, exact = (
+        _centered(layer, arrays, places, weight).reshape(groups, columns, -1) for arrays in (layer.held, layer.floats)
+    )
+    weighted = (read * weight).transpose(0, 2, 1)
+    covariance = (read @ weighted).astype(np.float64)
+    missed = (exact @ weighted).astype(np.float64) - covariance
     diagonal = np.einsum("gii->gi", covariance)
     diagonal += _DAMPING * diagonal.mean(axis=1, keepdims=True) + 1e-12
     return covariance, missed
 
 
-def _places(count: int, rng: np.random.Generator) -> np.ndarray:
-    return np.arange(count) if count <= _PLACES else rng.choice(count, _PLACES, replace=False)
+def _centered(layer: Layer, arrays: Arrays, places: Sequence[np.ndarray], weight: np.ndarray) -> np.ndarray:
+    """The windows of some places of all pictures less their mean, [in, rows · columns, places]."""
+    parts = [_patches(layer, array, at) for array, at in zip(arrays, places, strict=True)]
+    joined = np.ascontiguousarray(np.concatenate(parts, axis=2))  # indexing leaves places first, slow for products
+    joined -= (joined @ weight)[..., None]
+    return joined
+
+
+def _places(count: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    return np.arange(count) if count <= most else rng.choice(count, most, replace=False)
 
 
 def _patches(layer: Layer, array: np.ndarray, places: np.ndarray) -> np.ndarray:

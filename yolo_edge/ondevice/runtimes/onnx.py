@@ -48,6 +48,7 @@ def new_session(
     threads: Optional[int] = None,
     optimize: bool = True,
     precise: Optional[bool] = None,
+    spin: bool = True,
     **settings: Any,
 ) -> "ort.InferenceSession":
     """A session on the CPU that logs nothing but fatal errors.
@@ -58,6 +59,7 @@ def new_session(
         optimize: Let onnxruntime rewrite the graph.
         precise: Let it make the int8 weights uint8, whose slower kernels never saturate; None: where `int8_saturates`.
             Float models stay what they are.
+        spin: Let its threads wait for the next run by spinning, which slows whatever else works in between.
         **settings: Attributes of `onnxruntime.SessionOptions`.
     """
     options = ort.SessionOptions()
@@ -69,6 +71,8 @@ def new_session(
         options.intra_op_num_threads = threads
     if int8_saturates() if precise is None else precise:
         options.add_session_config_entry(_PRECISE, "1")
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     for name, value in settings.items():
         setattr(options, name, value)
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
