@@ -195,7 +195,8 @@ def export(
     for size in options.sizes:  # structure, names and sizes, before anything is written
         load_model(model, size=size, shapes_only=True, **loading)
     plan = read_plan(options.int8.plan) if options.int8.plan is not None else None
-    chosen, pictures, notes = None, list(pictures), []
+    chosen, pictures = None, list(pictures)
+    notes: list[str] = []
     if "int8" in options.precisions and options.int8.pictures:
         chosen = Pictures.choose(options.int8.pictures, options.int8.count, options.int8.seed)
         # what is reported comes from pictures that nothing was fitted to

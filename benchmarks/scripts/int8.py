@@ -12,6 +12,7 @@ detections above 0.25 as labels. Models whose classes are not the dataset's get 
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,7 @@ def _times(baseline: bytes, data: bytes) -> dict[str, float]:
         "precision off": OnnxRuntime(data, 1, precise=False),
     }
     tensor = np.random.default_rng(0).random(runtimes["fp32"].input_shape, np.float32)
-    samples = interleave(
-        {name: lambda runtime=runtime: runtime.run(tensor) for name, runtime in runtimes.items()}, seconds=3
-    )
+    samples = interleave({name: partial(runtime.run, tensor) for name, runtime in runtimes.items()}, seconds=3)
     return {name: median_ratio(samples[name], samples["fp32"]).value for name in runtimes if name != "fp32"}
 
 

@@ -187,7 +187,8 @@ class _Tally:
         """Count the values of one picture; `own` and `behind` are derivatives, of its shape."""
         value = _rows(value)
         channels, places = value.shape
-        picked, share = slice(None), 1.0
+        picked: slice | np.ndarray = slice(None)
+        share = 1.0
         if places > _SAMPLED:
             # neighbours resemble each other: one of each stretch, at random
             edges = np.linspace(0, places, _SAMPLED + 1)

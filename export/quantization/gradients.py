@@ -6,6 +6,7 @@ square is, on average, the noise energy that noise of variance 1 on an element o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -70,14 +71,18 @@ class _Tape:
         self._count = 0
 
     def __call__(
-        self, op: str, inputs: list[ir.Value | None], attributes: Mapping[str, object] | None = None, domain: str = ""
+        self,
+        op: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, object] | None = None,
+        domain: str = "",
     ) -> ir.Value:
         return self.many(op, inputs, 1, attributes, domain)[0]
 
     def many(
         self,
         op: str,
-        inputs: list[ir.Value | None],
+        inputs: Sequence[ir.Value | None],
         outputs: int,
         attributes: Mapping[str, object] | None = None,
         domain: str = "",
@@ -121,6 +126,9 @@ class _Tape:
         return self("ReduceSum", [slope, self.constant(axes, np.int64)], {"keepdims": 1})
 
 
+_Rule: TypeAlias = Callable[[_Tape, ir.Node, ir.Value], None]
+
+
 def _unknown(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     """Nothing is known of what leads to an operator without a rule: nothing reaches it this way."""
 
@@ -134,26 +142,20 @@ def _conv(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     extra = []
     for axis in range(2):
         full = (shape_of(node.outputs[0])[2 + axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1
-        # what the last window did not reach, or reached over the end
+        # what the last window did not reach
         extra.append(shape_of(source)[2 + axis] - (full - pads[axis] - pads[2 + axis]))
     attributes = {
         "group": node.attributes.get_int("group", 1) or 1,
         "kernel_shape": kernel,
         "strides": strides,
         "dilations": dilations,
-        "pads": [pads[0], pads[1], pads[2] - min(extra[0], 0), pads[3] - min(extra[1], 0)],
-        "output_padding": [max(size, 0) for size in extra],
+        "pads": pads,
+        "output_padding": extra,  # less than a stride, or there would be one more window
     }
-    if any(size >= stride for size, stride in zip(attributes["output_padding"], strides, strict=True)):
-        attributes["output_padding"] = [0, 0]
-        result = tape("ConvTranspose", [slope, node.inputs[1]], attributes)
-        sides = [0, 0, 0, 0, 0, 0, max(extra[0], 0), max(extra[1], 0)]
-        tape.add(source, tape("Pad", [result, tape.constant(sides, np.int64)]))
-        return
     tape.add(source, tape("ConvTranspose", [slope, node.inputs[1]], attributes))
 
 
-def _through_mask(bounds: Callable[[ir.Node], tuple[float, float]], outside: Callable[[ir.Node], float]):
+def _through_mask(bounds: Callable[[ir.Node], tuple[float, float]], outside: Callable[[ir.Node], float]) -> _Rule:
     def rule(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
         x, (low, high) = node.inputs[0], bounds(node)
         inside = tape("Greater", [x, tape.constant(low)])
@@ -278,7 +280,7 @@ def _softmax(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     tape.add(node.inputs[0], tape("Sub", [product, tape("Mul", [y, total])]))
 
 
-_RULES: dict[str, Callable[[_Tape, ir.Node, ir.Value], None]] = {
+_RULES: dict[str, _Rule] = {
     "Add": _add,
     "AveragePool": _average_pool,
     "Clip": _through_mask(clip_bounds, lambda node: 0.0),
