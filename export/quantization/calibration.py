@@ -251,6 +251,7 @@ def join(parts: Sequence[TensorStatistics], bins: int, weights: Sequence[np.ndar
     if not len(values):
         return np.zeros(1), np.zeros(1)
     counted, edges = np.histogram(values, bins, weights=shares)
-    sums, _ = np.histogram(values, edges, weights=shares * values)
+    # the same bins again: given as edges they would be summed with the rounding errors of the whole
+    sums, _ = np.histogram(values, bins, (edges[0], edges[-1]), weights=shares * values)
     filled = counted > 0
     return sums[filled] / counted[filled], counted[filled]
