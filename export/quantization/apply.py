@@ -85,13 +85,15 @@ def integer_weights(weight: np.ndarray, scale: np.ndarray, plan: ConvolutionPlan
     if plan.weights:
         return decode_weights(plan.weights, weight.shape, where)
     nearest = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
-    return np.clip(nearest, -MAX_WEIGHT, MAX_WEIGHT).astype(np.int8)
+    result: np.ndarray = np.clip(nearest, -MAX_WEIGHT, MAX_WEIGHT).astype(np.int8)
+    return result
 
 
 def channel_scale(weight: np.ndarray) -> np.ndarray:
     """The scale of each output channel by its largest weight, float32 [out]."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-    return (np.maximum(largest, 1e-12) / MAX_WEIGHT).astype(np.float32)
+    result: np.ndarray = (np.maximum(largest, 1e-12) / MAX_WEIGHT).astype(np.float32)
+    return result
 
 
 def apply_plan(graph: Graph, plan: QuantizationPlan, where: str = "plan") -> QuantizedGraph:

@@ -187,7 +187,8 @@ class _Tally:
         """Count the values of one picture; `own` and `behind` are derivatives, of its shape."""
         value = _rows(value)
         channels, places = value.shape
-        picked, share = slice(None), 1.0
+        picked: slice | np.ndarray = slice(None)
+        share = 1.0
         if places > _SAMPLED:
             # neighbours resemble each other: one of each stretch, at random
             edges = np.linspace(0, places, _SAMPLED + 1)
@@ -250,6 +251,7 @@ def join(parts: Sequence[TensorStatistics], bins: int, weights: Sequence[np.ndar
     if not len(values):
         return np.zeros(1), np.zeros(1)
     counted, edges = np.histogram(values, bins, weights=shares)
-    sums, _ = np.histogram(values, edges, weights=shares * values)
+    # the same bins again: given as edges they would be summed with the rounding errors of the whole
+    sums, _ = np.histogram(values, bins, (edges[0], edges[-1]), weights=shares * values)
     filled = counted > 0
     return sums[filled] / counted[filled], counted[filled]

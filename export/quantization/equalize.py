@@ -66,7 +66,7 @@ def equalize(graph: Graph, statistics: Mapping[str, TensorStatistics], dense: bo
     index[free] = variable
     sizes = [len(statistics[name].low) for name in tensors]
     of_tensor = dict(zip(tensors, np.split(index, np.cumsum(sizes)[:-1]), strict=True))
-    terms = [_Steps.of(graph, statistics, tensors, index)]
+    terms: list[_Steps | _Rows] = [_Steps.of(graph, statistics, tensors, index)]
     if dense:
         terms += _row_terms(graph, statistics, of_tensor)
     logarithm = _minimise(terms, len(used))
@@ -244,9 +244,9 @@ class _Links:
                 self._join(self._channels(inputs[0])[start : start + len(channels)], channels)
                 return
         if node.op_type == "Conv":
-            channels = shape_of(inputs[0])[1]
+            count = shape_of(inputs[0])[1]
             groups = node.attributes.get_int("group", 1) or 1
-            if channels == 1 or (groups != channels and not (self._dense and groups == 1)):
+            if count == 1 or (groups != count and not (self._dense and groups == 1)):
                 fixed[self._channels(inputs[0])] = True
             return
         for value in [*inputs, out]:

@@ -6,6 +6,7 @@ square is, on average, the noise energy that noise of variance 1 on an element o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -70,14 +71,18 @@ class _Tape:
         self._count = 0
 
     def __call__(
-        self, op: str, inputs: list[ir.Value | None], attributes: Mapping[str, object] | None = None, domain: str = ""
+        self,
+        op: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, object] | None = None,
+        domain: str = "",
     ) -> ir.Value:
         return self.many(op, inputs, 1, attributes, domain)[0]
 
     def many(
         self,
         op: str,
-        inputs: list[ir.Value | None],
+        inputs: Sequence[ir.Value | None],
         outputs: int,
         attributes: Mapping[str, object] | None = None,
         domain: str = "",
@@ -121,39 +126,59 @@ class _Tape:
         return self("ReduceSum", [slope, self.constant(axes, np.int64)], {"keepdims": 1})
 
 
+_Rule: TypeAlias = Callable[[_Tape, ir.Node, ir.Value], None]
+
+
 def _unknown(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     """Nothing is known of what leads to an operator without a rule: nothing reaches it this way."""
 
 
-def _conv(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
-    source = computed_inputs(node)[0]
+def _geometry(node: ir.Node) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Kernel, strides, pads and dilations."""
     kernel, strides, pads, dilations = (
         list(node.attributes.get_ints(name) or default)
         for name, default in (("kernel_shape", (1, 1)), ("strides", (1, 1)), ("pads", (0,) * 4), ("dilations", (1, 1)))
     )
+    return kernel, strides, pads, dilations
+
+
+def _conv(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    _spread(tape, node, slope, node.inputs[1], node.attributes.get_int("group", 1) or 1)
+
+
+def _spread(tape: _Tape, node: ir.Node, slope: ir.Value, weight: ir.Value | None, groups: int) -> None:
+    """What windows give goes back to what they read, weighted."""
+    source = computed_inputs(node)[0]
+    kernel, strides, pads, dilations = _geometry(node)
     extra = []
     for axis in range(2):
         full = (shape_of(node.outputs[0])[2 + axis] - 1) * strides[axis] + dilations[axis] * (kernel[axis] - 1) + 1
-        # what the last window did not reach, or reached over the end
+        # what the last window did not reach
         extra.append(shape_of(source)[2 + axis] - (full - pads[axis] - pads[2 + axis]))
+    attributes = {
+        "group": groups,
+        "kernel_shape": kernel,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": pads,
+        "output_padding": extra,  # less than a stride, or there would be one more window
+    }
+    tape.add(source, tape("ConvTranspose", [slope, weight], attributes))
+
+
+def _conv_transpose(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    kernel, strides, pads, dilations = _geometry(node)
     attributes = {
         "group": node.attributes.get_int("group", 1) or 1,
         "kernel_shape": kernel,
         "strides": strides,
         "dilations": dilations,
-        "pads": [pads[0], pads[1], pads[2] - min(extra[0], 0), pads[3] - min(extra[1], 0)],
-        "output_padding": [max(size, 0) for size in extra],
+        "pads": pads,
     }
-    if any(size >= stride for size, stride in zip(attributes["output_padding"], strides, strict=True)):
-        attributes["output_padding"] = [0, 0]
-        result = tape("ConvTranspose", [slope, node.inputs[1]], attributes)
-        sides = [0, 0, 0, 0, 0, 0, max(extra[0], 0), max(extra[1], 0)]
-        tape.add(source, tape("Pad", [result, tape.constant(sides, np.int64)]))
-        return
-    tape.add(source, tape("ConvTranspose", [slope, node.inputs[1]], attributes))
+    tape.add(computed_inputs(node)[0], tape("Conv", [slope, node.inputs[1]], attributes))
 
 
-def _through_mask(bounds: Callable[[ir.Node], tuple[float, float]], outside: Callable[[ir.Node], float]):
+def _through_mask(bounds: Callable[[ir.Node], tuple[float, float]], outside: Callable[[ir.Node], float]) -> _Rule:
     def rule(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
         x, (low, high) = node.inputs[0], bounds(node)
         inside = tape("Greater", [x, tape.constant(low)])
@@ -223,12 +248,6 @@ def _max_pool(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     tape.add(source, tape("Reshape", [total, tape.constant(shape, np.int64)]))
 
 
-def _repeated(tape: _Tape, value: ir.Value, by: list[int]) -> ir.Value:
-    scales = tape.constant([1, 1, *by])
-    attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return tape("Resize", [value, None, scales], attributes)
-
-
 def _resize(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     source = computed_inputs(node)[0]
     by = [after // before for before, after in zip(shape_of(source)[2:], shape_of(node.outputs[0])[2:], strict=True)]
@@ -237,11 +256,19 @@ def _resize(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
 
 
 def _average_pool(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
-    source, strides = computed_inputs(node)[0], list(node.attributes.get_ints("strides") or (1, 1))
-    before, after = shape_of(source), shape_of(node.outputs[0])
-    if [after[2] * strides[0], after[3] * strides[1]] == list(before[2:]):
-        share = 1 / float(np.prod(strides))
-        tape.add(source, tape("Mul", [_repeated(tape, slope, strides), tape.constant(share)]))
+    before, after = shape_of(computed_inputs(node)[0]), shape_of(node.outputs[0])
+    kernel, strides, pads, _ = _geometry(node)
+    counts = []
+    for axis in range(2):
+        start = np.arange(after[2 + axis]) * strides[axis] - pads[axis]
+        counts.append(np.minimum(start + kernel[axis], before[2 + axis]) - np.maximum(start, 0))
+    share = tape("Mul", [slope, tape.constant(1 / np.outer(*counts)[None, None])])
+    _spread(tape, node, share, tape.constant(np.ones((before[1], 1, *kernel))), before[1])
+
+
+def _space_to_depth(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    side = node.attributes.get_int("blocksize") or 1
+    tape.add(node.inputs[0], tape("DepthToSpace", [slope], {"blocksize": side, "mode": "DCR"}))
 
 
 def _global_average_pool(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
@@ -278,12 +305,13 @@ def _softmax(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     tape.add(node.inputs[0], tape("Sub", [product, tape("Mul", [y, total])]))
 
 
-_RULES: dict[str, Callable[[_Tape, ir.Node, ir.Value], None]] = {
+_RULES: dict[str, _Rule] = {
     "Add": _add,
     "AveragePool": _average_pool,
     "Clip": _through_mask(clip_bounds, lambda node: 0.0),
     "Concat": _concat,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "GlobalAveragePool": _global_average_pool,
     "LeakyRelu": _through_mask(lambda node: (0.0, np.inf), lambda node: node.attributes.get_float("alpha") or 0.0),
     "MatMul": _mat_mul,
@@ -295,6 +323,7 @@ _RULES: dict[str, Callable[[_Tape, ir.Node, ir.Value], None]] = {
     "Resize": _resize,
     "Sigmoid": _sigmoid,
     "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
     "Softmax": _softmax,
     "Transpose": _transpose,
 }

@@ -15,7 +15,6 @@ import numpy as np
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable, read_text
 
-PLAN_VERSION = 1
 LOWEST, HIGHEST = -128, 127
 MAX_WEIGHT = 127  # symmetric: -128 is not used
 _MAX_BYTES = 1 << 28
@@ -116,7 +115,7 @@ class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         heads: Raw head → how it is had, where its channels have ranges of their own.
     """
 
-    version: Literal[1] = PLAN_VERSION
+    version: Literal[1] = 1
     recipe: str = ""
     tensors: dict[str, TensorPlan] = {}
     nodes: dict[str, NodePlan] = {}

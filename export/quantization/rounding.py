@@ -115,12 +115,13 @@ def _round_dense(weight: np.ndarray, covariance: np.ndarray) -> np.ndarray:
             lost[:, i - start] = (work[:, i] - rounded[:, i]) / upper[i, i]
             work[:, i + 1 : end] -= lost[:, i - start, None] * upper[i, None, i + 1 : end]
         work[:, end:] -= lost @ upper[start:end, end:]
-    return rounded[:, np.argsort(order)]
+    result: np.ndarray = rounded[:, np.argsort(order)]
+    return result
 
 
 def _round_small(weight: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Nearest, then the single step that helps most while one does; [groups, out, columns]."""
-    rounded = np.clip(np.rint(weight), -MAX_WEIGHT, MAX_WEIGHT)
+    rounded: np.ndarray = np.clip(np.rint(weight), -MAX_WEIGHT, MAX_WEIGHT)
     diagonal = np.einsum("gii->gi", covariance)[:, None]
     for _ in range(_SWEEPS * weight.shape[2]):
         slope = 2 * np.einsum("gij,goj->goi", covariance, rounded - weight)

@@ -80,7 +80,8 @@ def walk(quantized: QuantizedGraph, tensors: Arrays, importance: Mapping[str, Ar
     mended = {}
     for node in graph:
         name, inputs = name_of(node.outputs[0]), [name_of(value) for value in computed_inputs(node)]
-        run, extra = _session_of(structure.graph, node), weights_of(node) if node.op_type == "Conv" else ()
+        run = _session_of(structure.graph, node)
+        extra: Arrays = weights_of(node) if node.op_type == "Conv" else ()
         expected = [run(*arrays, *extra) for arrays in zip(*(floats[i] for i in inputs), strict=True)]
         if node.op_type == "Conv" and structure.is_int8(node):
             plan = quantized.plan.convolutions[name_of(node)]
