@@ -17,7 +17,7 @@ from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
 from yolo_edge.export.quantization.calibration import Calibration, TensorStatistics
 from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.plan import NodePlan, QuantizationPlan
-from yolo_edge.export.quantization.recipe import Recipe, draft
+from yolo_edge.export.quantization.recipe import Drafts, Recipe
 from yolo_edge.ondevice.preprocess import Preprocessor
 from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import ModelSpec
@@ -48,7 +48,7 @@ class Prepared:
         return self.calibration.statistics
 
     def draft(self, recipe: Recipe = PLAIN) -> QuantizationPlan:
-        return draft(self.graph, self.statistics, self.spec, recipe)
+        return Drafts(self.graph, self.statistics, self.spec).draft(recipe)
 
     def quantized(self, recipe: Recipe = PLAIN) -> QuantizedGraph:
         return apply_plan(self.graph, self.draft(recipe))
@@ -72,8 +72,8 @@ def depthwise_darknet(folder: Path, seed: int = 0, activation: str = "leaky", wi
     net.convolution(24, 5, 2, 24, activation=activation)
     net.convolution(10, 3, activation=activation)
     net.yolo(2, 3, 1.05)
-    for scale in net.floats[1:-2:5]:
-        scale *= np.exp(rng.normal(0, 1, len(scale)))
+    for scales in net.floats[1:-2:5]:
+        np.multiply(scales, np.exp(rng.normal(0, 1, len(scales))), out=scales)
     return net.write(folder / f"depthwise-{seed}-{activation}.cfg")
 
 
