@@ -14,7 +14,9 @@ import onnxruntime
 
 
 def main(model, picture):
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")  # int8 files: right on x86 without VNNI
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     spec = json.loads(session.get_modelmeta().custom_metadata_map["yolo_edge.spec"])
     if spec["input"]["resize"] != "stretch":
         sys.exit("this program stretches pictures; onnx_minimal.py shows how to letterbox them")

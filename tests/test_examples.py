@@ -6,13 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.int8_support import quantize
 from tests.support import ROOT, random_darknet, random_picture
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize
 from yolo_edge.export.exporter import FORMATS, WRITERS
 from yolo_edge.export.load import load_model
 from yolo_edge.export.options import FileOptions
+from yolo_edge.export.tflite import write_tflite
 from yolo_edge.ondevice.images import read_image
+from yolo_edge.ondevice.preprocess import Preprocessor
 from yolo_edge.ondevice.spec import NmsOptions
 
 EXAMPLES = {path.stem: path for path in (ROOT / "examples").glob("*.py")}
@@ -51,6 +54,17 @@ def test_it_finds_what_the_detector_finds(tmp_path: Path, seed: int, resize: str
     model.write_bytes(WRITERS[format_](canonicalize(source.graph), source.spec, FileOptions()))
     cv2.imwrite(str(picture), random_picture(150, 100, seed))
     assert compare(model, picture, EXAMPLES[f"{format_}_minimal"]) > 0
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_int8_of_tflite(tmp_path: Path, seed: int) -> None:
+    source = load_model(random_darknet(tmp_path, seed), resize="stretch")
+    graph, picture = canonicalize(source.graph), random_picture(150, 100, seed)
+    tensor, _ = Preprocessor(source.spec.input)(picture)
+    model = tmp_path / "a.tflite"
+    model.write_bytes(write_tflite(quantize(graph, [tensor]), source.spec, "int8"))
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    assert compare(model, tmp_path / "a.png", EXAMPLES["tflite_int8"]) > 0
 
 
 @pytest.mark.parametrize("format_", FORMATS)
