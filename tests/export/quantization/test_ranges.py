@@ -60,7 +60,7 @@ def test_every_mode(prepared: Prepared, mode: str) -> None:
             ]
             share = sum(float(item.histogram[out].sum()) for item, out in zip(found, outside, strict=True))
             # and what is in a bin with the limit
-            assert share <= 4e-4 * sum(len(item.low) for item in found)
+            assert share <= 6e-4 * sum(len(item.low) for item in found)
         elif mode == "mse":
             plain = TensorPlan.of_range(low, high)
             errors = [sum(square_error(prepared.statistics[name], p) for name in names) for p in (plan, plain)]
@@ -142,8 +142,9 @@ def test_tensors_whose_influence_is_not_known_are_not_cut_blindly(prepared: Prep
         choose_ranges(structure, statistics, set(), mode)
         for statistics, mode in ((silent, "auto"), (prepared.statistics, "mse"))
     )
-    for name, plan in plans.items():
-        # no more than the least square error cuts, or what comes of an activation behind
-        assert square_error(prepared.statistics[name], plan) <= 300 * square_error(
-            prepared.statistics[name], by_square[name]
-        ), name
+    activated = {node.inputs[0].name for node in structure.graph.graph if node.op_type in ("LeakyRelu", "Sigmoid")}  # type: ignore[union-attr]
+    for names in members(structure).values():
+        if not activated & set(names):
+            for name in names:
+                found = prepared.statistics[name]
+                assert square_error(found, plans[name]) <= 30 * square_error(found, by_square[name]), name
