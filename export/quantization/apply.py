@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+from msgspec import structs
 
 from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused_constants, shape_of
 from yolo_edge.export.quantization.plan import (
@@ -15,10 +16,11 @@ from yolo_edge.export.quantization.plan import (
     TensorPlan,
     decode_weights,
 )
-from yolo_edge.export.quantization.structure import Structure, computed_inputs, name_of
+from yolo_edge.export.quantization.structure import SIGMOID, Structure, computed_inputs, name_of
 from yolo_edge.ondevice.errors import InputError
 
 _INT32 = np.iinfo(np.int32)
+_BIAS_STEPS = 2.0**30  # half of them: the products are added
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,16 @@ def integer_weights(weight: np.ndarray, scale: np.ndarray, plan: ConvolutionPlan
     return result
 
 
-def channel_scale(weight: np.ndarray) -> np.ndarray:
-    """The scale of each output channel by its largest weight, float32 [out]."""
+def channel_scale(weight: np.ndarray, bias: np.ndarray | None = None, input_scale: float = 1.0) -> np.ndarray:
+    """The scale of each output channel by its largest weight, float32 [out].
+
+    Channels of hardly any weight get larger ones, so that their bias has room in 32 bits.
+    """
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-    result: np.ndarray = (np.maximum(largest, 1e-12) / MAX_WEIGHT).astype(np.float32)
+    scale = np.maximum(largest, 1e-12) / MAX_WEIGHT
+    if bias is not None:
+        scale = np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_STEPS))
+    result: np.ndarray = scale.astype(np.float32)
     return result
 
 
@@ -121,7 +129,12 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, where: str = "plan") -> Qua
             raise InputError(f"{where}.heads: the network has no head {name!r} with {len(head.factor)} channels")
     structure = Structure.of(model, floats)
     _check(structure, plan, where)
-    return QuantizedGraph(structure, plan, plan.heads)
+    # tensors between nodes that were made float by hand are stored as they are
+    needed = {name: tensor for name, tensor in plan.tensors.items() if name in structure.group}
+    quantized = QuantizedGraph(structure, structs.replace(plan, tensors=needed), plan.heads)
+    for node in structure.int8_convolutions():
+        _check_integers(quantized, node, f"{where}.convolutions.{node.name}")
+    return quantized
 
 
 def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str) -> None:
@@ -151,20 +164,40 @@ def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str
         node.replace_input_with(place, add_constant(graph, name, array.astype(np.float32)))
 
 
+def _check_integers(quantized: QuantizedGraph, node: ir.Node, where: str) -> None:
+    convolution = quantized.plan.convolutions[name_of(node)]
+    weight, bias = weights_of(node)
+    scale = np.array(convolution.weight_scale, np.float32)
+    integer_weights(weight, scale, convolution, f"{where}.weights")
+    steps = np.abs(bias.astype(np.float64)) / (np.float64(quantized.tensor(node.inputs[0]).scale) * scale)
+    if steps.max() > _INT32.max:
+        channel = int(steps.argmax())
+        raise InputError(f"{where}.weight_scale: too small in channel {channel}: its bias has no room in 32 bits")
+
+
 def _check(structure: Structure, plan: QuantizationPlan, where: str) -> None:
     known = {name_of(node) for node in structure.graph.graph}
-    for name in plan.nodes:
+    for name, node_plan in plan.nodes.items():
         if name not in known:
             raise InputError(f"{where}.nodes: the network has no node {name!r}")
-    for name in plan.tensors:
-        if name not in structure.group:
-            raise InputError(f"{where}.tensors: the network has no tensor {name!r} that int8 needs")
+        found = structure.nodes.get(name, node_plan)
+        if node_plan.precision == "int8" and found.precision != "int8":
+            raise InputError(f"{where}.nodes: {name!r} cannot be int8: {found.reason}")
+    values = [*structure.graph.graph.inputs, *(node.outputs[0] for node in structure.graph.graph)]
+    unknown = set(plan.tensors) - {name_of(value) for value in values}
+    if unknown:
+        raise InputError(f"{where}.tensors: the network has no tensor {min(unknown)!r}")
     for node in structure.graph.graph:
         if not structure.is_int8(node):
             continue
         for value in [*computed_inputs(node), structure.result(node)]:
             if name_of(value) not in plan.tensors:
                 raise InputError(f"{where}.tensors: {name_of(value)!r} has no scale, and {node.name!r} is int8")
+        result = name_of(node.outputs[0])
+        if node.op_type == "Sigmoid" and plan.tensors[result] != SIGMOID:
+            raise InputError(
+                f"{where}.tensors: {result!r} is a Sigmoid's, whose scale is 1/256 from {SIGMOID.zero_point}"
+            )
         if node.op_type == "Conv" and node.name not in plan.convolutions:
             raise InputError(f"{where}.convolutions: {node.name!r} is int8 and has no weight_scale")
     for name, group in structure.group.items():

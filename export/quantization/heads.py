@@ -25,7 +25,7 @@ _NARROW = 1e-3  # of the widest channel: below, a channel is as good as constant
 
 
 def rescale_heads(graph: Graph, statistics: Mapping[str, TensorStatistics], spec: ModelSpec) -> dict[str, HeadPlan]:
-    """Factor and offset of each channel of each raw head that a convolution gives, and nothing else reads.
+    """Factor and offset of each channel of each raw head that a convolution gives, and that nothing else uses.
 
     Args:
         graph: Canonical.
@@ -35,7 +35,7 @@ def rescale_heads(graph: Graph, statistics: Mapping[str, TensorStatistics], spec
     found = {}
     for value in graph.graph.outputs:
         producer = value.producer()
-        if producer is None or producer.op_type != "Conv" or value.uses():
+        if producer is None or producer.op_type != "Conv" or value.uses():  # whoever uses it wants it as it is
             continue
         seen = statistics[name_of(value)]
         low, high = _bounds(seen, spec, name_of(value))

@@ -20,7 +20,8 @@ MAX_WEIGHT = 127  # symmetric: -128 is not used
 _MAX_BYTES = 1 << 28
 
 Precision = Literal["int8", "float"]
-Positive = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
+# the product of two of them is a float32
+Positive = Annotated[float, msgspec.Meta(ge=1e-15, le=1e15)]
 
 
 class TensorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,4 +182,7 @@ def decode_weights(text: str, shape: tuple[int, ...], where: str) -> np.ndarray:
         raise InputError(f"{where}: damaged weights ({error})") from error
     if len(data) != size:
         raise InputError(f"{where}: expected {size} weights, got {'more' if len(data) > size else len(data)}")
-    return np.frombuffer(data, np.int8).reshape(shape)
+    integers = np.frombuffer(data, np.int8).reshape(shape)
+    if integers.min(initial=0) < -MAX_WEIGHT:
+        raise InputError(f"{where}: expected weights of -{MAX_WEIGHT}..{MAX_WEIGHT}, got {integers.min()}")
+    return integers

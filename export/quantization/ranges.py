@@ -104,7 +104,9 @@ def _member(structure: Structure, value: ir.Value, found: TensorStatistics) -> _
         if following.op_type == "LeakyRelu":
             alpha = following.attributes.get_float("alpha") or 0.0
             activation = partial(_leaky, alpha)
-    return _Member(*join([found], _POINTS, [found.energy]), activation)
+    # where nothing is known of what errors do, all count alike: else the shortest range would seem the best
+    weights = found.energy if found.energy.any() else found.histogram
+    return _Member(*join([found], _POINTS, [weights]), activation)
 
 
 def silu(x: np.ndarray) -> np.ndarray:

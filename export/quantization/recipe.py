@@ -16,7 +16,7 @@ from yolo_edge.export.quantization.heads import rescale_heads
 from yolo_edge.export.quantization.plan import ConvolutionPlan, HeadPlan, QuantizationPlan, TensorPlan, encode_weights
 from yolo_edge.export.quantization.ranges import choose_ranges
 from yolo_edge.export.quantization.rounding import learn_rounding
-from yolo_edge.export.quantization.structure import Structure, name_of
+from yolo_edge.export.quantization.structure import Structure, computed_inputs, name_of
 from yolo_edge.export.quantization.walk import Layer, walk
 from yolo_edge.ondevice.spec import ModelSpec
 
@@ -107,7 +107,8 @@ class Drafts:
         for node in self._graph.graph:
             if node.op_type != "Conv":
                 continue
-            plan = _convolution(node, found, heads.get(name_of(node.outputs[0])))
+            source = tensors.get(name_of(computed_inputs(node)[0]))
+            plan = _convolution(node, found, heads.get(name_of(node.outputs[0])), source)
             if structure.is_int8(node) or plan.output_factor or plan.input_factor or plan.bias_shift:
                 convolutions[name_of(node)] = plan
         return QuantizationPlan(
@@ -160,8 +161,10 @@ def finish(
     return structs.replace(plan, convolutions=convolutions)
 
 
-def _convolution(node: ir.Node, found: Equalisation, head: HeadPlan | None) -> ConvolutionPlan:
-    weight = weights_of(node)[0].astype(np.float64)
+def _convolution(
+    node: ir.Node, found: Equalisation, head: HeadPlan | None, source: TensorPlan | None
+) -> ConvolutionPlan:
+    weight, bias = (array.astype(np.float64) for array in weights_of(node))
     out, into = found.factors(node)
     shift = np.zeros(len(weight))
     if head is not None:
@@ -172,7 +175,7 @@ def _convolution(node: ir.Node, found: Equalisation, head: HeadPlan | None) -> C
     tail = [1] * (weight.ndim - 2)
     changed = weight * by_group.reshape(*weight.shape[:2], *tail) * out.reshape(-1, 1, *tail)
     return ConvolutionPlan(
-        tuple(map(float, channel_scale(changed))),
+        tuple(map(float, channel_scale(changed, bias * out + shift, 1.0 if source is None else source.scale))),
         _numbers(out, 1),
         _numbers(into, 1),
         _numbers(shift, 0),

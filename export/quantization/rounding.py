@@ -115,7 +115,11 @@ def _round_dense(weight: np.ndarray, covariance: np.ndarray) -> np.ndarray:
             lost[:, i - start] = (work[:, i] - rounded[:, i]) / upper[i, i]
             work[:, i + 1 : end] -= lost[:, i - start, None] * upper[i, None, i + 1 : end]
         work[:, end:] -= lost @ upper[start:end, end:]
-    result: np.ndarray = rounded[:, np.argsort(order)]
+    found = rounded[:, np.argsort(order)]
+    nearest = np.clip(np.rint(weight), -MAX_WEIGHT, MAX_WEIGHT)
+    # going through the weights one by one is greedy, and now and then loses to the nearest
+    lost_by, lost_by_nearest = ((each @ covariance * each).sum(axis=1) for each in (found - weight, nearest - weight))
+    result: np.ndarray = np.where((lost_by <= lost_by_nearest)[:, None], found, nearest)
     return result
 
 
