@@ -4,7 +4,7 @@ Two passes: the first finds how far each channel reaches, the second fills its h
 and not on the number of pictures.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,7 +104,7 @@ class Calibration:
             if not value.is_graph_output() and len(shape_of(value)) >= 2:
                 model.graph.outputs.append(value)
         self._input = name_of(model.graph.inputs[0])
-        self._session = new_session(ir.to_proto(model).SerializeToString(), spin=False)
+        self._session = new_session(ir.to_proto(model).SerializeToString(), spin=False, enable_cpu_mem_arena=False)
         self._names = [output.name for output in self._session.get_outputs()]
         self._rng = np.random.default_rng(seed)
         self.pictures = 0
@@ -141,22 +141,23 @@ class Calibration:
         """
         found: dict[str, list[np.ndarray]] = {name: [] for name in self._convolved}
         for tensor in tensors:
-            for name, (_, slope) in self._slopes(tensor).items():
-                if name in found:
-                    found[name].append(np.square(slope[0]).mean(axis=0))
+            for name, (_, slope) in self._slopes(tensor, found).items():
+                found[name].append(np.square(slope[0]).mean(axis=0))
         for maps in found.values():
             mean = float(np.mean([each.mean() for each in maps])) or 1.0
             # a single place must not decide
             maps[:] = [(1 - _BETA) + _BETA * np.minimum(each / mean, _MOST) for each in maps]
         return found
 
-    def _slopes(self, tensor: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Value and derivative of each tensor, in a direction of random signs weighted with importance."""
+    def _slopes(
+        self, tensor: np.ndarray, names: Collection[str] | None = None
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Value and derivative of tensors, in a direction of random signs weighted with importance."""
         heads = self._session.run(self._heads, {self._input: tensor})
         weights = importance(self._spec, dict(zip(self._heads, heads, strict=True)))
         signs = np.array([-1, 1], np.float32)
         directions = {name: np.sqrt(weight) * self._rng.choice(signs, weight.shape) for name, weight in weights.items()}
-        return self._gradients(tensor, directions)
+        return self._gradients(tensor, directions, names)
 
     def _values(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._session.run(self._names, {self._input: tensor})

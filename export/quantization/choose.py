@@ -174,7 +174,7 @@ class _Judge:
     def _detect(self, model: Graph, confidence: float) -> list[Detections]:
         inlined = model.clone()
         InlinePass()(inlined)
-        session = new_session(ir.to_proto(inlined).SerializeToString(), spin=False)
+        session = new_session(ir.to_proto(inlined).SerializeToString(), spin=False, enable_cpu_mem_arena=False)
         names = [output.name for output in session.get_outputs()]
         result = []
         for tensor, placement in self._items:

@@ -5,7 +5,7 @@ square is, on average, the noise energy that noise of variance 1 on an element o
 (Hutchinson 1989): with weights √w · ±1, the energy weighted with w.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -47,16 +47,25 @@ class Gradients:
                 total.shape, total.type = value.shape, ir.TensorType(ir.DataType.FLOAT)
                 model.graph.outputs.append(total)
         data = ir.to_proto(model).SerializeToString()
-        self._session = new_session(data, spin=False)
+        self._session = new_session(data, spin=False, enable_cpu_mem_arena=False)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(
-        self, tensor: np.ndarray, directions: Mapping[str, np.ndarray]
+        self, tensor: np.ndarray, directions: Mapping[str, np.ndarray], names: Collection[str] | None = None
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """For each tensor its value and its derivative in a direction at the heads."""
+        """For each tensor its value and its derivative in a direction at the heads.
+
+        Args:
+            tensor: The input.
+            directions: Name of a head → the direction, of its shape.
+            names: Of tensors; None: all that have a derivative.
+        """
+        slopes = {name: slope for name, slope in self._slopes.items() if names is None or name in names}
         feed = {self._input: tensor, **{f"{name}.direction": array for name, array in directions.items()}}
-        found = {**feed, **dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))}
-        return {name: (found[name], found[slope]) for name, slope in self._slopes.items()}
+        reached = set(slopes.values())
+        wanted = [name for name in self._outputs if name in slopes or name in reached]
+        found = {**feed, **dict(zip(wanted, self._session.run(wanted, feed), strict=True))}
+        return {name: (found[name], found[slope]) for name, slope in slopes.items()}
 
 
 class _Tape:

@@ -155,7 +155,7 @@ def _session_of(graph: Graph, node: ir.Node) -> Callable[..., np.ndarray]:
         ir_version=IR_VERSION,
         functions=[graph.functions[node.op_identifier()].clone()] if node.domain else [],
     )
-    session = new_session(ir.to_proto(model).SerializeToString(), spin=False)
+    session = new_session(ir.to_proto(model).SerializeToString(), spin=False, enable_cpu_mem_arena=False)
     names = [value.name or "" for value in inputs]
 
     def run(*arrays: np.ndarray) -> np.ndarray:
