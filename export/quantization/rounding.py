@@ -18,7 +18,7 @@ _SAMPLES, _SAMPLES_A_COLUMN = 1600, 6  # windows that a covariance comes from, a
 _RIDGE = 0.2  # of the mean variance: weights move towards what makes up for errors before them
 _DAMPING = 0.01  # of the mean variance, for directions that pictures do not show
 _BLOCK = 64
-_MOST_COLUMNS = 2400
+_MOST_COLUMNS = 1200
 _SWEEPS = 6
 
 
