@@ -17,7 +17,6 @@ from yolo_edge.export.load import load_model
 from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.gradients import _RULES, Gradients
 
-
 STEPS = (3e-4, 6e-5, 1e-5)  # a kink may lie within the longer ones, and the shortest may drown in float32
 
 
