@@ -125,8 +125,6 @@ def test_every_recipe_is_tried(paths: list[Path], source: SourceModel) -> None:
     assert f"{chosen.recipe!r} was chosen by agreement on 3 pictures held back" in made.notes[-1]
     convolutions = sum(node.op_type == "Conv" for node in graph.graph)
     assert {found.int8 for found in made.trials} == {convolutions, convolutions - 2}
-    again = quantize(graph, source.spec, pictures)
-    assert again.network.plan.to_json() == made.network.plan.to_json()
 
 
 def test_a_recipe_that_changes_nothing_is_not_tried_twice(paths: list[Path], source: SourceModel) -> None:
