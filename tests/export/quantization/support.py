@@ -54,10 +54,15 @@ class Prepared:
         return apply_plan(self.graph, self.draft(recipe))
 
 
-def depthwise_darknet(folder: Path, seed: int = 0, activation: str = "leaky", width: int = 64) -> Path:
-    """A detector of depthwise and pointwise convolutions, whose channels have ranges far from each other."""
+def depthwise_darknet(
+    folder: Path, seed: int = 0, activation: str = "leaky", spread: float = 1, loud: float = 1
+) -> Path:
+    """A detector of depthwise and pointwise convolutions, 64x64.
+
+    `spread`: how far the ranges of channels are from each other; `loud`: a factor of the heads' weights.
+    """
     rng = np.random.default_rng(seed)
-    net = DarknetWriter(width, 64, rng)
+    net = DarknetWriter(64, 64, rng)
     net.convolution(8, 3, 2, activation=activation)
     net.convolution(8, 3, 1, 8, activation=activation)
     net.convolution(12, 1, activation="linear")
@@ -72,8 +77,9 @@ def depthwise_darknet(folder: Path, seed: int = 0, activation: str = "leaky", wi
     net.convolution(24, 5, 2, 24, activation=activation)
     net.convolution(10, 3, activation=activation)
     net.yolo(2, 3, 1.05)
-    for scales in net.floats[1:-2:5]:
-        np.multiply(scales, np.exp(rng.normal(0, 1, len(scales))), out=scales)
+    for i in range(1, len(net.floats) - 2, 5):
+        net.floats[i] = net.floats[i] * np.exp(rng.normal(0, spread, len(net.floats[i])))
+    net.floats[-1] = net.floats[-1] * loud
     return net.write(folder / f"depthwise-{seed}-{activation}.cfg")
 
 
