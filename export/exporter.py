@@ -218,8 +218,6 @@ def export(
             files = _write_format(graph, networks, source, format_, options, output, reference, progress)
             exported += files
             notes += [_slower(file) for file in files if file.precision == "int8" and file.speed_vs_fp32 < 1]
-        if isinstance(network := networks.get("int8"), QuantizedGraph):
-            write_atomically(output / plan_name(source.stem, (width, height)), network.plan.to_json())
     return Export(tuple(exported), source.spec, (*source.notes, *dict.fromkeys(notes)))
 
 
@@ -280,6 +278,8 @@ def _write_format(
         except VerificationError as error:
             raise VerificationError(f"{path}: {error}") from error
         speed = 1.0 if data is baseline else speed_ratio(baseline, data, reference.pictures[0])
+        if isinstance(network, QuantizedGraph):  # first: an int8 file never lies there without its plan
+            write_atomically(output / plan_name(source.stem, size), network.plan.to_json())
         write_atomically(path, data)
         exported.append(_report(path, format_, size, chosen, len(data), seen, speed))
     return exported

@@ -23,7 +23,8 @@ from yolo_edge.export.quantization.calibration import Calibration
 from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.pictures import Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
-from yolo_edge.export.quantization.recipe import RECIPES, Drafts, Recipe, finish
+from yolo_edge.export.quantization.recipe import RECIPES, UNSEEN, Drafts, Recipe, finish
+from yolo_edge.export.verify import MIN_SNR_DB, snr_db
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.nms import nms
@@ -46,12 +47,14 @@ class Trial:
         recipe: Its name.
         agreement: Mean of AP50 and AP50-95 with the float network's detections on held-back pictures as labels; None
             where that finds nothing.
+        snr_db: Of the worst raw head on those pictures.
         int8: Convolutions that compute in int8.
         plan: What it made.
     """
 
     recipe: str
     agreement: float | None
+    snr_db: float
     int8: int
     plan: QuantizationPlan
 
@@ -112,7 +115,8 @@ def quantize(
         seen.add(key)
         plan = finish(expanded, plan, wanted, walked, importance)
         network = apply_plan(expanded, plan)
-        trials.append(Trial(recipe.name, judge.agreement(network), len(network.structure.int8_convolutions()), plan))
+        seen_there = judge.judge(network)
+        trials.append(Trial(recipe.name, *seen_there, len(network.structure.int8_convolutions()), plan))
     best = _best(trials)
     return Quantization(apply_plan(expanded, trials[best].plan), tuple(trials), _notes(trials, best, pictures))
 
@@ -133,13 +137,18 @@ def _to_walk(pictures: Pictures, spec: ModelSpec) -> list[np.ndarray]:
 
 
 def _best(trials: Sequence[Trial]) -> int:
-    """The trial that agrees best; one with fewer int8 convolutions must be clearly better."""
+    """The trial that agrees best, of those that may be written; fewer int8 convolutions must be clearly better.
 
-    def worth(i: int) -> float:
-        fewer = max(trial.int8 for trial in trials) - trials[i].int8
-        return (trials[i].agreement or 0.0) - (_WORTH_A_FLOAT if fewer else 0.0)
+    Where nothing is known of agreement it is `UNSEEN`.
+    """
 
-    return max(range(len(trials)), key=lambda i: (worth(i), -i))
+    def worth(trial: Trial) -> float:
+        fewer = trial.int8 < max(other.int8 for other in trials)
+        agreement = float(trial.recipe == UNSEEN) if trial.agreement is None else trial.agreement
+        return agreement - (_WORTH_A_FLOAT if fewer else 0.0)
+
+    least = MIN_SNR_DB["int8"] or 0.0
+    return max(range(len(trials)), key=lambda i: (trials[i].snr_db >= least, worth(trials[i]), -i))
 
 
 def _notes(trials: Sequence[Trial], best: int, pictures: Pictures) -> tuple[str, ...]:
@@ -152,34 +161,45 @@ def _notes(trials: Sequence[Trial], best: int, pictures: Pictures) -> tuple[str,
 
 
 class _Judge:
-    """Compares detections with the float network's."""
+    """Compares detections, and raw heads, with the float network's."""
 
     def __init__(self, graph: Graph, spec: ModelSpec, paths: Sequence[Path]):
         self._spec = spec
         self._items = [item.get()[0] for item in load_images(paths, Preparer([spec.input]))]
-        found = self._detect(graph, LABEL_CONFIDENCE)
-        labels = Found.of_detections(found)
+        self._outputs = self._run(graph)
+        labels = Found.of_detections(self._detect(self._outputs, LABEL_CONFIDENCE))
         self._truth = Truth.of_detections(labels, len(spec.names)) if len(labels.image) else None
 
-    def agreement(self, network: QuantizedGraph) -> float | None:
-        """How well a network agrees; None where there is nothing to agree on."""
+    def judge(self, network: QuantizedGraph) -> tuple[float | None, float]:
+        """How well a network agrees, None where there is nothing to agree on, and the SNR of its worst head in dB."""
+        outputs = self._run(quantize_onnx(network))
+        heads = [tuple(head.tensors.values()) for head in self._spec.heads]
+        worst = min(snr_db(_flat(self._outputs, names), _flat(outputs, names)) for names in heads)
         if self._truth is None:
-            return None
-        accuracy = evaluate(
-            self._truth, Found.of_detections(self._detect(quantize_onnx(network), _CANDIDATE_CONFIDENCE))
-        )
+            return None, worst
+        accuracy = evaluate(self._truth, Found.of_detections(self._detect(outputs, _CANDIDATE_CONFIDENCE)))
         values = [accuracy.value(metric) or 0.0 for metric in ("mAP50", "mAP50_95")]
-        return sum(values) / len(values)
+        return sum(values) / len(values), worst
 
-    def _detect(self, model: Graph, confidence: float) -> list[Detections]:
+    def _run(self, model: Graph) -> list[dict[str, np.ndarray]]:
         inlined = model.clone()
         InlinePass()(inlined)
         session = new_session(ir.to_proto(inlined).SerializeToString(), spin=False, enable_cpu_mem_arena=False)
         names = [output.name for output in session.get_outputs()]
+        return [
+            dict(zip(names, session.run(names, {self._spec.input.tensor: tensor}), strict=True))
+            for tensor, _ in self._items
+        ]
+
+    def _detect(self, outputs: Sequence[dict[str, np.ndarray]], confidence: float) -> list[Detections]:
         result = []
-        for tensor, placement in self._items:
-            outputs = dict(zip(names, session.run(names, {self._spec.input.tensor: tensor}), strict=True))
-            boxes, scores, class_id = decode(self._spec, outputs, confidence)
+        for found, (_, placement) in zip(outputs, self._items, strict=True):
+            boxes, scores, class_id = decode(self._spec, found, confidence)
             kept = nms(boxes, scores, class_id, _IOU, MAX_DETECTIONS, False)
             result.append(Detections(placement.to_source(boxes[kept]), scores[kept], class_id[kept]))
         return result
+
+
+def _flat(outputs: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> np.ndarray:
+    """All values of some tensors in all pictures."""
+    return np.concatenate([found[name].reshape(-1) for found in outputs for name in names])

@@ -60,6 +60,9 @@ RECIPES = (
 )
 
 
+UNSEEN = "dense, heads, affine"  # where detections cannot be compared
+
+
 def first_convolutions(graph: Graph, count: int) -> dict[str, str]:
     """The first convolutions of a graph and what stands between them → why they are float."""
     floats: dict[str, str] = {}
@@ -142,7 +145,8 @@ def finish(
     def mend(layer: Layer) -> Layer:
         if recipe.rounding:
             layer = learn_rounding(layer)
-        return layer if recipe.affine == "none" else correct_affine(layer, recipe.affine == "slope")
+        # rounding leaves the mean to the bias
+        return correct_affine(layer, recipe.affine == "slope")
 
     quantized = apply_plan(graph, plan)
     convolutions = dict(plan.convolutions)

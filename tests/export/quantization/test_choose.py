@@ -14,7 +14,7 @@ from yolo_edge.export.load import load_model
 from yolo_edge.export.quantization.choose import Trial, _best, quantize
 from yolo_edge.export.quantization.pictures import LEAST, Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
-from yolo_edge.export.quantization.recipe import RECIPES, Recipe
+from yolo_edge.export.quantization.recipe import RECIPES, UNSEEN, Recipe
 from yolo_edge.export.source import SourceModel
 
 
@@ -92,8 +92,8 @@ def test_streams_are_what_the_model_sees(paths: list[Path], source: SourceModel)
         np.testing.assert_array_equal(tensor, Preprocessor(source.spec.input)(read_image(path))[0])
 
 
-def trial(agreement: float | None, int8: int = 10) -> Trial:
-    return Trial("", agreement, int8, QuantizationPlan())
+def trial(agreement: float | None, int8: int = 10, snr_db: float = 20, recipe: str = "") -> Trial:
+    return Trial(recipe, agreement, snr_db, int8, QuantizationPlan())
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,9 @@ def trial(agreement: float | None, int8: int = 10) -> Trial:
         ([trial(None), trial(None), trial(None, 8)], 0),
         ([trial(None, 8), trial(None)], 1),
         ([trial(0.0), trial(0.1)], 1),
+        ([trial(0.7), trial(0.9, snr_db=14.9)], 0),
+        ([trial(0.7, snr_db=12), trial(0.9, snr_db=14.9)], 1),
+        ([trial(None), trial(None, recipe=UNSEEN)], 1),
     ],
 )
 def test_the_best(trials: list[Trial], best: int) -> None:
