@@ -1,10 +1,15 @@
 """Fixtures of all rooms."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.support import random_darknet, shared_dir
+
+# a job in the background, or under nohup, starts with these ignored, and so would all programs that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
