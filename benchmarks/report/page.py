@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from yolo_edge._version import __version__
 from yolo_edge.benchmarks.baseline import differences
-from yolo_edge.benchmarks.report import charts
+from yolo_edge.benchmarks.report import STYLE, charts
 from yolo_edge.benchmarks.report.content import (
     Content,
     describe_conditions,
@@ -56,7 +56,7 @@ def html(content: Content) -> str:
         .render(
             **_common(content),
             figures=drawn,
-            style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
+            style=Markup(STYLE),  # noqa: S704 - ours
             script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
             vega=Markup(_in_script(_bundle())),  # noqa: S704 - Vega's own
         )

@@ -10,6 +10,7 @@ from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.detect import detect
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
+from yolo_edge.cli.quickstart import quickstart
 from yolo_edge.cli.report import report
 from yolo_edge.cli.validate import validate
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, anchors, export, detect, validate, benchmark, report):
+for command in (quickstart, inspect, anchors, export, detect, validate, benchmark, report):
     app.command()(command)
 
 
