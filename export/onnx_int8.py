@@ -101,7 +101,7 @@ def describe_integers(quantized: QuantizedGraph, spec: ModelSpec, outputs: Colle
         found = {}
         for name in head.tensors.values():
             if name in outputs:
-                plan, own = quantized.plan.tensors[name], quantized.heads.get(name)
+                plan, own = quantized.plan.tensors[name], quantized.plan.heads.get(name)
                 sides = (own.factor, own.offset) if own is not None else ((), ())
                 found[name] = TensorQuantization(plan.scale, plan.zero_point, *sides)
         heads.append(replace(head, quantization=found))
@@ -161,7 +161,7 @@ class _Lowering:
 
     def restore_heads(self) -> None:
         """Bring the channels of heads back to their own ranges, in float."""
-        for name, head in self._quantized.heads.items():
+        for name, head in self._quantized.plan.heads.items():
             value = next(output for output in self._graph.outputs if output.name == name)
             sides = {"Mul": head.factor, "Add": head.offset}
             for op, numbers in sides.items():

@@ -1,6 +1,5 @@
 """A plan put to a float network: the integers that writers write."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,6 @@ from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused
 from yolo_edge.export.quantization.plan import (
     MAX_WEIGHT,
     ConvolutionPlan,
-    HeadPlan,
     QuantizationPlan,
     TensorPlan,
     decode_weights,
@@ -46,30 +44,27 @@ class QuantizedGraph:
 
     Attributes:
         structure: Of the graph, whose convolutions hold the float weights W', b' of the plan.
-        plan: The plan.
-        heads: Raw head → the value before its factor and offset, which is an output of the graph as it is here, and the
-            two; those without are not among them.
+        plan: The plan. What has a factor and an offset in it is an output of the graph as it is before both.
     """
 
     structure: Structure
     plan: QuantizationPlan
-    heads: Mapping[str, HeadPlan]
 
     @property
     def graph(self) -> Graph:
         """The network, with expanded activations."""
         return self.structure.graph
 
-    def tensor(self, value: ir.Value | None) -> TensorPlan:
+    def tensor(self, value: ir.Value) -> TensorPlan:
         """The parameters of a quantized tensor."""
-        return self.plan.tensors[value.name or ""] if value is not None else self.plan.tensors[""]
+        return self.plan.tensors[name_of(value)]
 
     def convolution(self, node: ir.Node) -> IntegerConvolution:
         """The integers of an int8 convolution."""
         plan, (weight, bias) = self.plan.convolutions[name_of(node)], weights_of(node)
         scale = np.array(plan.weight_scale, np.float32)
         integers = integer_weights(weight, scale, plan, name_of(node))
-        bias_scale = np.float32(self.tensor(node.inputs[0]).scale) * scale
+        bias_scale = np.float32(self.tensor(computed_inputs(node)[0]).scale) * scale
         steps = np.rint(bias.astype(np.float64) / bias_scale)
         return IntegerConvolution(integers, scale, np.clip(steps, _INT32.min, _INT32.max).astype(np.int32), bias_scale)
 
@@ -131,7 +126,7 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, where: str = "plan") -> Qua
     _check(structure, plan, where)
     # tensors between nodes that were made float by hand are stored as they are
     needed = {name: tensor for name, tensor in plan.tensors.items() if name in structure.group}
-    quantized = QuantizedGraph(structure, structs.replace(plan, tensors=needed), plan.heads)
+    quantized = QuantizedGraph(structure, structs.replace(plan, tensors=needed))
     for node in structure.int8_convolutions():
         _check_integers(quantized, node, f"{where}.convolutions.{node.name}")
     return quantized
@@ -169,7 +164,7 @@ def _check_integers(quantized: QuantizedGraph, node: ir.Node, where: str) -> Non
     weight, bias = weights_of(node)
     scale = np.array(convolution.weight_scale, np.float32)
     integer_weights(weight, scale, convolution, f"{where}.weights")
-    steps = np.abs(bias.astype(np.float64)) / (np.float64(quantized.tensor(node.inputs[0]).scale) * scale)
+    steps = np.abs(bias.astype(np.float64)) / (np.float64(quantized.tensor(computed_inputs(node)[0]).scale) * scale)
     if steps.max() > _INT32.max:
         channel = int(steps.argmax())
         raise InputError(f"{where}.weight_scale: too small in channel {channel}: its bias has no room in 32 bits")

@@ -71,12 +71,12 @@ class TensorStatistics:
             found.append(np.take_along_axis(side, np.argmax(enough, axis=1)[:, None], axis=1)[:, 0])
         return found[0], found[1]
 
-    def scaled(self, divisor: np.ndarray, offset: float | np.ndarray = 0) -> "TensorStatistics":
-        """The statistics of the tensor less an offset, divided, channel by channel, by numbers above 0."""
+    def scaled(self, divisor: np.ndarray) -> "TensorStatistics":
+        """The statistics of the tensor divided, channel by channel, by numbers above 0."""
         square = np.square(divisor)
         return TensorStatistics(
-            (self.low - offset) / divisor,
-            (self.high - offset) / divisor,
+            self.low / divisor,
+            self.high / divisor,
             self.histogram,
             self.energy * square[:, None],
             self.gain * square,
@@ -168,7 +168,7 @@ class Calibration:
         for name, tally in tallies.items():
             if name in found:
                 value, own = found[name]
-                _, behind = found.get(self._weighed_by.get(name, name), (None, None))
+                _, behind = found[self._weighed_by.get(name, name)]
                 tally.add(value, own, behind, self._rng)
 
 
@@ -182,9 +182,7 @@ class _Tally:
         self._energy = np.zeros(len(low) * BINS)
         self._gain = np.zeros(len(low))
 
-    def add(
-        self, value: np.ndarray, own: np.ndarray | None, behind: np.ndarray | None, rng: np.random.Generator
-    ) -> None:
+    def add(self, value: np.ndarray, own: np.ndarray, behind: np.ndarray, rng: np.random.Generator) -> None:
         """Count the values of one picture; `own` and `behind` are derivatives, of its shape."""
         value = _rows(value)
         channels, places = value.shape
@@ -200,11 +198,9 @@ class _Tally:
         bins += (np.arange(channels, dtype=np.int32) * BINS)[:, None]
         flat = bins.reshape(-1)
         self._counts += np.bincount(flat, minlength=len(self._counts))
-        if own is not None:
-            self._gain += np.square(_rows(own)).sum(axis=1)
-        if behind is not None:
-            energy = np.square(_rows(behind)[:, picked]).reshape(-1)
-            self._energy += np.bincount(flat, energy, minlength=len(self._energy)) * share
+        self._gain += np.square(_rows(own)).sum(axis=1)
+        energy = np.square(_rows(behind)[:, picked]).reshape(-1)
+        self._energy += np.bincount(flat, energy, minlength=len(self._energy)) * share
 
     def statistics(self, pictures: int) -> TensorStatistics:
         """What comes of the sums."""

@@ -123,11 +123,6 @@ class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     convolutions: dict[str, ConvolutionPlan] = {}
     heads: dict[str, HeadPlan] = {}
 
-    def is_int8(self, node: str | None) -> bool:
-        """Whether a node computes in int8."""
-        plan = self.nodes.get(node or "")
-        return plan is not None and plan.precision == "int8"
-
     def to_json(self) -> bytes:
         """Indented JSON; equal plans give equal bytes."""
         return msgspec.json.format(msgspec.json.encode(self, order="deterministic"), indent=1) + b"\n"
