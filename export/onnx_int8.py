@@ -2,7 +2,7 @@
 
 Every tensor that int8 nodes touch goes through a pair of both. onnxruntime makes one integer operator of an operator
 between such pairs; an activation behind a convolution needs a pair of its own, or it stays float
-(facts: 0.59 times the speed).
+(0.59 times the speed was measured so).
 """
 
 from collections.abc import Collection, Sequence

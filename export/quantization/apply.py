@@ -77,6 +77,19 @@ def weights_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
     return weight, bias
 
 
+def changed_weights(
+    node: ir.Node, output_factor: np.ndarray, input_factor: np.ndarray, bias_shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """W' and b' of `ConvolutionPlan`, float64; each of the three has a number a channel, or one for all."""
+    weight, bias = (array.astype(np.float64) for array in weights_of(node))
+    out, each = weight.shape[:2]
+    groups, tail = node.attributes.get_int("group", 1) or 1, [1] * (weight.ndim - 2)
+    by_group = np.broadcast_to(input_factor, groups * each).reshape(groups, each).repeat(out // groups, axis=0)
+    rows = np.broadcast_to(output_factor, out)
+    changed: np.ndarray = weight * by_group.reshape(out, each, *tail) * rows.reshape(-1, 1, *tail)
+    return changed, bias * rows + bias_shift
+
+
 def integer_weights(weight: np.ndarray, scale: np.ndarray, plan: ConvolutionPlan, where: str) -> np.ndarray:
     """The integers of weights: the plan's own, or the nearest."""
     if plan.weights:
@@ -133,9 +146,8 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, where: str = "plan") -> Qua
 
 
 def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str) -> None:
-    weight, bias = (array.astype(np.float64) for array in weights_of(node))
+    out, each = weights_of(node)[0].shape[:2]
     groups = node.attributes.get_int("group", 1) or 1
-    out, each = weight.shape[:2]
     expected = {"weight_scale": out, "output_factor": out, "input_factor": groups * each, "bias_shift": out}
     for name, length in expected.items():
         found = len(getattr(plan, name))
@@ -143,15 +155,8 @@ def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str
             raise InputError(f"{where}.{name}: expected {length} numbers, got {found}")
     if not (plan.output_factor or plan.input_factor or plan.bias_shift):
         return
-    if plan.input_factor:
-        by_group = np.array(plan.input_factor).reshape(groups, each).repeat(out // groups, axis=0)
-        weight = weight * by_group.reshape(out, each, *[1] * (weight.ndim - 2))
-    if plan.output_factor:
-        factor = np.array(plan.output_factor)
-        weight, bias = weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), bias * factor
-    if plan.bias_shift:
-        bias = bias + np.array(plan.bias_shift)
-    for place, array in ((1, weight), (2, bias)):
+    sides = (np.array(side) for side in (plan.output_factor or 1.0, plan.input_factor or 1.0, plan.bias_shift or 0.0))
+    for place, array in enumerate(changed_weights(node, *sides), 1):
         if not np.abs(array).max() < np.finfo(np.float32).max:
             raise InputError(f"{where}: its factors lead beyond float32")
         old = node.inputs[place]

@@ -1,8 +1,8 @@
 """From pictures to the plan that detects most like the float network.
 
 Every recipe is made, written as ONNX and run on the pictures that were held back; what counts is how well its
-detections agree with the float network's. The signal-to-noise ratio at the heads does not say (facts: recipes that gain
-5 dB lose mAP).
+detections agree with the float network's. The signal-to-noise ratio at the heads does not say: recipes that
+gained 5 dB of it lost mAP.
 """
 
 from collections.abc import Callable, Sequence
@@ -104,6 +104,7 @@ def quantize(
     drafts = Drafts(expanded, calibration.statistics, spec)
     judge = _Judge(expanded, spec, pictures.held_back)
     trials: list[Trial] = []
+    networks: list[QuantizedGraph] = []
     seen: set[tuple[bytes, bool, str]] = set()
     for recipe in recipes:
         wanted = replace(recipe, ranges=ranges if recipe.ranges == "auto" else recipe.ranges)
@@ -114,11 +115,11 @@ def quantize(
             continue
         seen.add(key)
         plan = finish(expanded, plan, wanted, walked, importance)
-        network = apply_plan(expanded, plan)
-        seen_there = judge.judge(network)
-        trials.append(Trial(recipe.name, *seen_there, len(network.structure.int8_convolutions()), plan))
+        networks.append(apply_plan(expanded, plan))
+        seen_there = judge.judge(networks[-1])
+        trials.append(Trial(recipe.name, *seen_there, len(networks[-1].structure.int8_convolutions()), plan))
     best = _best(trials)
-    return Quantization(apply_plan(expanded, trials[best].plan), tuple(trials), _notes(trials, best, pictures))
+    return Quantization(networks[best], tuple(trials), _notes(trials, best, pictures))
 
 
 def from_plan(graph: Graph, plan: QuantizationPlan, where: str) -> Quantization:
