@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 from msgspec import structs
-from onnx_ir.passes.common import InlinePass
 
 from yolo_edge.datasets import Preparer, load_images
 from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, Truth, evaluate
@@ -24,11 +22,11 @@ from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.pictures import Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.recipe import RECIPES, UNSEEN, Drafts, Recipe, finish
+from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.verify import MIN_SNR_DB, snr_db
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.nms import nms
-from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import ModelSpec
 
 _CANDIDATE_CONFIDENCE, _IOU = 0.001, 0.45
@@ -183,14 +181,8 @@ class _Judge:
         return sum(values) / len(values), worst
 
     def _run(self, model: Graph) -> list[dict[str, np.ndarray]]:
-        inlined = model.clone()
-        InlinePass()(inlined)
-        session = new_session(ir.to_proto(inlined).SerializeToString(), spin=False, enable_cpu_mem_arena=False)
-        names = [output.name for output in session.get_outputs()]
-        return [
-            dict(zip(names, session.run(names, {self._spec.input.tensor: tensor}), strict=True))
-            for tensor, _ in self._items
-        ]
+        session = GraphSession(model)
+        return [session({self._spec.input.tensor: tensor}) for tensor, _ in self._items]
 
     def _detect(self, outputs: Sequence[dict[str, np.ndarray]], confidence: float) -> list[Detections]:
         result = []

@@ -101,9 +101,7 @@ def test_what_is_stored(low: float, high: float, seed: int) -> None:
     plan = TensorPlan.of_range(low, high)
     array = np.random.default_rng(seed).normal(0, 30, 200).astype(np.float32)
     integers = plan.quantize(array).astype(np.float64)
-    np.testing.assert_allclose(
-        plan.stored(array), (integers - plan.zero_point) * plan.scale, atol=1.01 * plan.scale
-    )
+    np.testing.assert_allclose(plan.stored(array), (integers - plan.zero_point) * plan.scale, atol=1.01 * plan.scale)
 
 
 # affine
