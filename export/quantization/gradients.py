@@ -41,10 +41,10 @@ class Gradients:
         # what the network itself computes is given: it has been run already
         used: dict[str, ir.Value] = {}
         for own in (node for node in model.graph if node in tape.own):
-            for place, value in enumerate(own.inputs):
-                if value is not None and value.producer() in within:
-                    given = ir.Value(name=value.name, shape=value.shape, type=value.type)
-                    own.replace_input_with(place, used.setdefault(name_of(value), given))
+            for place, read in enumerate(own.inputs):
+                if read is not None and read.producer() in within:
+                    given = ir.Value(name=read.name, shape=read.shape, type=read.type)
+                    own.replace_input_with(place, used.setdefault(name_of(read), given))
         model.graph.outputs.clear()
         for node in reversed(nodes):
             model.graph.remove(node, safe=True)
