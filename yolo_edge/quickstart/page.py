@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
+from markupsafe import Markup
 
-from yolo_edge._version import __version__
-from yolo_edge.benchmarks.report import STYLE
+from yolo_edge.charts.page import render
 from yolo_edge.ondevice.files import write_atomically
 from yolo_edge.quickstart.steps import report, steps
 
@@ -33,22 +32,17 @@ def write_page(folder: Path, summary: "Summary", found: dict[str, Any], shown: S
         for path in sorted((folder / "pictures").glob(f"{stem}*"))[:1]
     ]
     does = [step.does for step in (*steps(()), report(""))]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("index.html.j2").render(
-        style=STYLE,
+    text = render(
+        _HERE,
+        "index.html.j2",
+        (),
+        own_style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
         summary=summary,
         best=max((file.mAP50 for file in summary.files), default=0.0),
         fastest=min((file.p50_ms for file in summary.files if file.p50_ms is not None), default=None),
         pictures=pictures,
         anchors=found["anchors"],
         steps=list(zip(summary.commands, does, strict=True)),
-        version=__version__,
     )
     write_atomically(folder / "index.html", text.encode())
 
