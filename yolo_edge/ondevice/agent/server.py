@@ -1,5 +1,6 @@
 """Requests in, answers out: one JSON object a line."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,8 +9,9 @@ from typing import Any, Callable, Dict, Optional, TextIO
 
 from yolo_edge.ondevice.agent import machine
 from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.power import probe_all
 
-PROTOCOL = 2  # changes when requests or answers do
+PROTOCOL = 3  # changes when requests or answers do
 
 
 class Agent:
@@ -23,6 +25,7 @@ class Agent:
         self._handlers: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
             "hello": self._hello,
             "conditions": self._conditions,
+            "meters": self._meters,
             "peak": self._peak,
             "load": self._load,
             "warm_up": self._warm_up,
@@ -57,6 +60,11 @@ class Agent:
 
     def _conditions(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return machine.conditions()
+
+    def _meters(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """`meters`: a `Probe` of each kind, by `board`, what the host knows of it, and optionally a `root`."""
+        rows = probe_all(request.get("root") or "/", request["board"])
+        return {"meters": [dataclasses.asdict(row) for row in rows]}
 
     def _peak(self, request: Dict[str, Any]) -> Dict[str, Any]:
         from yolo_edge.ondevice.agent.peak import measure_peak  # noqa: PLC0415 - imports numpy
