@@ -43,18 +43,20 @@ class Device(Protocol):
     Attributes:
         name: As the inventory calls it.
         url: Where it is.
-        python: The interpreter that is to be used there.
-        folder: A folder of our own on it, removed at the end; None where it has no Python to keep one.
     """
 
     name: str
     url: str
 
     @property
-    def python(self) -> str: ...
+    def python(self) -> str:
+        """The interpreter that is to be used there."""
+        ...
 
     @property
-    def folder(self) -> str | None: ...
+    def folder(self) -> str | None:
+        """A folder of our own on it, removed at the end; None where it has no Python to keep one."""
+        ...
 
     def run(self, argv: Sequence[str], *, input: bytes | IO[bytes] | None = None, timeout: float = QUICK) -> Completed:  # noqa: A002 - as in subprocess
         """Run a program to its end.

@@ -20,6 +20,7 @@ import numpy as np
 
 from yolo_edge.cli.pictures import find_images
 from yolo_edge.datasets import Dataset, match_classes, read_dataset
+from yolo_edge.datasets.search import search
 from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, Truth, average_precision_50, evaluate
 from yolo_edge.evaluation.run import gather
 from yolo_edge.export.fusion import count_fused

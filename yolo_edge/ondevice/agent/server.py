@@ -1,5 +1,6 @@
 """Requests in, answers out: one JSON object a line."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from yolo_edge.ondevice.agent import machine
 from yolo_edge.ondevice.agent.requests import Request, read_ahead, when_unlocked, when_unread
 from yolo_edge.ondevice.errors import MissingRuntimeError, YoloEdgeError
 from yolo_edge.ondevice.opencv import prepare_opencv
+from yolo_edge.ondevice.power import probe_all
 
 PROTOCOL = 3  # changes when requests or answers do
 
@@ -26,6 +28,7 @@ class Agent:
         self._handlers: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
             "hello": self._hello,
             "conditions": self._conditions,
+            "meters": self._meters,
             "peak": self._peak,
             "load": self._load,
             "warm_up": self._warm_up,
@@ -68,6 +71,11 @@ class Agent:
 
     def _conditions(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return machine.conditions()
+
+    def _meters(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """`meters`: a `Probe` of each kind, by `board`, what the host knows of it, and optionally a `root`."""
+        rows = probe_all(request.get("root") or "/", request["board"])
+        return {"meters": [dataclasses.asdict(row) for row in rows]}
 
     def _peak(self, request: Dict[str, Any]) -> Dict[str, Any]:
         from yolo_edge.ondevice.agent.peak import measure_peak  # noqa: PLC0415 - imports numpy
