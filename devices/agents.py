@@ -159,13 +159,13 @@ class AgentProcess:
                         raise self._ended(do) from error
 
     def _receive(self, do: str, timeout: float) -> dict[str, Any]:
-        text = self._read_line(do, timeout)
+        line = self._read_line(do, timeout)
         try:
-            answer = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise AgentError(f"{self._name}: not an answer to {do!r}: {printable(repr(text[:80]))}") from error
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
         if not isinstance(answer, dict):
-            raise AgentError(f"{self._name}: not an answer to {do!r}: {printable(repr(text[:80]))}")
+            raise AgentError(f"{self._name}: not an answer to {do!r}: {printable(repr(line[:80]))}")
         if "error" in answer:
             kind = InputError if answer.get("exit_code") == InputError.exit_code else YoloEdgeError
             text = self._translate(str(answer["error"]))

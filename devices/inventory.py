@@ -29,7 +29,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
     Attributes:
         url: Where it is: ssh://[user@]host[:port]; a host of ~/.ssh/config will do.
-        python: The interpreter to use there; None: the environment that `devices setup` made, else python3.
+        python: The interpreter to use there, or to make the environment of `devices setup` from; None: python3.
         emulated: It is an emulator, whatever it says itself: its times mean nothing.
     """
 

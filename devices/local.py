@@ -12,6 +12,7 @@ from typing import IO
 
 from yolo_edge.devices.device import MAX_TEXT, QUICK, Completed, DeviceError
 from yolo_edge.devices.inventory import LOCAL, Entry
+from yolo_edge.devices.processes import communicate
 from yolo_edge.ondevice.files import not_written, reason, write_atomically
 
 
@@ -25,14 +26,19 @@ class LocalDevice:
 
     def run(self, argv: Sequence[str], *, input: bytes | IO[bytes] | None = None, timeout: float = QUICK) -> Completed:  # noqa: A002
         """See `Device`."""
-        given = {"input": input} if isinstance(input, bytes) else {"stdin": input or subprocess.DEVNULL}
         try:
-            done = subprocess.run(list(argv), capture_output=True, timeout=timeout, check=False, **given)  # type: ignore[call-overload]  # noqa: S603
-        except subprocess.TimeoutExpired as error:
-            raise DeviceError(f"{self.name}: no answer from {argv[0]} within {timeout:g} s") from error
+            process = subprocess.Popen(  # noqa: S603 - no shell
+                list(argv),
+                stdin=subprocess.PIPE if isinstance(input, bytes) else input or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         except OSError as error:
             return Completed(127, b"", f"{argv[0]}: {reason(error)}".encode())
-        return Completed(done.returncode, done.stdout, done.stderr)
+        done = communicate(process, input if isinstance(input, bytes) else None, timeout)
+        if done is None:
+            raise DeviceError(f"{self.name}: no answer from {argv[0]} within {timeout:g} s")
+        return done
 
     def stream(
         self, argv: Sequence[str], *, errors: IO[bytes], environment: Mapping[str, str] | None = None

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from yolo_edge.devices.agents import AgentProcess, local_command
-from yolo_edge.devices.device import Completed, Device, DeviceError
+from yolo_edge.devices.device import Device, DeviceError
 from yolo_edge.devices.inventory import LOCAL, Entry
 from yolo_edge.devices.package import agent_zip
 from yolo_edge.devices.transports import open_device
+from yolo_edge.ondevice.agent.keeper import ENVIRONMENT
 from yolo_edge.ondevice.files import printable, read_bytes
 
 OLDEST = (3, 8)
@@ -30,6 +31,14 @@ with zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())) as archive:
 import compileall
 compileall.compile_dir(sys.argv[1], quiet=1)
 """
+
+
+class AgentMissingError(DeviceError):
+    """A device has no Python that the agent runs with; what it is can be read from its files all the same."""
+
+    def __init__(self, name: str, reason: str, remedy: str):
+        super().__init__(f"{name}: {reason}: {remedy}")
+        self.remedy = remedy
 
 
 class DeviceAgent(AgentProcess):
@@ -52,11 +61,12 @@ class DeviceAgent(AgentProcess):
 class Session:
     """A device with our agent on it."""
 
-    def __init__(self, device: Device):
+    def __init__(self, device: Device, python: str | None = None):
         """Bring the agent there.
 
         Args:
             device: Connected.
+            python: The interpreter to use there; None: the device's.
 
         Attributes:
             device: The same.
@@ -64,12 +74,14 @@ class Session:
         Raises:
             DeviceError: It has no Python, or one that is too old; it is gone; its disk is full.
         """
+        again = f"yolo-edge devices add {device.name} {device.url} --replace --python"
         if device.folder is None:
-            raise DeviceError(
-                f"{device.name}: there is no {device.python} there: sudo apt install python3 (Termux: pkg install "
-                f"python), or say where one is: yolo-edge devices add {device.name} {device.url} --replace --python PATH"
+            raise AgentMissingError(
+                device.name,
+                f"there is no {device.python} there",
+                f"sudo apt install python3 (Termux: pkg install python), or say where one is: {again} PATH",
             )
-        self.device = device
+        self.device, self._interpreter = device, python or device.python
         self._agent = f"{device.folder}/agent"
         self._placed: dict[str, str] = {}  # sha256 → path there
         self._names: dict[str, str] = {}  # path there → path here
@@ -77,7 +89,17 @@ class Session:
             [*self._python, "-c", _UNPACK.format(*OLDEST), self._agent], input=agent_zip(), timeout=_SECONDS
         )
         if done.returncode:
-            raise DeviceError(f"{device.name}: {self._why(done)}")
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+            said = printable(lines[-1])[:300]
+            if said.endswith("is too old"):
+                raise AgentMissingError(
+                    device.name,
+                    f"its Python {said}: the agent needs {'.'.join(map(str, OLDEST))}",
+                    "install one beside it (JetPack 4: sudo apt install python3.8 python3.8-venv), then: "
+                    f"{again} python3.8",
+                )
+            remedy = ": free some space there" if "No space left" in said else ""
+            raise DeviceError(f"{device.name}: the agent cannot be unpacked there ({said}){remedy}")
 
     @property
     def command(self) -> list[str]:
@@ -87,8 +109,8 @@ class Session:
     @property
     def _python(self) -> list[str]:
         # an environment of ours is complete: PYTHONPATH of the account would come first
-        ours = self.device.python.endswith("/yolo-edge/venv/bin/python")
-        return [self.device.python, "-E", "-s"] if ours else [self.device.python]
+        ours = self._interpreter.endswith(f"/{ENVIRONMENT}/bin/python")
+        return [self._interpreter, "-E", "-s"] if ours else [self._interpreter]
 
     def connect(self, what: str) -> DeviceAgent:
         """Start an agent.
@@ -119,21 +141,6 @@ class Session:
         for remote, local in self._names.items():
             text = text.replace(remote, local)
         return f"{self.device.name}: {text}"
-
-    def _why(self, done: Completed) -> str:
-        said = printable(done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:][0] if done.stderr else "")[
-            :300
-        ]
-        oldest = ".".join(map(str, OLDEST))
-        if said.endswith("is too old"):
-            return (
-                f"its Python {said}, the agent needs {oldest}: install one beside it (JetPack 4: sudo apt install "
-                f"python3.8 python3.8-venv), then: yolo-edge devices add {self.device.name} {self.device.url} --replace "
-                "--python python3.8"
-            )
-        if "No space left" in said:
-            return f"its disk is full ({said}): free some space there"
-        return f"the agent cannot be unpacked there ({said or f'exit code {done.returncode}'})"
 
 
 @contextmanager

@@ -111,9 +111,9 @@ class SshDevice:
     @property
     def python(self) -> str:
         """The interpreter that is to be used there."""
-        if self._entry.python is not None:
-            return self._entry.python
-        return "python3" if self.hello.environment is None else f"{self.hello.environment}/bin/python"
+        if self.hello.environment is not None:
+            return f"{self.hello.environment}/bin/python"
+        return self._entry.python or "python3"
 
     @property
     def folder(self) -> str | None:

@@ -78,14 +78,14 @@ def far_detector(
     """
     if not _is_foreign(model, weights, spec_file, options.get("runtime")):
         try:
-            return FarDetector(model, _adapt(spec_inside(model), names, resize, exact), **options)
+            return FarDetector(model, adapt(spec_inside(model), names, resize, exact), **options)
         except MissingSpecError:
             if model.suffix.lower() != ".onnx":
                 raise
     runtime = options.get("runtime")
     path = folder / f"{len(list(folder.iterdir()))}-{model.stem[:100]}.{'tflite' if runtime == 'tflite' else 'onnx'}"
     write_atomically(path, export_in_memory(model, weights, names, resize, spec_file, runtime))
-    return FarDetector(path, _adapt(spec_inside(path), None, None, exact), **options)
+    return FarDetector(path, adapt(spec_inside(path), None, None, exact), **options)
 
 
 def spec_inside(model: Path) -> ModelSpec:
@@ -122,7 +122,12 @@ def _is_foreign(model: Path, weights: Path | None, spec_file: Path | None, runti
     return foreign
 
 
-def _adapt(spec: ModelSpec, names: str | None, resize: str | None, exact: bool) -> ModelSpec:
+def adapt(spec: ModelSpec, names: str | None, resize: str | None, exact: bool = False) -> ModelSpec:
+    """The spec with the options `--names`, `--resize` and `--exact-resize`.
+
+    Raises:
+        InputError: An option cannot be used.
+    """
     if names is not None:
         spec = rename_classes(spec, names)
     if resize is not None:
@@ -144,7 +149,7 @@ def _open(
     model: Path | bytes, exact: bool, names: str | None = None, resize: str | None = None, **options: Any
 ) -> Detector:
     detector = Detector(model, **options)
-    spec = _adapt(detector.spec, names, resize, exact)
+    spec = adapt(detector.spec, names, resize, exact)
     return detector if spec == detector.spec else Detector(model, spec, **options)
 
 

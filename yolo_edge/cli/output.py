@@ -119,6 +119,11 @@ def plural(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def file_size(octets: int) -> str:
+    """Bytes for a person: 1.33 MB, 570 kB."""
+    return f"{octets / 1e6:.2f} MB" if octets >= 1e6 else f"{octets / 1e3:.0f} kB"
+
+
 def count(number: float) -> str:
     """A large number for a person: 1.25 M."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):

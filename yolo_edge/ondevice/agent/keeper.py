@@ -1,6 +1,6 @@
 """Keeps a folder on a device while the coordinator is there, and removes it afterwards.
 
-Sent as text to whatever Python the device has, 3.4 or newer, and run by itself: it imports nothing of ours.
+Sent as text to whatever Python the device has, 3.6 or newer, and run by itself: it imports nothing of ours.
 
 It prints one line of JSON: the folder, and what else has to be known before anything is sent. It then waits for any
 bytes on standard input. When the input ends, or nothing comes for a while (a cable was pulled out, and nobody says so),
@@ -19,66 +19,69 @@ import signal
 import struct
 import sys
 import tempfile
+from pathlib import Path
 
 PREFIX = "yolo-edge-"
 LEASE = 8.0  # seconds without a sign of life
-ENVIRONMENT = "~/.local/share/yolo-edge/venv"  # that `yolo-edge devices setup` makes
+ENVIRONMENT = ".local/share/yolo-edge/venv"  # in the user's folder: what `yolo-edge devices setup` makes
+READY = "ready.json"  # in there, when it is complete
 
 
 def keep() -> None:
     """Do what the module says."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(1))
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    parent = tempfile.gettempdir()
+    parent = Path(tempfile.gettempdir())
     sweep(parent)
-    folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=str(parent)))
     try:
-        alive = os.open(os.path.join(folder, "new"), os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(alive, fcntl.LOCK_EX)
-        os.rename(os.path.join(folder, "new"), os.path.join(folder, "alive"))  # never seen without its lock
-        environment = os.path.expanduser(ENVIRONMENT)
-        ready = os.path.exists(os.path.join(environment, "ready.json"))
-        print(
-            json.dumps(
-                {
-                    "folder": folder,
-                    "python": list(sys.version_info[:3]),
-                    "executable": sys.executable,
-                    "machine": platform.machine(),
-                    "bits": 8 * struct.calcsize("P"),
-                    "home": os.path.expanduser("~"),
-                    "environment": environment if ready else None,
-                }
-            )
-        )
+        new = folder / "new"
+        fcntl.flock(os.open(new, os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
+        new.rename(folder / "alive")  # never seen without its lock
+        environment = Path.home() / ENVIRONMENT
+        hello = {
+            "folder": str(folder),
+            "python": list(sys.version_info[:3]),
+            "executable": sys.executable,
+            "machine": platform.machine(),
+            "bits": 8 * struct.calcsize("P"),
+            "home": str(Path.home()),
+            "environment": str(environment) if is_ready(environment / READY) else None,
+        }
+        sys.stdout.write(json.dumps(hello) + "\n")
         sys.stdout.flush()
         while select.select([0], [], [], LEASE)[0] and os.read(0, 65536):
             pass
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(str(folder), ignore_errors=True)
 
 
-def sweep(parent: str) -> None:
+def is_ready(path: Path) -> bool:
+    """Whether an environment is complete, and made from this interpreter: a system may have got a newer one since."""
+    try:
+        made = json.loads(path.read_text())
+        return bool(made["prefix"] == sys.prefix and made["python"] == list(sys.version_info[:2]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def sweep(parent: Path) -> None:
     """Remove the folders of keepers that were killed: ours, and without anybody who holds the lock."""
     try:
-        names = os.listdir(parent)
+        folders = [path for path in parent.iterdir() if path.name.startswith(PREFIX)]
     except OSError:  # a folder that may be written into, not read
         return
-    for name in names:
-        folder = os.path.join(parent, name)
-        alive = os.path.join(folder, "alive")
-        if not name.startswith(PREFIX) or os.path.islink(folder) or os.path.islink(alive):
-            continue
+    for folder in folders:
+        alive = folder / "alive"
         try:
-            if os.stat(folder).st_uid != os.getuid():
+            if folder.is_symlink() or alive.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue
             descriptor = os.open(alive, os.O_RDWR)
         except OSError:
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(str(folder), ignore_errors=True)
         except OSError:
             pass
         finally:

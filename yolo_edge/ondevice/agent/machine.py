@@ -137,17 +137,27 @@ def _speed(folder: Path) -> float:
     return 0.0
 
 
+def cores_of(root: Path = ROOT) -> List[Tuple[int, str]]:
+    """The number and the kind of each CPU that /proc/cpuinfo shows, "Cortex-A76"; none where it does not tell."""
+    found: List[Tuple[int, str]] = []
+    for block in re.split(r"\n\s*\n", read_text(root / "proc/cpuinfo")):
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        pair = (fields.get("CPU implementer", ""), fields.get("CPU part", ""))
+        kind = _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair)) if all(pair) else ""
+        kind = kind or fields.get("model name", "")
+        if kind:
+            number = fields.get("processor", "")
+            found.append((int(number) if number.isdigit() else len(found), kind))
+    return found
+
+
 def _cpu(root: Path) -> Dict[str, Any]:
     fields: Dict[str, List[str]] = {}
     for line in read_text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), []).append(value.strip())
     flags = " ".join(fields.get("flags", fields.get("Features", []))[:1]).split()
-    cores = [
-        _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair))
-        for pair in zip(fields.get("CPU implementer", []), fields.get("CPU part", []))
-    ]
-    names = fields.get("model name") or cores or fields.get("Model") or []
+    names = [kind for _, kind in cores_of(root)] or fields.get("Model") or []
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "name": " + ".join(dict.fromkeys(names)) or None,
