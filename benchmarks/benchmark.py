@@ -45,7 +45,11 @@ from yolo_edge.timing import Ratio, median_interval, paired_ratio
 
 NO_METER = "not measured: no power meter is read on this device yet; a USB or wall meter shows it"
 
+EMULATED = "emulated: the times of an emulator mean nothing"
+NO_ENERGY = "not measured: an emulator's energy means nothing"
+
 LEAST_REPEATS = 3  # fewer say too little
+_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 _LEAST_ROUNDS = 10  # undisturbed
 _PEAK_NOISE = 0.05  # by which the peak of more threads may be below that of fewer, on as many CPUs
 _Medians = tuple[NDArray[np.float64], NDArray[np.float64]]  # of undisturbed inferences, of all
@@ -61,6 +65,7 @@ class Benchmark:
         connect: Connect,
         *,
         device: str = "local",
+        emulated: bool = False,
         revision: str | None = None,
         command: Sequence[str] = (),
     ):
@@ -68,9 +73,10 @@ class Benchmark:
 
         Args:
             subjects: What to measure; the first is what the others are compared with.
-            settings: How.
+            settings: How. No numbers of threads stand for 1, and as many as the machine has CPUs, up to 4.
             connect: Starts an agent on the machine; its argument says what for.
             device: The machine's name.
+            emulated: Its processor is a program; it may find out by itself.
             revision: For the result.
             command: For the result.
 
@@ -78,16 +84,19 @@ class Benchmark:
             InputError: The same model twice, or no model.
             YoloEdgeError: The machine does not answer.
         """
-        if not subjects or not settings.threads:
-            raise InputError("a benchmark wants a model and a number of threads")
+        if not subjects:
+            raise InputError("a benchmark wants a model")
         names = [subject.name for subject in subjects]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{name}: named twice; its copy under another name can be compared with it")
-        self._slots = [Slot(subject, threads) for subject in subjects for threads in settings.threads]
-        self._settings, self._connect, self._device = settings, connect, device
+        self._connect, self._device = connect, device
         self._revision, self._command = revision, tuple(command)
-        self._host = find_host(connect)
+        host = find_host(connect)
+        self._host = msgspec.structs.replace(host, emulated=emulated or host.emulated)
+        threads = settings.threads or tuple(dict.fromkeys([1, min(host.cpu.cpus or 1, _MOST_THREADS)]))
+        self._settings = msgspec.structs.replace(settings, threads=threads)
+        self._slots = [Slot(subject, number) for subject in subjects for number in threads]
 
     @property
     def key(self) -> str:
@@ -118,7 +127,7 @@ class Benchmark:
         repeats = list(journal.repeats) if journal else []
         before = None if repeats else ask_conditions(self._connect, "before")
         progress("finding the fp32 peak")
-        peaks = find_peaks(self._connect, self._settings.threads, self._settings)
+        peaks = {} if self._host.emulated else find_peaks(self._connect, self._settings.threads, self._settings)
         for number in range(len(repeats) + 1, self._settings.repeats + 1):
             if repeats:
                 time.sleep(self._settings.cooldown_s)
@@ -181,6 +190,8 @@ class Benchmark:
         faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self._settings.limits)
         clocks = [clock for part in parts for clock in part.clock_mhz]
         faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
+        if self._host.emulated:
+            faults = [EMULATED]
         inference = latency["inference"]
         notes = list(subject.notes)
         if isinstance(profile, str):
@@ -199,10 +210,10 @@ class Benchmark:
             latency_ms=inference,
             memory_mb=round(max(part.peak_mb for part in parts), 1),
             energy_mj=None,
-            energy_reason=NO_METER,
+            energy_reason=NO_ENERGY if self._host.emulated else NO_METER,
             valid=not faults,
             invalid_reason="; ".join(faults) or None,
-            emulated=False,
+            emulated=self._host.emulated,
             sha256=subject.sha256,
             bytes=subject.bytes,
             precision=subject.precision,

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Fast, Json, Names, Resize, Runtime, Weights, check_resize, path, split
+from yolo_edge.cli.options import (
+    DeviceName,
+    Fast,
+    InventoryFile,
+    Json,
+    Names,
+    Resize,
+    Runtime,
+    Weights,
+    check_resize,
+    path,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +26,6 @@ if TYPE_CHECKING:
     from yolo_edge.benchmarks.settings import Settings
 
 _PROFILED = 100
-_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 
 
 def benchmark(
@@ -40,7 +51,7 @@ def benchmark(
     threads: Annotated[
         str | None,
         typer.Option(
-            help="With commas between. Default: 1, and as many as there are CPUs, up to 4.",
+            help="With commas between. Default: 1, and as many as the device has CPUs, up to 4.",
             metavar="LIST",
             show_default=False,
         ),
@@ -48,7 +59,8 @@ def benchmark(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
     ] = False,
-    device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
+    device: DeviceName = "local",
+    inventory: InventoryFile = None,
     runtime: Runtime = "auto",
     fast: Fast = False,
     image: Annotated[
@@ -93,12 +105,12 @@ def benchmark(
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
-    from yolo_edge.devices.agents import AgentProcess, local_command
-    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.devices.inventory import LOCAL, find_device
+    from yolo_edge.devices.session import session_on
+    from yolo_edge.ondevice.errors import YoloEdgeError
     from yolo_edge.ondevice.files import check_output_folder, write_atomically
 
-    if device != "local":
-        raise InputError(f"--device {device}: there is only local, this machine; boards and phones are to come")
+    entry = find_device(device, inventory)
     check_resize(resize)
     if output is not None:
         check_output_folder(output)
@@ -108,12 +120,21 @@ def benchmark(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
-            models, folder, weights=weights, names=names, resize=resize, runtime=runtime, threads=settings.threads
+            models,
+            folder,
+            weights=weights,
+            names=names,
+            resize=resize,
+            runtime=runtime,
+            threads=settings.threads or (1,),
+            here=device == LOCAL,
         )
         plan = Benchmark(
             subjects,
             settings,
-            lambda what: AgentProcess(local_command(), what),
+            stack.enter_context(session_on(device, entry)),
+            device=device,
+            emulated=entry.emulated,
             revision=git_revision(),
             command=command_line(),
         )
@@ -128,7 +149,7 @@ def benchmark(
         try:
             with steps(plan.steps(done)) as advance:
                 result = plan.run(journal, advance)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, YoloEdgeError):
             if journal and journal.repeats:
                 finished = f"{len(journal.repeats)} of {settings.repeats} repeats are kept"
                 note(f"{finished}: the same command goes on from there")
@@ -195,13 +216,11 @@ def _settings(
 
 
 def _threads(text: str | None) -> tuple[int, ...]:
-    import os
-
+    """Nothing where it is left to the machine that is measured."""
     from yolo_edge.ondevice.errors import InputError
 
     if text is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return tuple(dict.fromkeys([1, min(cpus, _MOST_THREADS)]))
+        return ()
     numbers = split(text, "threads")
     for number in numbers:
         if not (number.isascii() and number.isdigit() and len(number) <= 4 and 1 <= int(number) <= 1024):
@@ -251,8 +270,6 @@ def _print(result: "BenchmarkResult") -> None:
         )
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
-    if any(cell.emulated for cell in result.cells):
-        note("emulated: an emulator's times mean nothing.")
     for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
         note(f"not valid: {reason}")
     for cell in result.cells:
@@ -266,10 +283,11 @@ def _row(cell: "Cell") -> list[object]:
     from yolo_edge.benchmarks.results import model_name
 
     latency = cell.latency_ms
+    first = [model_name(cell.model), cell.threads, validity(cell)]
+    if cell.emulated:
+        return [*first, "withheld", *["-"] * 6, f"{cell.memory_mb:.0f} MB", "-"]
     return [
-        model_name(cell.model),
-        cell.threads,
-        validity(cell),
+        *first,
         f"{latency.p50:.3f}",
         f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
         f"{latency.p90:.3f}",
@@ -292,6 +310,8 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
             trusted = all(c.valid and not c.emulated for c in result.cells if (c.model, c.threads) in pair)
             words: list[str] = [] if ratio.verdict in ("faster", "slower") else [ratio.verdict]
             words += ratio_marks(ratio, trusted)
+            if cell.emulated:
+                return ["-", "-"]
             interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
             return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
     return ["1" if cell.model == result.cells[0].model else "-", "-"]
