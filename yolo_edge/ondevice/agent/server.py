@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any, Callable, Dict, Iterable, List, Sequence, TextIO
 
-from yolo_edge.ondevice.agent import facts, machine
+from yolo_edge.ondevice.agent import emulation, facts, machine
 from yolo_edge.ondevice.agent.requests import Request, read_ahead, when_unlocked, when_unread
 from yolo_edge.ondevice.errors import MissingRuntimeError, YoloEdgeError
 from yolo_edge.ondevice.opencv import prepare_opencv
@@ -68,7 +68,7 @@ class Agent:
             return {"error": f"{type(error).__name__}: {text}", "exit_code": 1}
 
     def _hello(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {"protocol": PROTOCOL, "host": {**machine.host_facts(), "emulated": facts.is_emulated()}}
+        return {"protocol": PROTOCOL, "host": {**machine.host_facts(), "emulated": emulation.is_emulated()}}
 
     def _facts(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return {"facts": facts.device_facts(), "python": facts.python_facts(), "runtimes": facts.check_runtimes()}
