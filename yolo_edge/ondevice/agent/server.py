@@ -196,6 +196,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         arguments: None, or the file whose lock says that the coordinator is there; see `keeper`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's; its end is the end of our input
+    if os.getpgrp() != os.getpid() and not sys.stdin.isatty():
+        os.setpgid(0, 0)  # what we start ends with us
     prepare_opencv()
     # what a library prints must not get between the answers: it goes to standard error
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
@@ -213,5 +215,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def _leave() -> None:
-    """End at once, whatever this process is in the middle of."""
+    """End at once, whatever this process is in the middle of, and what it started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
