@@ -11,7 +11,7 @@ import msgspec
 from yolo_edge.devices import profiles
 from yolo_edge.devices.agents import AgentProcess
 from yolo_edge.devices.device import Device, DeviceError
-from yolo_edge.ondevice.agent import facts, machine
+from yolo_edge.ondevice.agent import emulation, facts, machine
 
 _SECONDS = 300.0
 _OLDEST = (3, 8)
@@ -157,7 +157,7 @@ def read_facts(device: Device, why: str, *, emulated: bool = False) -> Facts:
         cpus = facts.count_cpus(root) or None
         host.update(name=words[0], kernel=words[1], machine=words[2], python=None, versions={})
         host["cpu"].update(cpus=cpus, cpus_in_all=cpus)
-        host["emulated"] = emulated or facts.is_emulated(root)
+        host["emulated"] = emulated or emulation.is_emulated(root)
         board = profiles.match(host["model"])
         reason, remedy = "it is read by the agent, which needs Python 3.8 or newer there", why
         return _facts(

@@ -9,6 +9,10 @@ import yolo_edge
 _MAIN = """\
 import sys
 
+from yolo_edge.ondevice.agent.emulation import become_stated_cpu
+
+become_stated_cpu()
+
 from yolo_edge.ondevice.agent.server import main
 
 main(sys.argv[1:])

@@ -22,6 +22,7 @@ from yolo_edge.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from yolo_edge.benchmarks.metering import Choice
     from yolo_edge.benchmarks.results import BenchmarkResult, Cell
     from yolo_edge.benchmarks.settings import Settings
 
@@ -59,6 +60,17 @@ def benchmark(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
     ] = False,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Energy of an inference, too, by a power meter; longer turns.")
+    ] = False,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="Which meter, where there are several, or the file of another (docs/energy.md).",
+            metavar="KIND|csv:FILE",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceName = "local",
     inventory: InventoryFile = None,
     runtime: Runtime = "auto",
@@ -116,7 +128,9 @@ def benchmark(
         check_output_folder(output)
     if csv is not None:
         check_output_file(csv)
-    settings = _settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile)
+    settings = _settings(
+        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, energy, meter
+    )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
@@ -138,6 +152,8 @@ def benchmark(
             revision=git_revision(),
             command=command_line(),
         )
+        if settings.energy:
+            _announce(plan.meter)
         journal = None
         if output is not None:
             journal = stack.enter_context(Journal(output, plan.key, restart=restart))
@@ -165,6 +181,15 @@ def benchmark(
         note(f"The whole result, with all samples, is in {written}; `yolo-edge report` makes a page of it.")
 
 
+def _announce(meter: "Choice | str") -> None:
+    from yolo_edge.cli.output import note
+
+    if isinstance(meter, str):
+        note(f"energy: {meter}")
+    elif meter.others:
+        note(f"energy: {meter.kind} is read; --meter chooses among it and {', '.join(meter.others)}")
+
+
 def _settings(
     quick: bool,
     threads: str | None,
@@ -177,13 +202,15 @@ def _settings(
     cooldown: float | None,
     pin: bool,
     profile: bool,
+    energy: bool,
+    meter: str | None,
 ) -> "Settings":
     import hashlib
     import math
 
     from msgspec.structs import replace
 
-    from yolo_edge.benchmarks.settings import Settings, quick_settings
+    from yolo_edge.benchmarks.settings import Settings, quick_settings, with_energy
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.images import read_image
 
@@ -201,6 +228,8 @@ def _settings(
         read_image(image)
         digest = hashlib.sha256(image.read_bytes()).hexdigest()
     base = quick_settings() if quick else Settings()
+    if energy or meter is not None:
+        base = with_energy(base, meter)
     given = {"seconds": seconds, "inferences": inferences, "repeats": repeats, "cooldown_s": cooldown}
     return replace(
         base,
@@ -229,10 +258,12 @@ def _threads(text: str | None) -> tuple[int, ...]:
 
 
 def _print(result: "BenchmarkResult") -> None:
+    from yolo_edge.benchmarks.report.energy import describe_energy
     from yolo_edge.benchmarks.results import model_name
     from yolo_edge.cli.output import note, plural, print_table
 
     several = len({cell.model for cell in result.cells}) > 1
+    scopes = [result.power.label] if result.power else []
     print_table(
         [
             "model",
@@ -247,9 +278,13 @@ def _print(result: "BenchmarkResult") -> None:
             "load>",
             "memory>",
             "of peak>",
+            *(f"{kind} mJ, {scope}>" for scope in scopes for kind in ("gross", "net")),
             *(["to the first model", "rounds>"] if several else []),
         ],
-        ([*_row(cell), *(_ratio(result, cell) if several else [])] for cell in result.cells),
+        (
+            [*_row(cell), *(_energy(cell) if scopes else []), *(_ratio(result, cell) if several else [])]
+            for cell in result.cells
+        ),
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
@@ -263,6 +298,8 @@ def _print(result: "BenchmarkResult") -> None:
             f"{peak.gflops:.0f} GFLOP/s ({count} x, {peak.by})" for count, peak in result.host.peak.items()
         )
         note(f"of peak: of what this machine reached multiplying matrices in fp32: {peaks}.")
+    if result.power:
+        note(describe_energy(result.power))
     if several:
         note(
             f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads, of "
@@ -270,6 +307,8 @@ def _print(result: "BenchmarkResult") -> None:
         )
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
+    for reason in dict.fromkeys(cell.energy_reason for cell in result.cells if base.energy and cell.energy_reason):
+        note(f"no energy: {reason}")
     for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
         note(f"not valid: {reason}")
     for cell in result.cells:
@@ -298,6 +337,13 @@ def _row(cell: "Cell") -> list[object]:
         f"{cell.memory_mb:.0f} MB",
         "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
     ]
+
+
+def _energy(cell: "Cell") -> list[str]:
+    from yolo_edge.benchmarks.report.energy import millijoules
+
+    energy = cell.energy_mj
+    return ["-", "-"] if energy is None else [millijoules(energy.gross), millijoules(energy.net)]
 
 
 def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:

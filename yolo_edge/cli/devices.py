@@ -19,6 +19,8 @@ devices = typer.Typer(
     rich_markup_mode=None,
 )
 
+_SHORT = 30  # of names that stand in a column
+
 Name = Annotated[str, typer.Argument(help="Of a device.", metavar="NAME", show_default=False)]
 
 
@@ -203,13 +205,12 @@ def _print_facts(found: "Facts") -> None:
 
     print_table([found.name, ""], _rows(found))
     _print_runtimes(found)
-    rows = [
-        [meter.kind, "yes" if meter.available else "no", meter.scope or "", _said(meter.reason, meter.remedy)]
-        for meter in found.meters
-    ]
-    print_table(["power meter", "available", "scope", "why, and what to do"], rows)
-    if found.limits:
-        print_table(["what does not work", "instead"], [[limit["what"], limit["remedy"]] for limit in found.limits])
+    _print_lines(
+        "power meters", [(meter.kind, f"{meter.scope}: {meter.reason}") for meter in found.meters if meter.available]
+    )
+    missing = [(meter.kind, _said(meter.reason, meter.remedy)) for meter in found.meters if not meter.available]
+    _print_lines("other power meters, and why not", missing)
+    _print_lines("what does not work, and what does", [(limit["what"], limit["remedy"]) for limit in found.limits])
     if found.emulated:
         note(f"{found.name} is emulated: what it detects is right, its times and energy mean nothing and are withheld.")
 
@@ -278,6 +279,17 @@ def _print_runtimes(found: "Facts") -> None:
     works = {name for name, value in found.runtimes.items() if value is not None and value["problem"] is None}
     if found.python is not None and (not {"numpy", "opencv"} <= works or not works - {"numpy", "opencv"}):
         note(f"No model runs there yet: yolo-edge devices setup {found.name}")
+
+
+def _print_lines(title: str, rows: list[tuple[str, str]]) -> None:
+    """Texts that a table would make too wide, each on a line of its own that a terminal may break."""
+    from yolo_edge.ondevice.files import printable
+
+    if not rows:
+        return
+    width = max((len(name) for name, _ in rows if len(name) < _SHORT), default=0)
+    lines = [f"   {name:{width}}   {text}" if len(name) < _SHORT else f"   {name}: {text}" for name, text in rows]
+    typer.echo("\n".join([f" {title}", *(printable(line) for line in lines), ""]))
 
 
 def _said(reason: str | None, remedy: str | None) -> str:

@@ -192,27 +192,6 @@ def _l4t(root: Path) -> Optional[Tuple[int, ...]]:
     return tuple(int(part) for part in found.groups()) if found else None
 
 
-def is_emulated(root: Path = ROOT) -> bool:
-    """Whether this processor is a program.
-
-    qemu's user mode shows its own executable where it does not think of hiding it; its whole machines, without
-    virtualisation, give themselves away by the CPU's name or number.
-    """
-    thread = Path("/proc/thread-self/exe")
-    if root == ROOT and thread.is_symlink() and os.path.basename(_link(thread)).startswith("qemu-"):  # noqa: PTH119
-        return True
-    text = read_text(root / "proc/cpuinfo")
-    max_of_qemu = re.search(r"(?m)^CPU implementer\s*: 0x00$", text) and re.search(r"(?m)^CPU part\s*: 0x051$", text)
-    return bool(max_of_qemu) or "QEMU TCG CPU" in text
-
-
-def _link(path: Path) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
 def count_cpus(root: Path) -> int:
     """CPUs of a recorded tree."""
     return len(cores_of(root)) or len(matches(root / "sys/devices/system/cpu", "cpu[0-9]*"))

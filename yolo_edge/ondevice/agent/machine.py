@@ -8,12 +8,13 @@ import os
 import platform
 import re
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from yolo_edge.ondevice.sysfs import board_model, matches, read_number, read_text
+from yolo_edge.ondevice.sysfs import board_model, find_program, matches, read_number, read_text
 
 ROOT = Path("/")
 
@@ -226,7 +227,19 @@ def _throttled(root: Path) -> Optional[int]:
         text = read_text(root / name)
         if re.fullmatch(r"[0-9a-fA-F]{1,8}", text):
             return int(text, 16)
-    return None
+    program = find_program("vcgencmd", root)  # where the kernel is an older one
+    found = re.match(r"throttled=0x([0-9a-fA-F]{1,8})\s*$", _output([program, "get_throttled"]) if program else "")
+    return int(found.group(1), 16) if found else None
+
+
+def _output(command: List[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - a program of the system
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
 def _throttle_count(root: Path) -> Optional[int]:

@@ -5,13 +5,15 @@ import json
 import os
 import signal
 import sys
-from typing import Any, Callable, Dict, Iterable, List, Sequence, TextIO
+import time
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, TextIO
 
-from yolo_edge.ondevice.agent import facts, machine
+from yolo_edge.ondevice.agent import emulation, facts, machine
 from yolo_edge.ondevice.agent.requests import Request, read_ahead, when_unlocked, when_unread
 from yolo_edge.ondevice.errors import MissingRuntimeError, YoloEdgeError
 from yolo_edge.ondevice.opencv import prepare_opencv
-from yolo_edge.ondevice.power import probe_all
+from yolo_edge.ondevice.power import open_meter, probe_all
+from yolo_edge.ondevice.power.sampler import Sampler, be_polite, describe
 
 PROTOCOL = 3  # changes when requests or answers do
 
@@ -25,12 +27,15 @@ class Agent:
     def __init__(self) -> None:
         self._worker: Any = None
         self._finders: List[Any] = []
+        self._sampler: Optional[Sampler] = None
         self._handlers: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
             "hello": self._hello,
+            "clock": self._clock,
             "facts": self._facts,
             "conditions": self._conditions,
             "meters": self._meters,
             "peak": self._peak,
+            "idle": self._idle,
             "load": self._load,
             "warm_up": self._warm_up,
             "turn": self._turn,
@@ -38,7 +43,15 @@ class Agent:
             "profile": self._profile,
             "open": self._open,
             "find": self._find,
+            "sample": self._sample,
+            "samples": self._samples,
         }
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
 
     def answer(self, request: Any, payload: bytes = b"") -> Dict[str, Any]:
         """Do what a request asks for.
@@ -68,7 +81,7 @@ class Agent:
             return {"error": f"{type(error).__name__}: {text}", "exit_code": 1}
 
     def _hello(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {"protocol": PROTOCOL, "host": {**machine.host_facts(), "emulated": facts.is_emulated()}}
+        return {"protocol": PROTOCOL, "host": {**machine.host_facts(), "emulated": emulation.is_emulated()}}
 
     def _facts(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return {"facts": facts.device_facts(), "python": facts.python_facts(), "runtimes": facts.check_runtimes()}
@@ -77,9 +90,41 @@ class Agent:
         return machine.conditions()
 
     def _meters(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """`meters`: a `Probe` of each kind, by `board`, what the host knows of it, and optionally a `root`."""
-        rows = probe_all(request.get("root") or "/", request["board"])
+        """`meters`: a `Probe` of each kind, by `board`, what the host knows of it."""
+        rows = probe_all(board=request["board"])
         return {"meters": [dataclasses.asdict(row) for row in rows]}
+
+    def _clock(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """`monotonic_ns`, the clock of windows and of power readings."""
+        return {"monotonic_ns": time.monotonic_ns()}
+
+    def _idle(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Do nothing for `seconds`, after `settle_s`; `window_ns` is when, on the monotonic clock.
+
+        Where a power meter is read, there are readings before and after.
+        """
+        time.sleep(request["settle_s"])
+        if self._sampler is not None:
+            self._sampler.wait()
+        begins = time.monotonic_ns()
+        time.sleep(request["seconds"])
+        ends = time.monotonic_ns()
+        if self._sampler is not None:
+            self._sampler.wait()
+        return {"window_ns": [begins, ends]}
+
+    def _sample(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Begin to read the power meter `kind` with its `options`, until `deadline_s` after the last `samples`."""
+        self.close()
+        meter = open_meter(request["kind"], request["options"], board=request["board"])
+        be_polite()
+        self._sampler = Sampler(meter, request["deadline_s"], _leave)
+        return describe(meter)
+
+    def _samples(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        if self._sampler is None:
+            raise YoloEdgeError("the agent reads no power meter")
+        return self._sampler.take()
 
     def _peak(self, request: Dict[str, Any]) -> Dict[str, Any]:
         from yolo_edge.ondevice.agent.peak import measure_peak  # noqa: PLC0415 - imports numpy
@@ -151,6 +196,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         arguments: None, or the file whose lock says that the coordinator is there; see `keeper`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's; its end is the end of our input
+    if os.getpgrp() != os.getpid() and not sys.stdin.isatty():
+        os.setpgid(0, 0)  # what we start ends with us
     prepare_opencv()
     # what a library prints must not get between the answers: it goes to standard error
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
@@ -159,12 +206,16 @@ def main(arguments: Sequence[str] = ()) -> None:
     when_unread(answers.fileno(), _leave)
     for path in arguments:
         when_unlocked(path, _leave)
+    agent = Agent()
     try:
-        serve(Agent(), read_ahead(requests), answers)
+        serve(agent, read_ahead(requests), answers)
+        agent.close()
     except BrokenPipeError:  # the coordinator went away
         _leave()
 
 
 def _leave() -> None:
-    """End at once, whatever this process is in the middle of."""
+    """End at once, whatever this process is in the middle of, and what it started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)

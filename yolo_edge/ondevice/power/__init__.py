@@ -11,7 +11,7 @@ from yolo_edge.ondevice.power.meter import Board, MeterError, Options, PowerMete
 
 __all__ = ["KINDS", "RECORDED", "open_meter", "parse_meter", "probe_all"]
 
-RECORDED = "csv"  # a file that another program writes; it is read by the host
+RECORDED = "csv"  # recorded.KIND: a file that another program writes; the host reads it, with numpy
 
 # in the order of preference: chips that somebody wired in see more than a board's own sensors
 KINDS: Dict[str, Callable[[Path, Board, Options], PowerMeter]] = {

@@ -84,7 +84,7 @@ class Tegrastats(PowerMeter):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread is there yet; it ignores SIGPIPE
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - a single call of the kernel
             )
         except OSError as error:
             raise MeterError(f"tegrastats does not start ({error.strerror})") from error
@@ -130,6 +130,10 @@ class Tegrastats(PowerMeter):
         return lines[-1].decode("utf-8", "replace")
 
 
+_prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)  # loaded before there is a child
+
+
 def _end_with_parent() -> None:
     """Let the kernel end this child with the thread that started it, however that ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
