@@ -1,5 +1,6 @@
 """From what the inventory says to a device that can be used."""
 
+from yolo_edge.devices.adb import AdbDevice
 from yolo_edge.devices.device import Device
 from yolo_edge.devices.inventory import LOCAL, Entry
 from yolo_edge.devices.local import LocalDevice
@@ -7,7 +8,11 @@ from yolo_edge.devices.ssh import SshDevice
 from yolo_edge.ondevice.errors import InputError
 
 # by the scheme of the address
-TRANSPORTS: dict[str, type[LocalDevice | SshDevice]] = {LOCAL: LocalDevice, "ssh": SshDevice}
+TRANSPORTS: dict[str, type[LocalDevice | SshDevice | AdbDevice]] = {
+    LOCAL: LocalDevice,
+    "ssh": SshDevice,
+    "adb": AdbDevice,
+}
 
 
 def open_device(name: str, entry: Entry) -> Device:
