@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,7 +40,7 @@ _FILES = (
 _LONGEST_FILE = 1 << 16
 # names and contents, apart by the ASCII separators of records and units, which none of these files has
 _SNAPSHOT = (
-    f'for f in {" ".join(_FILES)}; do if [ -r "$f" ] && [ -f "$f" ]; then printf "\\036%s\\037" "$f"; '
+    'for f in {}; do if [ -r "$f" ] && [ -f "$f" ]; then printf "\\036%s\\037" "$f"; '
     f'head -c {_LONGEST_FILE} "$f" 2>/dev/null; fi; done; printf "\\036"'
 )
 
@@ -82,6 +82,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
             `venv`, `picamera2`; None: there is none that it can run with.
         profile: Which of the boards that we know it is.
         limits: What does not work on it: `what`, `remedy`.
+        phone: Of a phone: `build`, `abi`, `battery_percent`, `battery_c`, `charging` (why its battery does not show
+            what it takes; null: it does); None: it is none.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     python: dict[str, Any] | None = None
     profile: str
     limits: tuple[dict[str, str], ...] = ()
+    phone: dict[str, Any] | None = None
 
 
 def ask_facts(name: str, url: str, agent: AgentProcess, *, emulated: bool = False) -> Facts:
@@ -145,14 +148,13 @@ def read_facts(device: Device, why: str, *, emulated: bool = False) -> Facts:
     Raises:
         DeviceError: The device is gone, or is none that has such files.
     """
-    done = device.run(["sh", "-c", _SNAPSHOT])
     names = device.run(["uname", "-n", "-r", "-m"])
     words = names.stdout.decode("utf-8", "replace").split()
     if len(words) != 3:
         raise DeviceError(f"{device.name}: tells neither its name nor its architecture: is it Linux?")
     with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
         root = Path(folder)
-        _unpack(done.stdout, root)
+        take_snapshot(device, _FILES, root)
         host = machine.host_facts(root)
         cpus = facts.count_cpus(root) or None
         host.update(name=words[0], kernel=words[1], machine=words[2], python=None, versions={})
@@ -171,12 +173,19 @@ def read_facts(device: Device, why: str, *, emulated: bool = False) -> Facts:
         )
 
 
-def _unpack(output: bytes, root: Path) -> None:
-    """Write the files of a snapshot under a folder; what was not asked for is left out."""
+def take_snapshot(device: Device, names: Sequence[str], root: Path) -> None:
+    """Write copies of small files of a device under a folder.
+
+    Args:
+        device: Connected.
+        names: Of the files, as the shell matches them; our own, none from outside.
+        root: The folder; what was not asked for is left out.
+    """
+    output = device.run(["sh", "-c", _SNAPSHOT.format(" ".join(names))]).stdout
     for record in output.split(b"\x1e"):
         name, separator, data = record.partition(b"\x1f")
         path = PurePosixPath(name.decode("utf-8", "replace"))
-        if not separator or ".." in path.parts or not any(path.match(pattern) for pattern in _FILES):
+        if not separator or ".." in path.parts or not any(path.match(pattern) for pattern in names):
             continue
         target = root / str(path).lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_edge.devices.agents import AgentProcess, local_command
+from yolo_edge.devices.android import NO_AGENT
 from yolo_edge.devices.device import Device, DeviceError
 from yolo_edge.devices.inventory import LOCAL, Entry
 from yolo_edge.devices.package import agent_zip
@@ -75,6 +76,8 @@ class Session:
             DeviceError: It has no Python, or one that is too old; it is gone; its disk is full.
         """
         again = f"yolo-edge devices add {device.name} {device.url} --replace --python"
+        if not device.python:
+            raise AgentMissingError(device.name, "adb reaches no Python there", NO_AGENT)
         if device.folder is None:
             raise AgentMissingError(
                 device.name,

@@ -49,7 +49,9 @@ def add(
     url: Annotated[
         str,
         typer.Argument(
-            help="ssh://[USER@]HOST[:PORT]; a host of ~/.ssh/config will do.", metavar="URL", show_default=False
+            help="ssh://[USER@]HOST[:PORT], a host of ~/.ssh/config will do; adb://SERIAL or adb://HOST:PORT.",
+            metavar="URL",
+            show_default=False,
         ),
     ],
     python: Annotated[
@@ -149,7 +151,9 @@ def setup(
 
 
 def _probe(name: str, inventory: Path | None) -> "Facts":
+    from yolo_edge.devices.adb import AdbDevice
     from yolo_edge.devices.agents import AgentProcess, local_command
+    from yolo_edge.devices.android.facts import android_facts
     from yolo_edge.devices.facts import ask_facts, read_facts
     from yolo_edge.devices.inventory import LOCAL, find_device
     from yolo_edge.devices.session import AgentMissingError, Session
@@ -160,6 +164,8 @@ def _probe(name: str, inventory: Path | None) -> "Facts":
         with AgentProcess(local_command(), name) as agent:
             return ask_facts(name, entry.url, agent)
     with open_device(name, entry) as device:
+        if isinstance(device, AdbDevice):
+            return android_facts(device, emulated=entry.emulated)
         try:
             session = Session(device)
         except AgentMissingError as error:
@@ -218,7 +224,7 @@ def _print_facts(found: "Facts") -> None:
 def _rows(found: "Facts") -> list[list[object]]:
     cpu, thermals = found.cpu, found.thermals
     cores = [
-        f"{core['count']} x {core['kind']}" + (f", up to {core['max_mhz']:.0f} MHz" if core["max_mhz"] else "")
+        f"{core['count']} x {core['kind']}" + (f" ({core['size']})" if core.get("size") else "") + (f", up to {core['max_mhz']:.0f} MHz" if core["max_mhz"] else "")
         for core in cpu["cores"]
     ]
     clocks = [f"{clock:.0f}" for clock in dict.fromkeys(cpu["clock_mhz"])]
@@ -243,18 +249,27 @@ def _rows(found: "Facts") -> list[list[object]]:
         "clocks": f"{', '.join(clocks)} MHz" if clocks else None,
         "temperatures": ", ".join(heat),
         "throttling": _throttling(thermals),
+        **({"battery": _battery(found.phone)} if found.phone else {}),
         "Python": _python(found),
     }
     return [[name, text or "not available"] for name, text in facts.items()]
 
 
 def _throttling(thermals: dict[str, Any]) -> str | None:
+    if thermals.get("status") is not None:
+        return f"thermal status {thermals['status']} ({thermals['status_text']})"
     if thermals["throttled"] is None:
         count = thermals["throttle_count"]
         return None if count is None else f"{count} events of the CPU since it was started"
     now = ", ".join(thermals["throttled_now"]) or "no"
     before = ", ".join(thermals["throttled_since_boot"]) or "no"
     return f"now: {now}; since it was started: {before} ({thermals['throttled']:#x})"
+
+
+def _battery(phone: dict[str, Any]) -> str | None:
+    parts = [f"{phone['battery_percent']} %"] if phone["battery_percent"] is not None else []
+    parts += [f"{phone['battery_c']:.1f} °C"] if phone["battery_c"] is not None else []
+    return ", ".join([*parts, phone["charging"] or "not charging"])
 
 
 def _python(found: "Facts") -> str | None:
