@@ -19,6 +19,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
         throttled: The Raspberry Pi's bits.
         throttle_count: Throttling events of x86 cores since boot.
         available_mb: Memory that is free for programs.
+        thermal_status: Android's: 0 (none) to 6 (shutdown).
+        charging: Whether a phone's battery was fed.
     """
 
     when: str
@@ -33,6 +35,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     throttled: int | None = None
     throttle_count: int | None = None
     available_mb: float | None = None
+    thermal_status: int | None = None
+    charging: bool | None = None
 
 
 class Cpu(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ class RailColumn(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rail: That it belongs to.
-        unit: V, mV, A, mA, W, mW, or uJ of a counter.
+        unit: V, mV, uV, A, mA, uA, W, mW, or uJ of a counter.
         wrap: The counter's highest value.
     """
 

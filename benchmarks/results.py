@@ -36,8 +36,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         p50: The median.
-        p90: The 90th percentile.
-        p99: The 99th percentile.
+        p90: The 90th percentile; None: of a native tool that prints none.
+        p99: The 99th percentile; the same.
         mean: Of all samples.
         n: Their number.
         ci95: The 95 % interval of the median: a bootstrap over repeats and blocks of turns, since samples that follow
@@ -45,8 +45,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     p50: Milliseconds
-    p90: Milliseconds
-    p99: Milliseconds
+    p90: Milliseconds | None
+    p99: Milliseconds | None
     mean: Milliseconds
     n: Count
     ci95: tuple[Milliseconds, Milliseconds]
@@ -149,6 +149,34 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
         return np.array([np.median(turn) for turn in turns]).reshape(self.repeats, -1)
 
 
+class NativeRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run of a native tool printed, in milliseconds; None: its version does not.
+
+    Attributes:
+        n: Inferences.
+        mean_ms: Of them.
+        std_ms: Their standard deviation.
+        min_ms: The fastest.
+        p5_ms: The 5th percentile.
+        median_ms: The 50th.
+        p95_ms: The 95th.
+        max_ms: The slowest.
+        window_s: When they began and ended, in seconds since the device was started; None: not known.
+        footprint_mb: What the tool says that the model added to its memory.
+    """
+
+    n: Annotated[int, msgspec.Meta(ge=1)]
+    mean_ms: Milliseconds
+    std_ms: Milliseconds | None = None
+    min_ms: Milliseconds | None = None
+    p5_ms: Milliseconds | None = None
+    median_ms: Milliseconds | None = None
+    p95_ms: Milliseconds | None = None
+    max_ms: Milliseconds | None = None
+    window_s: tuple[float, float] | None = None
+    footprint_mb: float | None = None
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One model x device x runtime x number of threads.
 
@@ -158,7 +186,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         runtime: What ran the model.
         threads: Of the runtime.
         latency_ms: Of the inference alone.
-        memory_mb: Peak resident memory of the worker process: interpreter, libraries, model, buffers.
+        memory_mb: Peak resident memory of the worker process: interpreter, libraries, model, buffers; None: not
+            shown.
         energy_mj: Of an inference; None: see `energy_reason`.
         energy_reason: Why there is no figure, and what to do.
         valid: Whether the figures are to be trusted.
@@ -188,6 +217,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         profile: Time by operator, where asked for.
         power: How the energy was found; None where there is none.
         samples: All of them; None in documents without.
+        runs: Of a native tool, which gives no samples.
     """
 
     model: str
@@ -195,7 +225,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str
     threads: Annotated[int, msgspec.Meta(ge=1)]
     latency_ms: Latency
-    memory_mb: float
+    memory_mb: float | None
     energy_mj: Energy | None
     energy_reason: str | None
     valid: bool
@@ -209,9 +239,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     preprocess_ms: Latency | None = None
     postprocess_ms: Latency | None = None
     total_ms: Latency | None = None
-    start_ms: Milliseconds
-    load_ms: Milliseconds
-    first_ms: Milliseconds
+    start_ms: Milliseconds | None
+    load_ms: Milliseconds | None
+    first_ms: Milliseconds | None
     base_memory_mb: float | None = None
     repeats_ms: tuple[Milliseconds, ...]
     warm_up_s: float
@@ -223,6 +253,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     profile: Profile | None = None
     power: CellPower | None = None
     samples: Samples | None = None
+    runs: tuple[NativeRun, ...] = ()
 
 
 class CellRatio(msgspec.Struct, frozen=True, kw_only=True):

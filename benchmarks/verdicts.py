@@ -10,6 +10,7 @@ from yolo_edge.benchmarks.settings import Limits
 
 # the Raspberry Pi's bits: vcgencmd get_throttled
 _NOW = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
+_STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")  # Android's
 _SINCE_BOOT_SHIFT = 16
 _MIN_BUSY_SECONDS = 1.0  # of one CPU: below, the kernel's ticks of 10 ms say little
 
@@ -116,6 +117,9 @@ def _throttled(snapshots: Sequence[Conditions]) -> list[str]:
     events = throttle_events(snapshots)
     if events:
         faults.append(f"the CPU was throttled for heat {events} time{'s' if events > 1 else ''}")
+    statuses = [moment.thermal_status for moment in snapshots if moment.thermal_status is not None]
+    if any(statuses):
+        faults.append(f"the phone was too hot: thermal status {max(statuses)} ({_STATUSES[max(statuses)]})")
     return faults
 
 

@@ -14,10 +14,16 @@ _WIRELESS = (
 # what adb writes → what to do
 _KNOWN = (
     (r"unauthorized|failed to authenticate", "the phone has not allowed this computer: unlock it and say yes there"),
-    (r"no permissions", "this user may not use the USB device: apt install android-sdk-platform-tools-common (udev rules)"),
+    (
+        r"no permissions",
+        "this user may not use the USB device: apt install android-sdk-platform-tools-common (udev rules)",
+    ),
     (r"offline", f"the phone does not answer: {_REPLUG}"),
     (r"[Cc]onnection refused", f"nothing listens for adb there: {_WIRELESS}"),
-    (r"No route to host|timed out|unreachable", "it cannot be reached: are both in the same network, and its screen on?"),
+    (
+        r"No route to host|timed out|unreachable",
+        "it cannot be reached: are both in the same network, and its screen on?",
+    ),
     (
         r"not resolve host|[Nn]ame or service not known|nodename nor servname|failure in name resolution",
         "its name is not known: use its address (Settings, Wi-Fi, the network)",

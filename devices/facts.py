@@ -173,6 +173,17 @@ def read_facts(device: Device, why: str, *, emulated: bool = False) -> Facts:
         )
 
 
+def read_conditions(device: Device) -> dict[str, Any]:
+    """How a device fares now, from its files; see `yolo_edge.ondevice.agent.machine.conditions`.
+
+    Raises:
+        DeviceError: It is gone.
+    """
+    with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
+        take_snapshot(device, _FILES, Path(folder))
+        return machine.conditions(Path(folder))
+
+
 def take_snapshot(device: Device, names: Sequence[str], root: Path) -> None:
     """Write copies of small files of a device under a folder.
 

@@ -308,11 +308,13 @@ def _data(records: Sequence[dict[str, Any]]) -> alt.Data:
 
 def _quantiles(row: Row) -> dict[str, float]:
     latency = row.cell.latency_ms
-    known = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99}
+    p90 = latency.p50 if latency.p90 is None else latency.p90  # a native tool prints none: a bar of no length
+    p99 = p90 if latency.p99 is None else latency.p99
+    known = {"p50": latency.p50, "p90": p90, "p99": p99}
     if row.cell.samples is None:
-        return {**known, "low": latency.p50, "high": latency.p99, "q1": latency.p50, "q3": latency.p90}
+        return {**known, "low": latency.p50, "high": p99, "q1": latency.p50, "q3": p90}
     p1, p25, p75 = (short(value) for value in np.percentile(_samples(row), [1, 25, 75]))
-    return {**known, "p1": p1, "p25": p25, "p75": p75, "low": p1, "high": latency.p99, "q1": p25, "q3": p75}
+    return {**known, "p1": p1, "p25": p25, "p75": p75, "low": p1, "high": p99, "q1": p25, "q3": p75}
 
 
 def _samples(row: Row) -> NDArray[np.float64]:

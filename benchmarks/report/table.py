@@ -81,7 +81,7 @@ def fields(content: Content, row: Row) -> list[str]:
         f"{cell.bytes / 1e6:.2f}",
         milliseconds(cell.first_ms),
         milliseconds(cell.load_ms),
-        f"{cell.memory_mb:.0f}",
+        "-" if cell.memory_mb is None else f"{cell.memory_mb:.0f}",
         "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
         power(cell),
     ]
@@ -159,8 +159,10 @@ def verdict_text(item: Comparison, limit: float | None) -> str:
     return item.verdict
 
 
-def milliseconds(value: float) -> str:
+def milliseconds(value: float | None) -> str:
     """Four digits that count."""
+    if value is None:
+        return "-"
     return f"{value:.3f}" if value < 100 else f"{value:.1f}"
 
 

@@ -92,9 +92,11 @@ def decide(idle: Sequence[float], load: Sequence[float]) -> Decision:
     at_rest, at_work = median(idle), median(load)
     if at_rest * at_work > 0 and abs(at_work) <= abs(at_rest):
         raise ValueError(
-            f"the battery's current is {at_rest:.0f} idle and {at_work:.0f} under load, no more: its gauge is too slow, "
-            "or something else ran"
+            f"the battery's current is {at_rest:.0f} idle and {at_work:.0f} under load, no more: its gauge is "
+            "too slow, or something else ran"
         )
     if at_work == 0 or (at_rest * at_work < 0 and abs(at_rest) >= abs(at_work)):
-        raise ValueError(f"the battery's current is {at_rest:.0f} idle and {at_work:.0f} under load: it charges at times")
+        raise ValueError(
+            f"the battery's current is {at_rest:.0f} idle and {at_work:.0f} under load: it charges at times"
+        )
     return Decision("mA" if abs(at_work) < MILLI_BELOW else "uA", -1 if at_work < 0 else 1, at_work, at_rest)

@@ -16,7 +16,7 @@ _CONVERTER = re.compile(r"S\d+[MS]_")
 
 
 def parse_energy(text: str) -> dict[str, int]:
-    """Rails with their counters in microjoules, of one file or several behind each other; empty where there are none."""
+    """Rails with their counters in microjoules, of one file or several in a row; empty where there are none."""
     return {name: int(number) for name, number in _RAIL.findall(text)}
 
 

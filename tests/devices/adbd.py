@@ -14,7 +14,9 @@ import struct
 import sys
 from pathlib import Path
 
-CNXN, OPEN, OKAY, WRTE, CLSE = (int.from_bytes(word, "little") for word in (b"CNXN", b"OPEN", b"OKAY", b"WRTE", b"CLSE"))
+CNXN, OPEN, OKAY, WRTE, CLSE = (
+    int.from_bytes(word, "little") for word in (b"CNXN", b"OPEN", b"OKAY", b"WRTE", b"CLSE")
+)
 VERSION, LARGEST = 0x01000001, 256 * 1024
 CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin") or "chroot"
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)

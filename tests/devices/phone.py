@@ -16,10 +16,11 @@ import pytest
 HERE = Path(__file__).parent
 BATTERY = "sys/class/power_supply/battery"
 ODPM = "sys/bus/iio/devices/iio:device{}/energy_value"
-TOYS = (
-    "cat chmod cut date dirname echo env false grep head kill ls mkdir mktemp mv nice nproc printf ps rm rmdir sed "
-    "sleep sort stat tail taskset tee test timeout touch true uname wc xargs"
-).split()
+TOYS = re.findall(
+    r"\w+",
+    """cat chmod cut date dirname echo env false grep head kill ls mkdir mktemp mv nice nproc printf ps rm rmdir sed
+    sleep sort stat tail tee test timeout touch true uname wc xargs""",
+)
 
 # two big, two middle, four little cores of a Pixel 6, as /proc/cpuinfo shows them
 CORES = [("0xd05", 1803000, 160)] * 4 + [("0xd41", 2253000, 498)] * 2 + [("0xd44", 2802000, 1024)] * 2
@@ -60,6 +61,8 @@ Current Battery Service state:
 PROGRAMS = {
     "getprop": 'if [ $# = 0 ]; then cat /properties; else sed -n "s/^\\[$1\\]: \\[\\(.*\\)\\]$/\\1/p" /properties; fi',
     "dumpsys": 'cat "/dumps/$1" 2>/dev/null || { echo "Can\'t find service: $1"; exit 0; }',
+    # this machine has not as many CPUs
+    "taskset": 'echo "$*" >>/tasksets; shift; exec "$@"',
     "cmd": '[ "$*" = "battery get -f current_now" ] && cat /dumps/current_now',
 }
 
@@ -175,9 +178,7 @@ def make_phone(root: Path) -> Phone:
 
 
 # the clock has to go: the real one is laid over the file, in a mount namespace of adbd's own
-_NAMESPACE = (
-    'mount --bind /proc/uptime "$1/proc/uptime" && for p in /proc/[0-9]*; do :; done; exec "$2" "$3" 0 "$1"'
-)
+_NAMESPACE = 'mount --bind /proc/uptime "$1/proc/uptime" && for p in /proc/[0-9]*; do :; done; exec "$2" "$3" 0 "$1"'
 
 
 @contextmanager

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from yolo_edge.benchmarks.metering import Choice
     from yolo_edge.benchmarks.results import BenchmarkResult, Cell
+    from yolo_edge.benchmarks.rounds import Subject
     from yolo_edge.benchmarks.settings import Settings
+    from yolo_edge.devices.inventory import Entry
 
 _PROFILED = 100
 
@@ -95,7 +97,19 @@ def benchmark(
     pin: Annotated[
         bool, typer.Option("--pin/--no-pin", help="Keep to the fastest kind of CPUs, where they differ.")
     ] = True,
-    profile: Annotated[bool, typer.Option("--profile", help="Time by operator, too (onnxruntime only).")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time by operator, too (onnxruntime, benchmark_model).")
+    ] = False,
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--benchmark-model",
+            help="TFLite's native tool, built for the device: phones by adb, and whatever has no Python (.tflite).",
+            metavar="PROGRAM",
+            show_default=False,
+            parser=path,
+        ),
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a killed run could go on.")] = False,
     csv: Annotated[
         Path | None, typer.Option(help="A file for a row a cell, too.", show_default=False, parser=path)
@@ -111,18 +125,20 @@ def benchmark(
 
     from yolo_edge.benchmarks.benchmark import Benchmark, save
     from yolo_edge.benchmarks.journal import Journal
-    from yolo_edge.benchmarks.results import without_samples
-    from yolo_edge.benchmarks.table import to_csv
-    from yolo_edge.cli.output import note, print_json, steps
+    from yolo_edge.cli.output import note, steps
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
     from yolo_edge.devices.inventory import LOCAL, find_device
     from yolo_edge.devices.session import session_on
-    from yolo_edge.ondevice.errors import YoloEdgeError
-    from yolo_edge.ondevice.files import check_output_folder, write_atomically
+    from yolo_edge.ondevice.errors import InputError, YoloEdgeError
+    from yolo_edge.ondevice.files import check_output_folder
 
     entry = find_device(device, inventory)
+    if benchmark_model is None and entry.url.startswith("adb:"):
+        raise InputError(
+            f"{device}: by adb models are run by TFLite's native tool: --benchmark-model PROGRAM (docs/phones.md)"
+        )
     check_resize(resize)
     if output is not None:
         check_output_folder(output)
@@ -139,10 +155,14 @@ def benchmark(
             weights=weights,
             names=names,
             resize=resize,
-            runtime=runtime,
+            runtime=runtime if benchmark_model is None else "tflite",
             threads=settings.threads or (1,),
-            here=device == LOCAL,
+            here=device == LOCAL and benchmark_model is None,
         )
+        if benchmark_model is not None:
+            result, written = _measure_natively(subjects, settings, device, entry, benchmark_model, output)
+            _show(result, written, json=json, csv=csv)
+            return
         plan = Benchmark(
             subjects,
             settings,
@@ -171,6 +191,53 @@ def benchmark(
                 note(f"{finished}: the same command goes on from there")
             raise
         written = save(result, journal) if journal else None
+    _show(result, written, json=json, csv=csv)
+
+
+def _measure_natively(
+    subjects: "Sequence[Subject]",
+    settings: "Settings",
+    device: str,
+    entry: "Entry",
+    tool: Path,
+    output: Path | None,
+) -> "tuple[BenchmarkResult, Path | None]":
+    """Measure with `benchmark_model`; a run that is killed keeps nothing."""
+    from contextlib import ExitStack
+
+    from yolo_edge.benchmarks.benchmark import save
+    from yolo_edge.benchmarks.journal import Journal
+    from yolo_edge.benchmarks.native import NativeBenchmark
+    from yolo_edge.cli.output import note, steps
+    from yolo_edge.cli.provenance import command_line, git_revision
+    from yolo_edge.devices.transports import open_device
+
+    with ExitStack() as stack:
+        there = stack.enter_context(open_device(device, entry))
+        plan = NativeBenchmark(
+            subjects,
+            settings,
+            there,
+            tool,
+            name=device,
+            emulated=entry.emulated,
+            revision=git_revision(),
+            command=command_line(),
+        )
+        if settings.energy:
+            note(f"energy: {plan.meter if isinstance(plan.meter, str) else plan.meter.kind + ' is read'}")
+        journal = stack.enter_context(Journal(output, plan.key)) if output is not None else None
+        with steps(plan.steps) as advance:
+            result = plan.run(advance)
+        return result, save(result, journal) if journal else None
+
+
+def _show(result: "BenchmarkResult", written: Path | None, *, json: bool, csv: Path | None) -> None:
+    from yolo_edge.benchmarks.results import without_samples
+    from yolo_edge.benchmarks.table import to_csv
+    from yolo_edge.cli.output import note, print_json
+    from yolo_edge.ondevice.files import write_atomically
+
     if json:
         print_json(without_samples(result))
     else:
@@ -324,19 +391,23 @@ def _row(cell: "Cell") -> list[object]:
     latency = cell.latency_ms
     first = [model_name(cell.model), cell.threads, validity(cell)]
     if cell.emulated:
-        return [*first, "withheld", *["-"] * 6, f"{cell.memory_mb:.0f} MB", "-"]
+        return [*first, "withheld", *["-"] * 6, _shown(cell.memory_mb, ".0f", " MB"), "-"]
     return [
         *first,
         f"{latency.p50:.3f}",
         f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
-        f"{latency.p90:.3f}",
-        f"{latency.p99:.3f}",
+        _shown(latency.p90, ".3f"),
+        _shown(latency.p99, ".3f"),
         "-" if cell.total_ms is None else f"{cell.total_ms.p50:.3f}",
-        f"{cell.first_ms:.2f}",
-        f"{cell.load_ms:.1f}",
-        f"{cell.memory_mb:.0f} MB",
+        _shown(cell.first_ms, ".2f"),
+        _shown(cell.load_ms, ".1f"),
+        _shown(cell.memory_mb, ".0f", " MB"),
         "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
     ]
+
+
+def _shown(value: float | None, form: str, unit: str = "") -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def _energy(cell: "Cell") -> list[str]:

@@ -224,7 +224,9 @@ def _print_facts(found: "Facts") -> None:
 def _rows(found: "Facts") -> list[list[object]]:
     cpu, thermals = found.cpu, found.thermals
     cores = [
-        f"{core['count']} x {core['kind']}" + (f" ({core['size']})" if core.get("size") else "") + (f", up to {core['max_mhz']:.0f} MHz" if core["max_mhz"] else "")
+        f"{core['count']} x {core['kind']}"
+        + (f" ({core['size']})" if core.get("size") else "")
+        + (f", up to {core['max_mhz']:.0f} MHz" if core["max_mhz"] else "")
         for core in cpu["cores"]
     ]
     clocks = [f"{clock:.0f}" for clock in dict.fromkeys(cpu["clock_mhz"])]

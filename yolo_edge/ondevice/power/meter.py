@@ -7,7 +7,7 @@ from typing import Dict, List, NoReturn, Optional, Sequence, Tuple
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 
 # SI units of one: volts, amperes, watts, or joules of a counter
-VOLTS = {"V": 1.0, "mV": 1e-3}
+VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}
 AMPERES = {"A": 1.0, "mA": 1e-3, "uA": 1e-6}
 WATTS = {"W": 1.0, "mW": 1e-3, "uW": 1e-6}
 JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "Wh": 3600.0, "mWh": 3.6}
