@@ -1,6 +1,5 @@
 """The kinds of cores of a phone, and which of them a program is kept to."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,21 +59,3 @@ def mask_of(cpus: tuple[int, ...]) -> str:
     """What `taskset` takes: a bit a CPU, in hexadecimal."""
     return f"{sum(1 << cpu for cpu in cpus):x}"
 
-
-def parse_cpus(text: str, clusters: list[Cluster]) -> tuple[int, ...]:
-    """`big`, `little`, `4-7` or `0,4` as numbers of CPUs.
-
-    Raises:
-        ValueError: There are no such CPUs.
-    """
-    named = [cpu for cluster in clusters if cluster.size == text for cpu in cluster.cpus]
-    known = {cpu for cluster in clusters for cpu in cluster.cpus}
-    found = set(named)
-    for part in [] if named else text.split(","):
-        match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
-        if match is None:
-            raise ValueError(f"{text!r}: expected {', '.join(sorted({c.size for c in clusters} - {''}))}, or numbers")
-        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
-    if not found or not found <= known:
-        raise ValueError(f"{text!r}: there are CPUs {min(known, default=0)} to {max(known, default=0)}")
-    return tuple(sorted(found))

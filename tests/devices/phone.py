@@ -116,6 +116,24 @@ class Phone:
             lines = [f"CH{i}(T=1000)[{rail}], {cpu_uws}" for i, rail in enumerate(rails)]
             self.write(ODPM.format(number), "\n".join(["t=1000", *lines, ""]))
 
+    def counters(self, idle_w: int, busy_w: int) -> None:
+        """Energy counters that run: so many watts idle, so many more while /state says that something works."""
+        self.odpm()
+        self.write("state", "0 0\n")
+        script = f"""#!/system/bin/sh
+case $1 in
+*/iio:device0/energy_value)
+    read t x </proc/uptime; read b s </state; c=${{t%.*}}${{t#*.}}
+    [ "$s" = 0 ] || b=$((b+c-s))
+    echo "t=${{t}}"; echo "CH0(T=1)[S2M_VDD_CPUCL2], $((c*{idle_w}+b*{busy_w}))0000"; echo "CH1(T=1)[VSYS_PWR_MODEM], ${{c}}0000"
+    shift;;
+esac
+[ $# = 0 ] || exec toybox cat "$@"
+"""
+        (self.root / "system/bin/cat").unlink()
+        path = self.write("system/bin/cat", script)
+        path.chmod(0o755)
+
     def left(self) -> list[str]:
         """What is in /data/local/tmp."""
         return sorted(path.name for path in (self.root / "data/local/tmp").iterdir())
