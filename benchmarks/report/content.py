@@ -84,7 +84,7 @@ class Content:
         parts = [f"{cells}, all valid" if not bad else f"{bad} of {cells} not valid"]
         emulated = sum(row.cell.emulated for row in self.rows)
         if emulated:
-            parts.append(f"{emulated} emulated: those times mean nothing")
+            parts.append(f"{emulated} emulated: their times mean nothing, and are withheld")
         if quick:
             parts.append("all quick: a first look" if quick == len(self.rows) else f"{quick} of them quick")
         return "; ".join(parts) + "."
@@ -116,6 +116,7 @@ def gather(
         for number, result in enumerate(results, 1)
         for cell in result.cells
     ]
+    withheld = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.cell.emulated}
     trusted = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.trusted}
     ratios = [
         LabelledRatio(
@@ -126,7 +127,9 @@ def gather(
         )
         for number, result in enumerate(results, 1)
         for ratio in result.ratios
-        if (number, ratio.a) in labels and (number, ratio.b) in labels
+        if (number, ratio.a) in labels
+        and (number, ratio.b) in labels
+        and not {(number, ratio.a, ratio.threads_a), (number, ratio.b, ratio.threads_b)} & withheld
     ]
     return Content(results, _mark_pareto(rows), ratios, comparisons, limit)
 

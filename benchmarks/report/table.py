@@ -56,14 +56,14 @@ def fields(content: Content, row: Row) -> list[str]:
     found = [row.label, str(cell.threads), validity(cell)]
     found += [str(row.run)] if several else []
     found += [cell.device] if devices else []
-    found += [
-        cell.runtime,
+    times = [
         milliseconds(latency.p50),
         f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
         *(milliseconds(value) for value in (latency.p90, latency.p99, latency.mean)),
         f"{latency.n}",
         *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
     ]
+    found += [cell.runtime, *(["withheld", *["-"] * (len(times) - 1)] if cell.emulated else times)]
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
         found += (
@@ -79,8 +79,7 @@ def fields(content: Content, row: Row) -> list[str]:
         *found,
         cell.precision or "-",
         f"{cell.bytes / 1e6:.2f}",
-        milliseconds(cell.first_ms),
-        milliseconds(cell.load_ms),
+        *("-" if cell.emulated else milliseconds(value) for value in (cell.first_ms, cell.load_ms)),
         f"{cell.memory_mb:.0f}",
         "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
         power(cell),
