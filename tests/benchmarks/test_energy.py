@@ -164,6 +164,111 @@ def test_results_with_energy_are_written_and_read(tmp_path: Path) -> None:
     document = json.loads(to_json(result))
     document["power"]["repeats"][1]["values"] = "AAAA"
     path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"power.repeats\[1\]: damaged"):
+        read_result(path)
+
+
+def test_a_journal_keeps_the_readings(tmp_path: Path) -> None:
+    """A run that is cut after a repeat goes on with another process, and has all readings."""
+    fake = machine()
+    plan = Benchmark(subjects(list(BASE)), SETTINGS, fake.connect)
+
+    class Cut(Exception):  # noqa: N818 - no error
+        pass
+
+    def cut(what: str) -> None:
+        if what.startswith("idle (3"):
+            raise Cut
+
+    with pytest.raises(Cut), Journal(tmp_path, plan.key) as journal:
+        plan.run(journal, cut)
+    assert fake.open == []
+    again = Benchmark(subjects(list(BASE)), SETTINGS, fake.connect)
+    with Journal(tmp_path, again.key) as journal:
+        assert len(journal.repeats) == 2
+        result = again.run(journal)
+    assert result.power is not None
+    assert len(result.power.repeats) == 3
+    assert result.cells[1].energy_mj is not None
+    assert result.cells[1].energy_mj.net == pytest.approx(known(result, "b.onnx", 6.0), rel=0.01)
+
+
+def test_a_meter_that_fails_ends_the_run() -> None:
+    fake = machine()
+
+    def fail(label: str, do: str) -> None:
+        if do == "samples":
+            raise YoloEdgeError("the power meter: ended by signal 9")
+
+    fake.fail = fail
+    with pytest.raises(YoloEdgeError, match="ended by signal 9"):
+        measure(fake, SETTINGS)
+    assert fake.open == []
+
+
+def test_progress_is_as_often_as_foretold() -> None:
+    fake = machine()
+    plan = Benchmark(subjects(list(BASE)), SETTINGS, fake.connect)
+    seen: list[str] = []
+    plan.run(progress=seen.append)
+    assert len(seen) == plan.steps(0)
+
+
+def test_settings_for_energy() -> None:
+    """Longer turns; what was measured before is measured still."""
+    full, quick = with_energy(Settings(), "rapl"), with_energy(quick_settings(), None)
+    assert (full.seconds, full.inferences, full.repeats, full.meter) == (60, 1024, 10, "rapl")
+    assert full.seconds / full.repeats / full.turn_s >= full.min_rounds
+    assert quick.seconds / quick.repeats / quick.turn_s >= quick.min_rounds
+    assert quick.quick
+
+
+# files of other meters
+
+SHIFT = 1.7e9  # the host's clock less the machine's
+
+
+def recording(path: Path, fake: Machine, offset: float = 0.0) -> None:
+    """What a meter beside the machine wrote so far: its clock is the host's, late by `offset`."""
+    assert fake.meter
+    fake.meter.taken = 999.0
+    times, values = fake.meter.read(fake.now + 1)
+    rows = [f"{time + SHIFT - offset:.4f},{value[0]:.6f}" for time, value in zip(times, values, strict=True)]
+    path.write_text("\n".join(["time (s),power (W)", *rows]) + "\n")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    fake = machine()
+    monkeypatch.setattr("yolo_edge.benchmarks.metering.time.time", lambda: fake.now + SHIFT)
+    return fake
+
+
+@pytest.mark.parametrize(("options", "late"), [("", 0.0), (",offset=2.5,scope=wall", 2.5)])
+def test_a_recorded_file(clock: Machine, tmp_path: Path, options: str, late: float) -> None:
+    path = tmp_path / "power.csv"
+    plan = Benchmark(subjects(list(BASE)), replace(SETTINGS, meter=f"csv:{path}{options}"), clock.connect)
+
+    def write(what: str) -> None:  # another program writes, until the last repeat
+        recording(path, clock, late)
+
+    message = "the file has to hold all of it.*all repeats are kept"
+    with Journal(tmp_path / "out", plan.key) as journal, pytest.raises(InputError, match=message):
+        plan.run(journal, write)
+    recording(path, clock, late)
+    with Journal(tmp_path / "out", plan.key) as journal:
+        assert len(journal.repeats) == SETTINGS.repeats
+        result = plan.run(journal)
+    assert result.power is not None
+    assert (result.power.meter.kind, result.power.overhead) == ("csv", None)
+    for cell in result.cells:
+        assert cell.energy_mj is not None
+        assert cell.energy_mj.scope == ("wall" if late else "board_input")
+        assert cell.energy_mj.net == pytest.approx(known(result, cell.model, LOAD[cell.model]), rel=0.01)
+
+
+def test_a_recorded_file_that_is_missing_at_the_end(clock: Machine, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, meter=f"csv:{tmp_path / 'power.csv'}")
     plan = Benchmark(subjects(list(BASE)), settings, clock.connect)
     for cell in plan.run().cells:
         assert "power.csv: no such file" in str(cell.energy_reason)
