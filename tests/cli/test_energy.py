@@ -84,7 +84,6 @@ def test_a_counter_through_the_whole_chain(run: Run, onnx_file: Path, counter: P
     assert "gross mJ, rail:package" in done.out
     said = " ".join(done.err.split())
     assert "measured by rapl (package-0): rail:package" in said
-    assert "7.5" in said
     assert result.cells[0].energy_mj is not None
     (row,) = csv.DictReader(table.read_text().splitlines())
     assert row["energy_gross_mj rail:package"] == str(result.cells[0].energy_mj.gross)

@@ -289,7 +289,7 @@ def _print(result: "BenchmarkResult") -> None:
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
     if any(cell.emulated for cell in result.cells):
-        note("emulated: an emulator's times mean nothing.")
+        note("emulated: an emulator's times and energy mean nothing; they are withheld here, and in reports.")
     for reason in dict.fromkeys(cell.energy_reason for cell in result.cells if base.energy and cell.energy_reason):
         note(f"no energy: {reason}")
     for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
@@ -305,10 +305,7 @@ def _row(cell: "Cell") -> list[object]:
     from yolo_edge.benchmarks.results import model_name
 
     latency = cell.latency_ms
-    return [
-        model_name(cell.model),
-        cell.threads,
-        validity(cell),
+    times = [
         f"{latency.p50:.3f}",
         f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
         f"{latency.p90:.3f}",
@@ -316,8 +313,14 @@ def _row(cell: "Cell") -> list[object]:
         "-" if cell.total_ms is None else f"{cell.total_ms.p50:.3f}",
         f"{cell.first_ms:.2f}",
         f"{cell.load_ms:.1f}",
+    ]
+    return [
+        model_name(cell.model),
+        cell.threads,
+        validity(cell),
+        *(["-"] * len(times) if cell.emulated else times),
         f"{cell.memory_mb:.0f} MB",
-        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
+        "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
     ]
 
 
@@ -333,6 +336,8 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
     from yolo_edge.benchmarks.report.table import ratio_marks
 
     for ratio in result.ratios:
+        if cell.emulated:
+            break
         if (ratio.a, ratio.threads_a, ratio.threads_b) == (cell.model, cell.threads, cell.threads):
             pair = {(ratio.a, cell.threads), (ratio.b, cell.threads)}
             trusted = all(c.valid and not c.emulated for c in result.cells if (c.model, c.threads) in pair)
@@ -340,7 +345,7 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
             words += ratio_marks(ratio, trusted)
             interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
             return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
-    return ["1" if cell.model == result.cells[0].model else "-", "-"]
+    return ["1" if cell.model == result.cells[0].model and not cell.emulated else "-", "-"]
 
 
 def _print_profiles(cells: "Sequence[Cell]") -> None:
@@ -351,7 +356,7 @@ def _print_profiles(cells: "Sequence[Cell]") -> None:
     from yolo_edge.ondevice.files import printable
 
     for cell in cells:
-        if cell.profile is None:
+        if cell.profile is None or cell.emulated:
             continue
         total = sum(operator.ms for operator in cell.profile.operators)
         kinds: Counter[str] = Counter()
