@@ -8,6 +8,7 @@ from yolo_edge._version import __version__
 from yolo_edge.cli.anchors import anchors
 from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.detect import detect
+from yolo_edge.cli.devices import devices
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
 from yolo_edge.cli.report import report
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for command in (inspect, anchors, export, detect, validate, benchmark, report):
     app.command()(command)
+app.add_typer(devices)
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,12 +8,13 @@ import os
 import platform
 import re
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from yolo_edge.ondevice.sysfs import board_model, matches, read_number, read_text
+from yolo_edge.ondevice.sysfs import board_model, find_program, matches, read_number, read_text
 
 ROOT = Path("/")
 
@@ -137,17 +138,27 @@ def _speed(folder: Path) -> float:
     return 0.0
 
 
+def cores_of(root: Path = ROOT) -> List[Tuple[int, str]]:
+    """The number and the kind of each CPU that /proc/cpuinfo shows, "Cortex-A76"; none where it does not tell."""
+    found: List[Tuple[int, str]] = []
+    for block in re.split(r"\n\s*\n", read_text(root / "proc/cpuinfo")):
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        pair = (fields.get("CPU implementer", ""), fields.get("CPU part", ""))
+        kind = _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair)) if all(pair) else ""
+        kind = kind or fields.get("model name", "")
+        if kind:
+            number = fields.get("processor", "")
+            found.append((int(number) if number.isdigit() else len(found), kind))
+    return found
+
+
 def _cpu(root: Path) -> Dict[str, Any]:
     fields: Dict[str, List[str]] = {}
     for line in read_text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), []).append(value.strip())
     flags = " ".join(fields.get("flags", fields.get("Features", []))[:1]).split()
-    cores = [
-        _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair))
-        for pair in zip(fields.get("CPU implementer", []), fields.get("CPU part", []))
-    ]
-    names = fields.get("model name") or cores or fields.get("Model") or []
+    names = [kind for _, kind in cores_of(root)] or fields.get("Model") or []
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "name": " + ".join(dict.fromkeys(names)) or None,
@@ -216,7 +227,19 @@ def _throttled(root: Path) -> Optional[int]:
         text = read_text(root / name)
         if re.fullmatch(r"[0-9a-fA-F]{1,8}", text):
             return int(text, 16)
-    return None
+    program = find_program("vcgencmd", root)  # where the kernel is an older one
+    found = re.match(r"throttled=0x([0-9a-fA-F]{1,8})\s*$", _output([program, "get_throttled"]) if program else "")
+    return int(found.group(1), 16) if found else None
+
+
+def _output(command: List[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - a program of the system
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
 def _throttle_count(root: Path) -> Optional[int]:
