@@ -169,6 +169,7 @@ def describe_conditions(result: BenchmarkResult) -> list[tuple[str, str]]:
     facts = {
         "CPU clocks": _span([clock for moment in moments for clock in moment.clock_mhz], "MHz"),
         "governor": ", ".join(sorted({name for moment in moments for name in moment.governors})),
+        "power mode": ", ".join(sorted({moment.power_mode for moment in moments if moment.power_mode})),
         "temperature": _hottest(moments),
         "load of the last minute": _span([moment.load for moment in moments if moment.load is not None], "", 2),
         "CPU time of other programs": None if others is None else f"{others:.0%}",
@@ -281,4 +282,10 @@ def _throttling(moments: Sequence[Conditions], inside: Sequence[Conditions]) -> 
     events = throttle_events(inside)
     if events is not None:
         texts.append(f"{events} events of the CPU")
+    counts = [moment.overcurrent_count for moment in moments if moment.overcurrent_count is not None]
+    if counts:
+        texts.append(f"over-current count {counts[0]} before, {counts[-1]} after")
+    steps = [step for moment in moments for step in moment.cooling.values()]
+    if steps:
+        texts.append(f"slowed down by the kernel by {max(steps)} steps at most" if any(steps) else "none by the kernel")
     return "; ".join(texts) or None
