@@ -1,7 +1,7 @@
 """The pictures of a report, as altair charts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -56,10 +56,10 @@ def figures(content: Content, ink: str) -> list[Figure]:
         _steadiness,
         _operators,
     )
-    shown = replace(content, rows=[row for row in content.rows if not row.cell.emulated])
-    if not shown.rows:
+    published = content.published
+    if not published.rows:
         return []
-    return [figure for figure in (make(shown, ink) for make in makers) if figure is not None]
+    return [figure for figure in (make(published, ink) for make in makers) if figure is not None]
 
 
 def _latencies(content: Content, ink: str) -> Figure:

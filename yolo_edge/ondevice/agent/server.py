@@ -91,7 +91,7 @@ class Agent:
         return {"runtimes": facts.check_runtimes()}
 
     def _conditions(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return machine.conditions()
+        return {**machine.conditions(), "power_mode": facts.power_mode()}
 
     def _meters(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """`meters`: a `Probe` of each kind, by `board`, what the host knows of it."""
