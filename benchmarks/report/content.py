@@ -124,6 +124,7 @@ def gather(
         for number, result in enumerate(results, 1)
         for cell in result.cells
     ]
+    withheld = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.cell.emulated}
     trusted = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.trusted}
     ratios = [
         LabelledRatio(
@@ -134,9 +135,9 @@ def gather(
         )
         for number, result in enumerate(results, 1)
         for ratio in result.ratios
-        if (number, ratio.a) in labels and (number, ratio.b) in labels
-        # no time of an emulator is published, as a ratio neither
-        if not any(cell.emulated for cell in result.cells if cell.model in (ratio.a, ratio.b))
+        if (number, ratio.a) in labels
+        and (number, ratio.b) in labels
+        and not {(number, ratio.a, ratio.threads_a), (number, ratio.b, ratio.threads_b)} & withheld
     ]
     return Content(results, _mark_pareto(rows), ratios, comparisons, limit)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row
 from yolo_edge.benchmarks.report.energy import millijoules
-from yolo_edge.benchmarks.results import Cell, CellRatio
+from yolo_edge.benchmarks.results import Cell, CellRatio, Latency
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ def columns(content: Content) -> list[Column]:
         Column("pre, ms", True, "picture to tensor, median"),
         Column("post, ms", True, "outputs to boxes, median"),
         Column("image to boxes, ms", True, "median"),
+        *(
+            Column(f"{kind}, mJ ({scope})", True, f"energy from the picture to its boxes{what}")
+            for scope in _scopes(content)
+            for kind, what in (("gross", ""), ("net", ", without what the idle machine takes"))
+        ),
         *([Column("mAP50-95"), Column("mAP50"), Column("Pareto", False)] if accuracy else []),
         Column("precision", False),
         Column("file, MB"),
@@ -45,11 +50,6 @@ def columns(content: Content) -> list[Column]:
         Column("load, ms", True, "the model alone"),
         Column("memory, MB", True, "peak of the worker process, libraries included"),
         Column("of fp32 peak", True, "of what the machine reaches multiplying matrices"),
-        *(
-            Column(f"{kind}, mJ ({scope})", True, f"energy from the picture to its boxes{what}")
-            for scope in _scopes(content)
-            for kind, what in (("gross", ""), ("net", ", without what the idle machine takes"))
-        ),
         *([Column("no energy because", False)] if any(row.cell.energy_mj is None for row in content.rows) else []),
     ]
 
@@ -59,21 +59,18 @@ def fields(content: Content, row: Row) -> list[str]:
     cell, latency = row.cell, row.cell.latency_ms
     several = len(content.results) > 1
     devices = len({other.cell.device for other in content.rows}) > 1
-
-    def time(value: float | None) -> str:
-        return "-" if cell.emulated or value is None else milliseconds(value)
-
     found = [row.label, str(cell.threads), validity(cell)]
     found += [str(row.run)] if several else []
     found += [cell.device] if devices else []
-    found += [
-        cell.runtime,
-        time(latency.p50),
-        "-" if cell.emulated else f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
-        *(time(value) for value in (latency.p90, latency.p99, latency.mean)),
+    times = [
+        milliseconds(latency.p50),
+        f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
+        *(milliseconds(value) for value in (latency.p90, latency.p99, latency.mean)),
         f"{latency.n}",
-        *(time(part.p50 if part else None) for part in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
+        *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
     ]
+    found += [cell.runtime, *(["withheld", *["-"] * (len(times) - 1)] if cell.emulated else times)]
+    found += _energy(content, row)
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
         found += (
@@ -88,12 +85,13 @@ def fields(content: Content, row: Row) -> list[str]:
     found += [
         cell.precision or "-",
         f"{cell.bytes / 1e6:.2f}",
-        time(cell.first_ms),
-        time(cell.load_ms),
+        *("-" if cell.emulated else milliseconds(value) for value in (cell.first_ms, cell.load_ms)),
         f"{cell.memory_mb:.0f}",
         "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
     ]
-    return found + _energy(content, row)
+    if any(other.cell.energy_mj is None for other in content.rows):
+        found.append("" if cell.energy_mj else cell.energy_reason or "not measured")
+    return found
 
 
 def _scopes(content: Content) -> list[str]:
@@ -106,8 +104,6 @@ def _energy(content: Content, row: Row) -> list[str]:
     for scope in _scopes(content):
         here = energy is not None and row.scope == scope
         found += [millijoules(energy.gross), millijoules(energy.net)] if energy and here else ["-", "-"]
-    if any(other.cell.energy_mj is None for other in content.rows):
-        found.append("" if energy else row.cell.energy_reason or "not measured")
     return found
 
 
@@ -187,6 +183,10 @@ def verdict_text(item: Comparison, limit: float | None) -> str:
 def milliseconds(value: float) -> str:
     """Four digits that count."""
     return f"{value:.3f}" if value < 100 else f"{value:.1f}"
+
+
+def _median(latency: Latency | None) -> str:
+    return "-" if latency is None else milliseconds(latency.p50)
 
 
 def aligned(table: Sequence[Column]) -> list[str]:
