@@ -9,6 +9,7 @@ from yolo_edge.cli.anchors import anchors
 from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.compare import compare
 from yolo_edge.cli.detect import detect
+from yolo_edge.cli.devices import devices
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
 from yolo_edge.cli.quickstart import quickstart
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (quickstart, inspect, anchors, export, detect, validate, compare, benchmark, report):
     app.command()(command)
+app.add_typer(devices)
 
 
 def _show_version(wanted: bool) -> None:
