@@ -13,7 +13,9 @@ from yolo_edge.sample import CLASSES
 _RATIO = 3.0  # an anchor is responsible for boxes whose sides differ by less than this factor (YOLOv5)
 _NO_PENALTY = 0.6  # a prediction that overlaps a box so far, but is not responsible for it, is left alone
 _BOX, _OBJECT = 4.0, 2.0
-_EMPTY = 4.0  # weight of cells without an object: what looks like a code counts for more than its share of the pictures
+_EMPTY = (
+    10.0  # weight of cells without an object: what looks like a code counts for more than its share of the pictures
+)
 
 
 class YoloLoss:
