@@ -19,7 +19,10 @@ _EXTRAS = {
     "jinja2": "report",
     "onnx": "export",
     "onnx_ir": "export",
+    "starlette": "demo",
+    "uvicorn": "demo",
     "vl_convert": "report",
+    "websockets": "demo",
 }
 
 
