@@ -99,9 +99,7 @@ def demo(
     ] = None,
     on_after: Annotated[int, typer.Option(help="Frames in a row with a class until it is there.")] = 2,
     off_after: Annotated[int, typer.Option(help="Frames in a row without it until it is gone.")] = 5,
-    every: Annotated[
-        float, typer.Option(help="Seconds between two calls of --webhook and --exec for a class.")
-    ] = 10.0,
+    every: Annotated[float, typer.Option(help="Seconds between two calls of --webhook and --exec for a class.")] = 10.0,
     threads: Annotated[
         int | None, typer.Option(help="Of one inference. Default: one less than there are CPUs.", show_default=False)
     ] = None,
@@ -149,8 +147,9 @@ def demo(
                 **options,
             )
             note_fixed_nms(detector)
-            note_names(detector.spec)
             loaded.append(Model(name, detector))
+        for detector in {item.detector.spec.names: item.detector for item in loaded}.values():
+            note_names(detector.spec)
         loaded = _only(loaded, classes)
         _check_classes(pins, loaded, "--gpio")
         settings = Settings(
@@ -363,5 +362,3 @@ def _how_it_goes(demo: "Demo") -> str:
     if status["there"]:
         parts.append("there: " + ", ".join(status["there"][:4]))
     return " · ".join(parts)
-
-

@@ -230,7 +230,8 @@ class Watch:
         Args:
             models: The loaded ones.
             confidence: What is at or below does not count.
-            on_after, off_after: Of `Presence`.
+            on_after: Of `Presence`.
+            off_after: Of `Presence`.
             every: Seconds between two events "appeared" of a class that workers are told of.
             lamps: To switch.
             workers: To tell.

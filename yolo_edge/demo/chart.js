@@ -70,8 +70,14 @@ export class Chart {
     context.fillText("now", wide - right, tall - 4);
     context.lineWidth = 2;
     context.lineJoin = "round";
+    const dashes = new Map(); // classes that share a colour
+    names.forEach((name, i) => {
+      const same = names.slice(0, i).filter((other) => this.colorOf(other) === this.colorOf(name)).length;
+      dashes.set(name, same ? [6 / same, 4] : []);
+    });
     for (const name of [...names].reverse()) {
       context.strokeStyle = this.colorOf(name);
+      context.setLineDash(dashes.get(name));
       context.beginPath();
       shown.forEach(([, counts], i) => {
         const [from, to] = [x(shown.length - i), x(shown.length - i - 1)];

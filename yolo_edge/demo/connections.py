@@ -43,9 +43,7 @@ class GuardedHttp(H11Protocol):
         """Some of a request, or all of it."""
         before = self.cycle
         super().data_received(data)
-        if self not in self.connections:  # it is a WebSocket now
-            self._disarm()
-        elif self.cycle is not before:
+        if self not in self.connections or self.cycle is not before:  # it is a WebSocket now
             self._disarm()
         elif self.cycle is None or self.cycle.response_complete:
             self._arm()

@@ -15,7 +15,6 @@ from yolo_edge.demo.reader import Reader
 from yolo_edge.demo.recorder import Recorder
 from yolo_edge.demo.sources import Source
 from yolo_edge.demo.status import Counts, Status
-from yolo_edge.ondevice.errors import YoloEdgeError
 
 if TYPE_CHECKING:
     import socket

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -181,5 +182,5 @@ class Inference:
         if model.classes is not None:
             detections = _pick(detections, np.isin(detections.class_id, list(model.classes)))
         stamps = (start, ready, ran, time.perf_counter())
-        times = [1e3 * (after - before) for before, after in zip(stamps, stamps[1:], strict=False)]
+        times = [1e3 * (after - before) for before, after in pairwise(stamps)]
         return Found(number, detections, *times)

@@ -10,7 +10,7 @@ const PARTS = [
   ["preprocessing", (h) => sum(h.found, "preprocess_ms")],
   ["inference", (h) => sum(h.found, "inference_ms")],
   ["post-processing", (h) => sum(h.found, "postprocess_ms")],
-  ["encoding for the page", (h) => h.encode_ms],
+  ["then encoding for the page", (h) => h.encode_ms],
 ];
 const sum = (items, key) => items.reduce((all, item) => all + item[key], 0);
 
@@ -159,7 +159,8 @@ function showFrame() {
 function showDetections() {
   const found = last.header.found[0];
   const names = about.models[found.model].classes;
-  for (const [id] of found.boxes) chip(names[id]);
+  const limit = Number($("confidence").value);
+  for (const [id, confidence] of found.boxes) if (confidence > limit) chip(names[id]);
   const boxes = visible(found);
   const counts = new Map();
   for (const [id] of boxes) counts.set(names[id], (counts.get(names[id]) || 0) + 1);

@@ -4,7 +4,6 @@ import os
 import queue
 import shutil
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -168,8 +167,9 @@ class Recorder:
         if min(self._size) < 2:
             raise YoloEdgeError(f"frames of {width}x{height} are too small for a video")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        fps = self._fps or _USUAL_FPS
         codec = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()])
-        self._writer = cv2.VideoWriter(str(self._temporary.absolute()), cv2.CAP_FFMPEG, codec, self._fps or _USUAL_FPS, self._size)
+        self._writer = cv2.VideoWriter(str(self._temporary.absolute()), cv2.CAP_FFMPEG, codec, fps, self._size)
         if not self._writer.isOpened():
             raise YoloEdgeError("OpenCV cannot write a video there")
 

@@ -3,11 +3,10 @@
 import asyncio
 import json
 import logging
-import math
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -178,7 +177,7 @@ class Server:
         finally:
             sweeper.cancel()
             for connection in list(connections):
-                cast(asyncio.Transport, connection.transport).abort()
+                connection.transport.abort()
             await asyncio.sleep(0)
 
     def _application(self) -> Starlette:
@@ -210,9 +209,7 @@ class Server:
         if self._viewers >= MOST_VIEWERS:
             self.refusals(address(request.scope), f"more than {MOST_VIEWERS} viewers")
             return PlainTextResponse("too many look already\n", 503)
-        return StreamingResponse(
-            self._parts(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}"
-        )
+        return StreamingResponse(self._parts(), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}")
 
     async def _parts(self) -> AsyncIterator[bytes]:
         self._viewers += 1
