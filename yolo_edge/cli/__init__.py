@@ -93,9 +93,10 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRAS:
             return _internal(error)
-        _complain(f"this command needs {error.name}; run: pip install 'yolo-edge[{_EXTRAS[error.name]}]'")
+        _complain(f"this command needs {name}; run: pip install 'yolo-edge[{_EXTRAS[name]}]'")
         return 2
     except BrokenPipeError:
         raise

@@ -131,12 +131,13 @@ def demo(
     pictures = _open_source(source, capture_size)
     address = None if no_view else _address(listen, token)
     pins = _pins(gpio or [])
+    command = None if exec_ is None else _words(exec_)
     with _listening(address) as listening:
         loaded = []
-        for model, name in zip(models, _names(models), strict=True):
+        for file, name in zip(models, _names(models), strict=True):
             options: dict[str, Any] = {"iou": iou, "max_detections": max_detections, "agnostic": agnostic, "fast": fast}
             detector = open_detector(
-                model,
+                file,
                 weights,
                 names,
                 resize,
@@ -146,10 +147,7 @@ def demo(
                 runtime=runtime,
                 **options,
             )
-            note_fixed_nms(detector)
             loaded.append(Model(name, detector))
-        for detector in {item.detector.spec.names: item.detector for item in loaded}.values():
-            note_names(detector.spec)
         loaded = _only(loaded, classes)
         _check_classes(pins, loaded, "--gpio")
         settings = Settings(
@@ -161,12 +159,16 @@ def demo(
             jsonl=sys.stdout if jsonl else None,
             gpio=pins,
             webhook=webhook,
-            command=None if exec_ is None else _words(exec_),
+            command=command,
             on_after=on_after,
             off_after=off_after,
             every=every,
         )
         view = Demo(pictures, loaded, settings, note, listening)
+        for model in loaded:
+            note_fixed_nms(model.detector)
+        for known in {model.detector.spec.names: model.detector.spec for model in loaded}.values():
+            note_names(known)
         with _stopped_by_signals() as stop, view:
             if address is not None and listening is not None:
                 note(f"Look at {address.url(listening)} (Ctrl-C ends it)")

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import first_line, printable
 
 _CALL_S, _PROGRAM_S = 5.0, 30.0  # how long one may take
+_END_S = 1.0  # that a thread gets to notice that its program was ended
 _WAITING = 16  # events that wait for one action, at most
 
 Event = dict[str, Any]
@@ -171,7 +173,7 @@ class Worker:
         self.name = name
         self.done = self.failed = self.left_out = 0
         self._action, self._note = action, note
-        self._broken = False
+        self._broken = self._given_up = False
         self._events: queue.Queue[Event | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -186,21 +188,21 @@ class Worker:
     def close(self, grace: float = 2.0) -> None:
         """Do what waits, for so many seconds at most, and end the thread."""
         end = time.monotonic() + grace
-        try:
+        with suppress(queue.Full):
             self._events.put(None, timeout=grace)
-            self._thread.join(max(end - time.monotonic(), 0))
-        except queue.Full:
-            pass
-        if self._thread.is_alive() and isinstance(self._action, Program):
+        self._thread.join(max(end - time.monotonic(), 0))
+        self._given_up = True
+        if isinstance(self._action, Program):
             self._action.end()
+            self._thread.join(_END_S)
 
     def _run(self) -> None:
-        while (event := self._events.get()) is not None:
+        while (event := self._events.get()) is not None and not self._given_up:
             try:
                 self._action(event)
             except (OSError, ValueError, YoloEdgeError) as error:
                 self.failed += 1
-                if not self._broken:
+                if not self._broken and not self._given_up:
                     self._note(f"{self.name} failed: {first_line(error)} (said once; the view goes on)")
                 self._broken = True
                 continue

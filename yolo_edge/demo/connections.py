@@ -11,7 +11,6 @@ from yolo_edge.demo.gate import Refusals
 
 MOST = 96  # connections at a time
 REQUEST_S = 10.0  # within which a request has to be there
-LONGEST_REQUEST = 16 << 10  # bytes of a request line and headers
 LONGEST_MESSAGE = 512  # bytes of a WebSocket message from a page
 _SWEEP_S = 5.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from yolo_edge.demo.actions import Lamps, Program, Watch, Webhook, Worker
-from yolo_edge.demo.inference import Inference, Model
+from yolo_edge.demo.inference import Inference, Model, Sink
 from yolo_edge.demo.lines import JsonLines
 from yolo_edge.demo.reader import Reader
 from yolo_edge.demo.recorder import Recorder
@@ -86,6 +86,7 @@ class Demo:
         self._settings, self._note = settings, note
         self._stack = ExitStack()
         self._begun = 0.0
+        self._sinks: list[Sink] = []
         self._recorder: Recorder | None = None
         self._lines: JsonLines | None = None
         self._lamps: Lamps | None = None
@@ -112,7 +113,7 @@ class Demo:
             # without a page a file is work to be done, and whoever takes the results may take their time
             self._batch = listening is None and not source.live
             self._fps = self._pace(source, listening is not None)
-            sinks: list[Any] = [self._watch, self._counts]
+            sinks = self._sinks = [self._watch, self._counts]
             if settings.jsonl is not None:
                 self._lines = JsonLines(
                     settings.jsonl, models, confidence=settings.confidence, every_frame=self._batch, note=note
@@ -224,7 +225,7 @@ class Demo:
             return None
         return source.fps or (_USUAL_FPS if source.frames is None else _PICTURES_FPS)
 
-    def _serve(self, listening: "socket.socket", models: Sequence[Model], sinks: list[Any]) -> None:
+    def _serve(self, listening: "socket.socket", models: Sequence[Model], sinks: list[Sink]) -> None:
         from yolo_edge.demo.server import Server  # noqa: PLC0415 - an extra that --no-view does without
 
         source = self.reader.source

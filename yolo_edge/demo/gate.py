@@ -20,8 +20,10 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
 
 SHORTEST_TOKEN = 8
+LONGEST_REQUEST = 16 << 10  # bytes of a request line and headers
 
 _LINES, _PER_S = 20, 60.0  # refusals that are told of, in so many seconds
+_TOLD = (404, 405, 413, 431)  # the others have lines of their own, or are no refusals
 _WRONG_S = 0.5  # an answer to a wrong token takes so long: guessing is slow
 
 _LOGIN_STYLE = (
@@ -34,7 +36,7 @@ _LOGIN = f"""<!doctype html>
 <h1>yolo-edge demo</h1>
 <form action="/" method="get"><label for="token">This view asks for a token. It is in the address that
 <code>yolo-edge demo</code> printed.</label>
-<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<input id="token" name="token" autocomplete="off" autocapitalize="off" spellcheck="false" required autofocus>
 <button>Look</button></form></html>
 """
 _LOGIN_HASH = base64.b64encode(hashlib.sha256(_LOGIN_STYLE.encode()).digest()).decode()
@@ -133,7 +135,7 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                if message["status"] >= 400 and message["status"] not in (401, 503):
+                if message["status"] in _TOLD:
                     self._refusals(address(scope), f"{scope['method']} {scope['path']} ({message['status']})")
             await send(message)
 
@@ -149,6 +151,9 @@ class Gate:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if scope["type"] == "http":
+            size = len(scope["raw_path"]) + len(scope["query_string"])
+            if size + sum(len(name) + len(value) for name, value in scope["headers"]) > LONGEST_REQUEST:
+                return PlainTextResponse("the request is too long\n", 431, {"Connection": "close"})
             if scope["method"] not in ("GET", "HEAD"):
                 return PlainTextResponse("only GET\n", 405, {"Allow": "GET, HEAD", "Connection": "close"})
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:

@@ -164,11 +164,11 @@ class Inference:
         begun = time.monotonic()
         found = tuple(self._detect(number, frame) for number in self._chosen)
         now = time.monotonic()
-        self.frames += 1
         self._finished.append(now)
         result = Result(frame, found, 1e3 * (begun - frame.captured), 1e3 * (now - frame.captured))
         for sink in self._sinks:
             sink(result)
+        self.frames += 1
 
     def _detect(self, number: int, frame: Frame) -> Found:
         model = self.models[number]

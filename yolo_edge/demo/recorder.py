@@ -74,6 +74,7 @@ class Recorder:
         self._live, self._fps = live, fps
         self._first, self._seen, self._rated = 0.0, 0, False
         self._writer: Any = None
+        self._last: np.ndarray | None = None
         self._size = (0, 0)
         self._results: queue.Queue[Result | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -136,11 +137,13 @@ class Recorder:
         if self._live:
             due = int((captured - self._first) * (self._fps or _USUAL_FPS)) + 1
             times = min(max(due - self.written, 0), _MOST_REPEATS)
-        for _ in range(times):
-            self._writer.write(image)
+        for left in reversed(range(times)):
+            # what was seen until now stays in the picture for as long as it was
+            self._writer.write(self._last if left and self._last is not None else image)
             self.written += 1
             if self.written % _CHECK_EVERY == 0 and shutil.disk_usage(self.path.parent).free < _FREE_BYTES:
                 raise YoloEdgeError(f"less than {_FREE_BYTES >> 20} MB are left on the disk")
+        self._last = image
 
     def _speed_is_known(self, captured: float) -> bool:
         """Whether the first second of a live source is over, in which its frame rate is found out."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -21,8 +22,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from yolo_edge._version import __version__
-from yolo_edge.demo.connections import LONGEST_MESSAGE, LONGEST_REQUEST, GuardedHttp, GuardedWebSocket, sweep
-from yolo_edge.demo.gate import Gate, Refusals, address
+from yolo_edge.demo.connections import LONGEST_MESSAGE, GuardedHttp, GuardedWebSocket, sweep
+from yolo_edge.demo.gate import LONGEST_REQUEST, Gate, Refusals, address
 from yolo_edge.demo.inference import SIDE_BY_SIDE, Inference, Result
 from yolo_edge.demo.status import HISTORY, Counts, Status
 from yolo_edge.demo.view import Shared, encode_drawn, encode_live
@@ -58,6 +59,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=64)
     except (OSError, OverflowError, UnicodeError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
+        if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+            why = os.strerror(error.errno).lower()  # without what Python adds
         hint = f"; --listen {host}:{port + 1} may be free" if "in use" in why and port < 65535 else ""
         raise InputError(f"--listen {host}:{port}: {why}{hint}") from error
 

@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,6 +92,10 @@ class Capture:
     def open(self) -> None:
         """Begin, or begin again."""
         self.close()
+        device = self._device()
+        if device is not None and not device.exists():
+            there = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))) or "none"
+            raise SourceError(f"{self.name}: there is no such camera (cameras here: {there})")
         for backend in self._backends:
             timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_MS]
             capture: Any = cv2.VideoCapture()
@@ -103,7 +108,7 @@ class Capture:
                 break
         else:
             raise SourceError(f"{self.name}: {self._why_not()}")
-        if isinstance(self._target, int) or str(self._target).startswith("/dev/"):
+        if device is not None or isinstance(self._target, int):
             self._ask_camera()
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
@@ -143,16 +148,18 @@ class Capture:
             self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
             self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
 
+    def _device(self) -> Path | None:
+        """The device file of a camera; None: it is none, or the system has no such files."""
+        if isinstance(self._target, str):
+            return Path(self._target) if self._target.startswith("/dev/") else None
+        return Path(f"/dev/video{self._target}") if sys.platform == "linux" else None
+
     def _why_not(self) -> str:
         if not self.live:
             return "OpenCV reads no video from it"
-        if isinstance(self._target, int) or str(self._target).startswith("/dev/"):
-            path = Path(f"/dev/video{self._target}" if isinstance(self._target, int) else self._target)
-            if not path.exists():
-                there = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))) or "none"
-                return f"there is no such camera (cameras here: {there})"
-            return "the camera does not open: another program may have it, or this user may not (group video)"
-        return f"no video comes from there within {_OPEN_MS // 1000} s"
+        if isinstance(self._target, str) and self._device() is None:
+            return f"no video comes from there within {_OPEN_MS // 1000} s"
+        return "the camera does not open: another program may have it, or this user may not (group video)"
 
 
 class Pictures:
