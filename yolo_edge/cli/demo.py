@@ -44,8 +44,8 @@ def demo(
     source: Annotated[
         str,
         typer.Option(
-            help="A camera (0, /dev/video0, picamera), a stream (rtsp://…, http://…), a video, pictures.",
-            metavar="0|picamera|URL|FILE|FOLDER",
+            help="A camera (0, /dev/video0, picamera), a stream (rtsp://…, http://…), a video, pictures, or scenes.",
+            metavar="0|picamera|URL|FILE|FOLDER|scenes",
             show_default=False,
         ),
     ],

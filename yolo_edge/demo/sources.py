@@ -253,7 +253,7 @@ def open_source(text: str, size: tuple[int, int] | None = None) -> Source:
     """The camera, stream or video file that a user named; nothing is opened yet.
 
     Args:
-        text: A camera's number or device file, "picamera", an address, or a video file.
+        text: A camera's number or device file, "picamera", "scenes", an address, or a video file.
         size: Width and height that a camera is asked for.
 
     Raises:
@@ -261,6 +261,10 @@ def open_source(text: str, size: tuple[int, int] | None = None) -> Source:
     """
     if not text:
         raise InputError("--source: expected a camera, a file, a folder or an address, got an empty text")
+    if text == "scenes":
+        from yolo_edge.demo.scenes import Scenes  # noqa: PLC0415 - nobody else needs the sample
+
+        return Scenes()
     match = _PICAMERA.fullmatch(text)
     if match:
         return PiCamera(int(match.group(1) or 0), size)
