@@ -75,6 +75,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         kernel: Its version.
         python: Its version.
         versions: Of the packages that matter.
+        emulated: The processor is a program: times mean nothing.
         peak: Threads → the measured fp32 peak.
     """
 
@@ -87,6 +88,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str
     python: str
     versions: dict[str, str] = {}
+    emulated: bool = False
     peak: dict[str, Peak] = {}
 
     @property

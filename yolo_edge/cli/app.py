@@ -10,6 +10,7 @@ from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.compare import compare
 from yolo_edge.cli.demo import demo
 from yolo_edge.cli.detect import detect
+from yolo_edge.cli.devices import devices
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
 from yolo_edge.cli.quickstart import quickstart
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for command in (quickstart, inspect, anchors, export, detect, validate, compare, benchmark, report, demo):
     app.command()(command)
+app.add_typer(devices)
 
 
 def _show_version(wanted: bool) -> None:

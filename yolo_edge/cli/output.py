@@ -15,7 +15,10 @@ from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from yolo_edge.devices.finding import FarDetector
     from yolo_edge.ondevice.detector import Detector
+
+    AnyDetector = Detector | FarDetector
 
 T = TypeVar("T")
 
@@ -106,7 +109,7 @@ def note_names(spec: ModelSpec) -> None:
         note(f"note: {subject} (--names FILE gives them)")
 
 
-def note_fixed_nms(detector: "Detector") -> None:
+def note_fixed_nms(detector: "AnyDetector") -> None:
     """Say where a file with NMS inside cannot do what is asked."""
     fixed = detector.spec.heads[0].nms
     if fixed is None:
@@ -122,6 +125,11 @@ def note_fixed_nms(detector: "Detector") -> None:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """`1 picture`, `2 pictures`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def file_size(octets: int) -> str:
+    """Bytes for a person: 1.33 MB, 570 kB."""
+    return f"{octets / 1e6:.2f} MB" if octets >= 1e6 else f"{octets / 1e3:.0f} kB"
 
 
 def count(number: float) -> str:
