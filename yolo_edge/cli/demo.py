@@ -100,6 +100,14 @@ def demo(
     on_after: Annotated[int, typer.Option(help="Frames in a row with a class until it is there.")] = 2,
     off_after: Annotated[int, typer.Option(help="Frames in a row without it until it is gone.")] = 5,
     every: Annotated[float, typer.Option(help="Seconds between two calls of --webhook and --exec for a class.")] = 10.0,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="The power meter to show. Default: the machine's own, if it has one.",
+            metavar="KIND[:key=value,…]",
+            show_default=False,
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Of one inference. Default: one less than there are CPUs.", show_default=False)
     ] = None,
@@ -117,6 +125,7 @@ def demo(
     from yolo_edge.cli.output import note, note_fixed_nms, note_names, running
     from yolo_edge.demo.demo import FLOOR, Demo, Settings
     from yolo_edge.demo.inference import Model
+    from yolo_edge.demo.power import find_power
     from yolo_edge.ondevice.detector import check_options
     from yolo_edge.ondevice.errors import InputError
 
@@ -164,7 +173,8 @@ def demo(
             off_after=off_after,
             every=every,
         )
-        view = Demo(pictures, loaded, settings, note, listening)
+        power = find_power(meter)
+        view = Demo(pictures, loaded, settings, note, listening, power)
         for model in loaded:
             note_fixed_nms(model.detector)
         for known in {model.detector.spec.names: model.detector.spec for model in loaded}.values():

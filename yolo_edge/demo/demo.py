@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from yolo_edge.demo.actions import Lamps, Program, Watch, Webhook, Worker
 from yolo_edge.demo.inference import Inference, Model, Sink
 from yolo_edge.demo.lines import JsonLines
+from yolo_edge.demo.power import Power
 from yolo_edge.demo.reader import Reader
 from yolo_edge.demo.recorder import Recorder
 from yolo_edge.demo.sources import Source
@@ -68,7 +69,7 @@ class Demo:
         settings: Settings,
         note: Callable[[str], None],
         listening: "socket.socket | None" = None,
-        power: Callable[[], tuple[float, str] | None] = lambda: None,
+        power: Power | None = None,
     ):
         """Open and take everything; nothing runs yet.
 
@@ -78,7 +79,7 @@ class Demo:
             settings: What becomes of the results.
             note: Is told what a person should know.
             listening: A socket to serve the page on; None: there is no page.
-            power: Watts, and what is measured; None: there is no meter.
+            power: A meter, which belongs to the demo from now on; None: there is none.
 
         Raises:
             YoloEdgeError: Something is not there.
@@ -93,6 +94,8 @@ class Demo:
         self.server: Server | None = None
         self.why = "stopped"  # as the page is told it
         self._counts = Counts(models, settings.confidence)
+        if power is not None:
+            self._stack.callback(power.close)
         try:
             if settings.gpio:
                 self._lamps = Lamps(settings.gpio)
@@ -141,7 +144,7 @@ class Demo:
                 self._counts,
                 lambda: self._watch.there,
                 (lambda: viewers.viewers) if viewers is not None else (lambda: 0),
-                power,
+                power or (lambda: None),
             )
         except BaseException:
             self._stack.close()
