@@ -62,7 +62,8 @@ def main() -> None:
 
 def read(video: Path) -> list[np.ndarray]:
     """The frames of a video, the first 300 of them."""
-    capture, frames = cv2.VideoCapture(str(video)), []
+    capture = cv2.VideoCapture(str(video))
+    frames: list[np.ndarray] = []
     while len(frames) < _MOST_FRAMES and (taken := capture.read())[0]:
         frames.append(np.asarray(taken[1], np.uint8))
     return frames
@@ -103,7 +104,12 @@ def look(url: str) -> None:
     import threading  # noqa: PLC0415 - of the viewer alone
 
     enough = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), enough.set()), daemon=True).start()
+
+    def listen() -> None:
+        sys.stdin.readline()
+        enough.set()
+
+    threading.Thread(target=listen, daemon=True).start()
     with connect(url, compression=None, max_size=1 << 24) as socket_of_page:
         socket_of_page.send(json.dumps({"ready": 2}))
         count = 0
