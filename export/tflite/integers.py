@@ -182,12 +182,12 @@ class IntegerLowering(Lowering):
         if node.op_type == "Conv":
             ratios = self._convolution(node).bias_scale / result
             return bool(np.max(ratios) < high)
-        scales = np.array([self._operand_plan(value).scale for value in node.inputs])
+        scales = np.array([self._operand_plan(value).scale for value in node.inputs if value is not None])
         if node.op_type == "Mul":
             scales = scales.prod(keepdims=True)
         return bool((low <= scales / result).all() and (scales / result < high).all())
 
-    def _operand_plan(self, value: ir.Value | None) -> TensorPlan:
+    def _operand_plan(self, value: ir.Value) -> TensorPlan:
         array = constant_of(value)
         return self._quantized.tensor(value) if array is None else TensorPlan.of_constant(array)
 

@@ -131,6 +131,6 @@ def _activation_behind(node: ir.Node) -> tuple[ir.Node, str] | None:
     if following.op_type == "Relu":
         return following, "RELU"
     if following.op_type == "Clip":
-        name = elementwise.CLIPS.get(elementwise.clip_bounds(following))
+        name = elementwise.CLIPS.get(clip_bounds(following))
         return (following, name) if name else None
     return None

@@ -84,6 +84,14 @@ def steps(total: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
+@contextmanager
+def running(total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """Show how a job goes that may have no end, on a terminal; call the value with what is done, and how it goes."""
+    with _progress() as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
 def _progress() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
