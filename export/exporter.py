@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import structs
 
 from yolo_edge.datasets import load_images
+from yolo_edge.export import automatic
+from yolo_edge.export.controlled import ControlOptions, describe, quantize_within
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.load import load_model
 from yolo_edge.export.onnx_writer import write_onnx
 from yolo_edge.export.options import PRECISIONS, FileOptions, check_choice
 from yolo_edge.export.quantization.apply import QuantizedGraph
 from yolo_edge.export.quantization.choose import Quantization, from_plan, quantize
+from yolo_edge.export.quantization.control import point_of
+from yolo_edge.export.quantization.expand import expand_activations
+from yolo_edge.export.quantization.front import Front, read_front
 from yolo_edge.export.quantization.pictures import DEFAULT_COUNT, Pictures
 from yolo_edge.export.quantization.plan import QuantizationPlan, read_plan
 from yolo_edge.export.quantization.ranges import MODES
@@ -31,6 +37,7 @@ Writer: TypeAlias = Callable[[Network, ModelSpec, FileOptions], bytes]
 # format, which is also the suffix of the files → what writes it, the runtime that runs it
 WRITERS: dict[str, Writer] = {"onnx": write_onnx, "tflite": write_tflite}
 FORMATS = tuple(WRITERS)
+AUTO = "auto"
 _MOST_VERIFIED = 16
 
 
@@ -108,7 +115,9 @@ class Int8Options:
         count: How many of them, at most.
         seed: Of the draw, and of all that is random.
         ranges: Of `ranges.MODES`.
-        plan: A plan that was kept, instead of pictures.
+        plan: A plan or a front that was kept, instead of pictures.
+        point: Of the front in `plan`; None: the one that was chosen.
+        control: A limit of accuracy that int8 files shall hold; None: none.
     """
 
     pictures: Sequence[Path] = ()
@@ -116,6 +125,8 @@ class Int8Options:
     seed: int = 0
     ranges: str = "auto"
     plan: Path | None = None
+    point: int | None = None
+    control: ControlOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class ExportOptions:
 
     Attributes:
         formats: Of `FORMATS`.
-        precisions: Of `options.PRECISIONS`.
+        precisions: Of `options.PRECISIONS`; or `AUTO` alone: the fastest that holds `int8.control`.
         sizes: Input (width, height) each; None: the model's own.
         head: Of `options.HEADS`.
         input: Of `options.INPUTS`; None: what is usual for the format and the precision.
@@ -194,11 +205,12 @@ def export(
     }
     for size in options.sizes:  # structure, names and sizes, before anything is written
         load_model(model, size=size, shapes_only=True, **loading)
-    plan = read_plan(options.int8.plan) if options.int8.plan is not None else None
+    kept = _read_kept(options.int8)
     chosen: Pictures | None = None
     notes: list[str] = []
     pictures = list(pictures)
-    if "int8" in options.precisions and options.int8.pictures:
+    quantizes = bool({"int8", AUTO}.intersection(options.precisions))
+    if quantizes and options.int8.pictures:
         chosen = Pictures.choose(options.int8.pictures, options.int8.count, options.int8.seed)
         # what is reported comes from pictures that nothing was fitted to
         pictures = [item.get() for item in load_images(chosen.held_back[:_MOST_VERIFIED], lambda image: image)]
@@ -209,13 +221,19 @@ def export(
         progress(f"{source.stem} at {width}x{height}: running the source")
         reference = Reference(source.graph, source.spec, pictures)
         graph = canonicalize(source.graph)
+        job = _Job(graph, source, options, output, reference, progress)
         networks: dict[str, Network] = dict.fromkeys(options.precisions, graph)
-        if "int8" in networks:
-            made = _quantize(graph, source, chosen, plan, options.int8, progress)
+        front: Front | None = None
+        if options.int8.control is not None and chosen is not None:
+            networks["int8"], front = _control(job, chosen, options.int8.control, notes)
+        elif "int8" in networks:
+            made = _quantize(graph, source, chosen, kept, options.int8, progress)
             networks["int8"] = made.network
             notes += made.notes
         for format_ in options.formats:
-            files = _write_format(graph, networks, source, format_, options, output, reference, progress)
+            if AUTO in options.precisions and front is not None:
+                networks = _choose(job, format_, front, notes)
+            files = _write_format(job, networks, format_)
             exported += files
             notes += [_slower(file) for file in files if file.precision == "int8" and file.speed_vs_fp32 < 1]
     return Export(tuple(exported), source.spec, (*source.notes, *dict.fromkeys(notes)))
@@ -231,16 +249,106 @@ def plan_name(stem: str, size: tuple[int, int]) -> str:
     return file_name(stem, size, FileOptions("int8")).removesuffix(".onnx") + ".plan.json"
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all files of one size."""
+
+    graph: Graph
+    source: SourceModel
+    options: ExportOptions
+    output: Path
+    reference: Reference
+    progress: Callable[[str], None]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.source.spec.input.width, self.source.spec.input.height
+
+    def write(self, format_: str, network: Network, precision: str) -> bytes:
+        """The bytes of a file."""
+        return WRITERS[format_](network, self.source.spec, self.options.file(precision))
+
+    def ratio(self, baseline: bytes, candidate: bytes) -> float:
+        """How many times faster one file is than another."""
+        return speed_ratio(baseline, candidate, self.reference.pictures[0])
+
+
+def _read_kept(options: Int8Options) -> QuantizationPlan | Front | None:
+    """The plan or front of `--plan`.
+
+    Raises:
+        InputError: It cannot be used, or has no such point.
+    """
+    if options.plan is None:
+        return None
+    front = read_front(options.plan)
+    if front is None:
+        if options.point is not None:
+            raise InputError(f"--point goes with a .front.json; {options.plan} is a plan")
+        return read_plan(options.plan)
+    numbers = [point.number for point in front.points]
+    point = front.chosen if options.point is None else options.point
+    if point is None:
+        raise InputError(f"{options.plan}: none of its points holds its limit, --point N takes one of 0..{numbers[-1]}")
+    if point not in numbers:
+        raise InputError(f"--point {point}: {options.plan} has 0..{numbers[-1]}")
+    return structs.replace(front, chosen=point)
+
+
+def _control(job: _Job, pictures: Pictures, options: ControlOptions, notes: list[str]) -> tuple[Network, Front]:
+    """int8 within the limit; the front is written in any case.
+
+    Raises:
+        VerificationError: The limit is not reachable.
+    """
+    source, format_ = job.source, job.options.formats[0]
+    baseline = job.write(format_, job.graph, "fp32")
+    found, remarks = quantize_within(
+        job.graph,
+        source,
+        pictures,
+        options,
+        ranges=job.options.int8.ranges,
+        seed=job.options.int8.seed,
+        format_=format_,
+        clock=lambda network: 1 / job.ratio(baseline, job.write(format_, network, "int8")),
+        progress=lambda what: job.progress(f"{source.stem}: {what}"),
+    )
+    kept = job.output / plan_name(source.stem, job.size).replace(".plan.", ".front.")
+    write_atomically(kept, found.front.to_json())
+    said = describe(found.front)
+    notes += [*remarks, *said, f"all points: {kept}"]
+    if found.network is None and AUTO not in job.options.precisions:
+        raise VerificationError(
+            f"{said[-1]}. {kept} has all points: --plan takes one with --point N; or use fp32 or fp16"
+        )
+    return found.network or job.graph, found.front
+
+
+def _choose(job: _Job, format_: str, front: Front, notes: list[str]) -> dict[str, Network]:
+    """The one network that `--precision auto` writes in a format."""
+    job.progress(f"{job.source.stem}: comparing precisions, {format_}")
+    expanded = expand_activations(job.graph)
+    chosen, found = automatic.choose_precision(
+        job.graph, expanded, front, lambda network, precision: job.write(format_, network, precision), job.ratio
+    )
+    notes.append(automatic.describe(format_, chosen, found, front.limit))
+    network: Network = job.graph if chosen.point is None else point_of(expanded, front, chosen.point)
+    return {chosen.precision: network}
+
+
 def _quantize(
     graph: Graph,
     source: SourceModel,
     pictures: Pictures | None,
-    plan: QuantizationPlan | None,
+    kept: QuantizationPlan | Front | None,
     options: Int8Options,
     progress: Callable[[str], None],
 ) -> Quantization:
-    if plan is not None:
-        return from_plan(graph, plan, str(options.plan))
+    if isinstance(kept, Front):
+        return Quantization(point_of(expand_activations(graph), kept, kept.chosen or 0, str(options.plan)))
+    if kept is not None:
+        return from_plan(graph, kept, str(options.plan))
     if pictures is None:
         raise InputError("precision int8: neither pictures nor a plan")
     return quantize(
@@ -253,33 +361,23 @@ def _quantize(
     )
 
 
-def _write_format(
-    graph: Graph,
-    networks: Mapping[str, Network],
-    source: SourceModel,
-    format_: str,
-    options: ExportOptions,
-    output: Path,
-    reference: Reference,
-    progress: Callable[[str], None],
-) -> list[ExportedFile]:
+def _write_format(job: _Job, networks: Mapping[str, Network], format_: str) -> list[ExportedFile]:
     """Write and verify the files of one size in one format."""
-    spec, write = source.spec, WRITERS[format_]
-    size = (spec.input.width, spec.input.height)
-    baseline = write(graph, spec, options.file("fp32"))
+    source, spec, size, write = job.source, job.source.spec, job.size, WRITERS[format_]
+    baseline = job.write(format_, job.graph, "fp32")
     exported = []
-    for precision in options.precisions:
-        chosen, network = options.file(precision), networks[precision]
-        path = output / file_name(source.stem, size, chosen, format_)
-        progress(f"{path.name}: verifying")
+    for precision, network in networks.items():
+        chosen = job.options.file(precision)
+        path = job.output / file_name(source.stem, size, chosen, format_)
+        job.progress(f"{path.name}: verifying")
         data = baseline if precision == "fp32" else write(network, spec, chosen)
         try:
-            seen = _verify(write, network, spec, chosen, data, reference)
+            seen = _verify(write, network, spec, chosen, data, job.reference)
         except VerificationError as error:
             raise VerificationError(f"{path}: {error}") from error
-        speed = 1.0 if data is baseline else speed_ratio(baseline, data, reference.pictures[0])
+        speed = 1.0 if data is baseline else job.ratio(baseline, data)
         if isinstance(network, QuantizedGraph):  # first: an int8 file never lies there without its plan
-            write_atomically(output / plan_name(source.stem, size), network.plan.to_json())
+            write_atomically(job.output / plan_name(source.stem, size), network.plan.to_json())
         write_atomically(path, data)
         exported.append(_report(path, format_, size, chosen, len(data), seen, speed))
     return exported
@@ -334,12 +432,14 @@ def _check(options: ExportOptions) -> None:
         ("format", options.formats, FORMATS),
         ("precision", options.precisions, PRECISIONS),
     ):
-        for value in values:
+        for value in values if list(values) != [AUTO] else ():
             check_choice(option, value, choices)
         if not values:
             raise InputError(f"{option}: none was given")
-    for precision in options.precisions:
+    for precision in options.precisions if AUTO not in options.precisions else ("fp32", "fp16", "int8"):
         options.file(precision).check()
+    if AUTO in options.precisions and options.int8.control is None:
+        raise InputError("precision auto needs a limit, and pictures: --max-drop with --data, or --min-agreement")
     check_choice("range", options.int8.ranges, MODES)
     if options.int8.count < 2:
         raise InputError(f"calibration-images: expected 2 or more, got {options.int8.count}")
@@ -348,7 +448,7 @@ def _check(options: ExportOptions) -> None:
             "precision int8 needs pictures like those that the model will see: --calibration DIR (16 or more; without "
             "labels), or --plan FILE of an earlier export"
         )
-    if "int8" not in options.precisions and (
+    if not {"int8", AUTO}.intersection(options.precisions) and (
         options.int8.plan is not None or "int8" in (options.input, options.output_type)
     ):
         raise InputError("--plan, and int8 inputs and outputs, go with --precision int8")

@@ -1,0 +1,209 @@
+"""Accuracy control: layers go back to float, the worst first, until a limit holds; every step is measured.
+
+The idea of ranking and reverting is that of NNCF's accuracy-aware quantization; here groups keep what runtimes fuse
+together, and each step has its time beside its accuracy.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import structs
+
+from yolo_edge.export.graph import Graph
+from yolo_edge.export.onnx_int8 import quantize_onnx
+from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
+from yolo_edge.export.quantization.cache import Cache
+from yolo_edge.export.quantization.front import Front, Judged, Point, mark_best
+from yolo_edge.export.quantization.groups import with_floats
+from yolo_edge.export.quantization.judge import Score, StreamJudge
+from yolo_edge.export.quantization.plan import QuantizationPlan
+from yolo_edge.export.quantization.ranking import Ranker
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.spec import ModelSpec
+
+REASON = "accuracy control"
+_LEAST_POINTS = 6  # of a front, beside the float network
+_RANKED_ON = 8  # pictures
+
+Progress = Callable[[str], None]
+Clock = Callable[[QuantizedGraph], float]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much may be lost; one of both.
+
+    Attributes:
+        max_drop: Points of mAP50.
+        min_agreement: AP50 with the float network's detections as labels, 0..1.
+    """
+
+    max_drop: float | None = None
+    min_agreement: float | None = None
+
+    def holds(self, score: Score) -> bool:
+        """Whether a network is within it."""
+        if self.max_drop is not None:
+            return score.drop is not None and score.drop <= self.max_drop
+        return score.agreement is not None and score.agreement >= (self.min_agreement or 0.0)
+
+    def __str__(self) -> str:
+        if self.max_drop is not None:
+            return f"max-drop {self.max_drop:g}"
+        return f"min-agreement {self.min_agreement:g}"
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """What control gave.
+
+    Attributes:
+        network: The first that holds the limit; None: none does.
+        front: All points.
+    """
+
+    network: QuantizedGraph | None
+    front: Front
+
+
+def control(
+    graph: Graph,
+    spec: ModelSpec,
+    network: QuantizedGraph,
+    limit: Limit,
+    *,
+    steer: StreamJudge,
+    judge: StreamJudge,
+    steering_images: int,
+    judging_images: int,
+    tensors: Sequence[np.ndarray],
+    clock: Clock,
+    format_: str,
+    cache: Cache,
+    progress: Progress,
+) -> Controlled:
+    """Find the fewest groups in float that hold a limit.
+
+    Args:
+        graph: The float network, canonical, with expanded activations.
+        spec: Of its raw heads.
+        network: All in int8, as chosen.
+        limit: To hold.
+        steer: Of the pictures that steer.
+        judge: Of others.
+        steering_images: How many steer.
+        judging_images: How many judge.
+        tensors: Inputs to rank with.
+        clock: The time of a network as a multiple of fp32's.
+        format_: Of the files that `clock` runs.
+        cache: Keeps what was found.
+        progress: Told what is done next.
+    """
+    ranker = Ranker(graph, spec, network, tensors[:_RANKED_ON], cache)
+    ranking = ranker.rank(steer, progress)
+    nodes = {group.name: group.nodes for group in ranker.groups}
+    order = [damage.group for damage in ranking]
+    convolutions = sum(node.op_type == "Conv" for node in graph.graph)
+    points: list[Point] = []
+    chosen: int | None = None
+    steps = _steps(len(order))
+    for count in steps:
+        if chosen is not None and len(points) >= _LEAST_POINTS and count not in _sparse(len(order)):
+            continue
+        plan = plan_of(network, [name for group in order[:count] for name in nodes[group]])
+        mixed = apply_plan(graph, plan)
+        point = _measured(mixed, order[:count], len(points), steer, clock, cache, progress)
+        if point.int8 == 0 and points and points[-1].int8 == 0:
+            break
+        holds = limit.holds(Score(point.agreement, point.drop))
+        points.append(structs.replace(point, holds=holds))
+        if holds and chosen is None and point.int8:
+            chosen = point.number
+    front = Front(
+        limit=str(limit),
+        format=format_,
+        steering_images=steering_images,
+        convolutions=convolutions,
+        points=mark_best(tuple(points)),
+        chosen=chosen,
+        judged=None,
+        ranking=tuple(ranking),
+        groups=nodes,
+        plan=network.plan,
+    )
+    if chosen is None:
+        return Controlled(None, front)
+    final = point_of(graph, front, chosen)
+    progress("judging")
+    score, change = judge.verdict(quantize_onnx(final))
+    judged = Judged(
+        images=judging_images,
+        agreement=score.agreement,
+        drop=score.drop,
+        interval=None if change is None else (-100 * change.high, -100 * change.low),
+        holds=limit.holds(score),
+    )
+    return Controlled(final, structs.replace(front, judged=judged))
+
+
+def point_of(graph: Graph, front: Front, number: int, where: str = "front") -> QuantizedGraph:
+    """The network of a point.
+
+    Args:
+        graph: With expanded activations.
+        front: Of it.
+        number: Of the point.
+        where: What the front was read from, for error messages.
+
+    Raises:
+        InputError: The front is for another network, or contradicts itself.
+    """
+    base = apply_plan(graph, front.plan, f"{where}.plan")
+    point = next((item for item in front.points if item.number == number), None)
+    if point is None or not set(point.floats) <= set(front.groups):
+        raise InputError(f"{where}: has no point {number}, or one of groups that it does not have")
+    floats = [name for group in point.floats for name in front.groups[group]]
+    return apply_plan(graph, plan_of(base, floats), where)
+
+
+def plan_of(network: QuantizedGraph, floats: Sequence[str]) -> QuantizationPlan:
+    """The plan of a network with more nodes in float."""
+    return with_floats(network.structure, network.plan, floats, REASON)
+
+
+def _steps(groups: int) -> list[int]:
+    """How many groups are in float, one more each time, to all."""
+    return list(range(groups + 1))
+
+
+def _sparse(groups: int) -> set[int]:
+    """Once the limit holds: a few more on the way to all in float."""
+    return {groups, groups * 3 // 4, groups // 2, groups // 4}
+
+
+def _measured(
+    network: QuantizedGraph,
+    floats: Sequence[str],
+    number: int,
+    steer: StreamJudge,
+    clock: Clock,
+    cache: Cache,
+    progress: Progress,
+) -> Point:
+    name = f"point {' '.join(sorted(floats))}"
+    known = cache.get(name, Point)
+    if isinstance(known, Point):
+        return structs.replace(known, number=number)
+    progress(f"{len(floats)} layers in float: detecting, timing")
+    score = steer.score(quantize_onnx(network))
+    point = Point(
+        number=number,
+        floats=tuple(floats),
+        int8=len(network.structure.int8_convolutions()),
+        agreement=score.agreement,
+        drop=score.drop,
+        time=round(clock(network), 4),
+    )
+    cache.put(name, point)
+    return point
