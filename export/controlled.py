@@ -19,6 +19,7 @@ from yolo_edge.export.quantization.pictures import Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.roles import Part
 from yolo_edge.export.source import SourceModel
+from yolo_edge.ondevice.errors import InputError
 
 Progress = Callable[[str], None]
 _SHOWN = 4
@@ -79,6 +80,9 @@ def quantize_within(
         steer, judge = (
             StreamJudge(expanded, source.spec, part.paths, part.dataset) for part in (options.steer, options.judge)
         )
+        for judging, part in ((steer, "steer"), (judge, "judge")):
+            if options.limit.max_drop is None and not judging.can_agree:
+                raise InputError(f"--min-agreement: the float model finds nothing in the pictures that {part}")
         found = control(
             expanded,
             source.spec,
@@ -146,7 +150,7 @@ def describe(front: Front) -> list[str]:
     worst = ", ".join(f"{item.group} ({item.sqnr_db:.1f} dB)" for item in front.ranking[:_SHOWN])
     notes.append(f"alone in int8 these layers do most harm: {worst}")
     if front.chosen is None:
-        best = min((point for point in front.points if point.int8), key=lambda point: point.loss, default=None)
+        best = min((point for point in front.points if point.int8), key=lambda point: point.expected, default=None)
         said = "" if best is None else f"; the best, point {best.number} of {len(front.points)}, {_said(best)}"
         notes.append(f"{limit} is not reachable with int8{said}")
         return notes

@@ -4,7 +4,7 @@ The idea of ranking and reverting is that of NNCF's accuracy-aware quantization;
 together, and each step has its time beside its accuracy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,16 +14,16 @@ from yolo_edge.export.graph import Graph
 from yolo_edge.export.onnx_int8 import quantize_onnx
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
 from yolo_edge.export.quantization.cache import Cache
-from yolo_edge.export.quantization.front import Front, Judged, Point, mark_best
+from yolo_edge.export.quantization.front import Front, Judged, Point, expect, mark_best
 from yolo_edge.export.quantization.groups import with_floats
-from yolo_edge.export.quantization.judge import Score, StreamJudge
+from yolo_edge.export.quantization.judge import StreamJudge
 from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.ranking import Ranker
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import ModelSpec
 
 REASON = "accuracy control"
-_LEAST_POINTS = 6  # of a front, beside the float network
+_REFINED = 8  # points between those that are always measured, to find the fewest groups
 _RANKED_ON = 8  # pictures
 
 Progress = Callable[[str], None]
@@ -42,11 +42,15 @@ class Limit:
     max_drop: float | None = None
     min_agreement: float | None = None
 
-    def holds(self, score: Score) -> bool:
-        """Whether a network is within it."""
+    def loss(self, agreement: float | None, drop: float | None) -> float:
+        """What counts of what was measured: points of mAP50, or 1 − agreement."""
         if self.max_drop is not None:
-            return score.drop is not None and score.drop <= self.max_drop
-        return score.agreement is not None and score.agreement >= (self.min_agreement or 0.0)
+            return 100.0 if drop is None else drop
+        return 1.0 if agreement is None else 1 - agreement
+
+    def holds(self, loss: float) -> bool:
+        """Whether such a loss is within it."""
+        return loss <= (self.max_drop if self.max_drop is not None else 1 - (self.min_agreement or 0.0)) + 1e-9
 
     def __str__(self) -> str:
         if self.max_drop is not None:
@@ -105,27 +109,29 @@ def control(
     nodes = {group.name: group.nodes for group in ranker.groups}
     order = [damage.group for damage in ranking]
     convolutions = sum(node.op_type == "Conv" for node in graph.graph)
-    points: list[Point] = []
-    chosen: int | None = None
-    steps = _steps(len(order))
-    for count in steps:
-        if chosen is not None and len(points) >= _LEAST_POINTS and count not in _sparse(len(order)):
-            continue
+    found: dict[int, Point] = {}
+
+    def measure(count: int) -> None:
         plan = plan_of(network, [name for group in order[:count] for name in nodes[group]])
-        mixed = apply_plan(graph, plan)
-        point = _measured(mixed, order[:count], len(points), steer, clock, cache, progress)
-        if point.int8 == 0 and points and points[-1].int8 == 0:
+        found[count] = _measured(apply_plan(graph, plan), order[:count], steer, clock, cache, progress)
+
+    for count in _coarse(len(order)):
+        measure(count)
+    for _ in range(_REFINED):
+        points = _judged(found, limit)
+        counts = [len(point.floats) for point in points]
+        first = next((i for i, point in enumerate(points) if point.holds), 0)
+        if not first or counts[first] - counts[first - 1] < 2:
             break
-        holds = limit.holds(Score(point.agreement, point.drop))
-        points.append(structs.replace(point, holds=holds))
-        if holds and chosen is None and point.int8:
-            chosen = point.number
+        measure((counts[first - 1] + counts[first]) // 2)
+    points = _judged(found, limit)
+    chosen = next((point.number for point in points if point.holds and point.int8), None)
     front = Front(
         limit=str(limit),
         format=format_,
         steering_images=steering_images,
         convolutions=convolutions,
-        points=mark_best(tuple(points)),
+        points=mark_best(points),
         chosen=chosen,
         judged=None,
         ranking=tuple(ranking),
@@ -142,7 +148,7 @@ def control(
         agreement=score.agreement,
         drop=score.drop,
         interval=None if change is None else (-100 * change.high, -100 * change.low),
-        holds=limit.holds(score),
+        holds=limit.holds(limit.loss(score.agreement, score.drop)),
     )
     return Controlled(final, structs.replace(front, judged=judged))
 
@@ -172,20 +178,28 @@ def plan_of(network: QuantizedGraph, floats: Sequence[str]) -> QuantizationPlan:
     return with_floats(network.structure, network.plan, floats, REASON)
 
 
-def _steps(groups: int) -> list[int]:
-    """How many groups are in float, one more each time, to all."""
-    return list(range(groups + 1))
+def _coarse(groups: int) -> list[int]:
+    """How many groups are in float: none, 1, 2, 4 … and all."""
+    counts, count = [0], 1
+    while count < groups:
+        counts.append(count)
+        count *= 2
+    return sorted({*counts, groups * 3 // 4, groups})
 
 
-def _sparse(groups: int) -> set[int]:
-    """Once the limit holds: a few more on the way to all in float."""
-    return {groups, groups * 3 // 4, groups // 2, groups // 4}
+def _judged(found: Mapping[int, Point], limit: Limit) -> tuple[Point, ...]:
+    """The points from all in int8 to all in float, with what is expected of them."""
+    points = [found[count] for count in sorted(found)]
+    losses = expect([limit.loss(point.agreement, point.drop) for point in points])
+    return tuple(
+        structs.replace(point, number=number, expected=loss, holds=limit.holds(loss))
+        for number, (point, loss) in enumerate(zip(points, losses, strict=True))
+    )
 
 
 def _measured(
     network: QuantizedGraph,
     floats: Sequence[str],
-    number: int,
     steer: StreamJudge,
     clock: Clock,
     cache: Cache,
@@ -194,11 +208,11 @@ def _measured(
     name = f"point {' '.join(sorted(floats))}"
     known = cache.get(name, Point)
     if isinstance(known, Point):
-        return structs.replace(known, number=number)
+        return known
     progress(f"{len(floats)} layers in float: detecting, timing")
     score = steer.score(quantize_onnx(network))
     point = Point(
-        number=number,
+        number=0,
         floats=tuple(floats),
         int8=len(network.structure.int8_convolutions()),
         agreement=score.agreement,

@@ -1,5 +1,6 @@
 """The front: what more layers in float bring, and cost; kept beside int8 files, so that another point can be taken."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +24,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         int8: Convolutions in int8.
         agreement: AP50 with the float network's detections as labels, on the pictures that steer; null: not known.
         drop: Points of mAP50 lost there; null: no labels.
+        expected: What is lost by what all points say together: points of mAP50, or 1 − agreement where that is the
+            limit. More layers in float never lose more: where the measured say so, it is noise, and their mean stands
+            for them (isotonic regression).
         time: Of an inference as a multiple of fp32's, one thread, on this machine.
-        best: No other point is both faster and nearer to the float network.
-        holds: The limit that was asked for.
+        best: No other point is both faster and expected to lose less.
+        holds: The limit that was asked for, by what is expected.
     """
 
     number: int
@@ -34,13 +38,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     agreement: float | None
     drop: float | None
     time: float
+    expected: float = 0.0
     best: bool = False
     holds: bool = False
-
-    @property
-    def loss(self) -> float:
-        """What is lost, to compare points by: of mAP50, or of agreement without labels."""
-        return self.drop if self.drop is not None else -(self.agreement or 0.0)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,13 +113,24 @@ def read_front(path: Path) -> Front | None:
         raise InputError(f"{path}: not a front of int8 and float ({printable(str(error))})") from error
 
 
+def expect(losses: Sequence[float]) -> list[float]:
+    """The nearest numbers that never rise, by pooling adjacent violators (Ayer et al. 1955)."""
+    blocks: list[tuple[float, int]] = []
+    for loss in losses:
+        blocks.append((loss, 1))
+        while len(blocks) > 1 and blocks[-1][0] > blocks[-2][0]:
+            (a, m), (b, n) = blocks[-2:]
+            blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    return [value for value, count in blocks for _ in range(count)]
+
+
 def mark_best(points: tuple[Point, ...]) -> tuple[Point, ...]:
     """Say which points no other beats in both."""
     marked = []
     for point in points:
         beaten = any(
-            (other.time <= point.time and other.loss < point.loss)
-            or (other.time < point.time and other.loss <= point.loss)
+            (other.time <= point.time and other.expected < point.expected)
+            or (other.time < point.time and other.expected <= point.expected)
             for other in points
         )
         marked.append(structs.replace(point, best=not beaten))
