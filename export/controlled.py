@@ -144,6 +144,12 @@ def _identity(paths: Sequence[Path]) -> bytes:
     return "\n".join(found).encode("utf-8", "surrogateescape")
 
 
+def describe_verdict(judged: Judged, limit: str) -> str:
+    """How a point does on the pictures that judge, in words."""
+    missed = "" if judged.holds else f": {limit} is missed there"
+    return f"on {judged.images} other pictures, which judge, it {_said(judged)}{missed}"
+
+
 def describe(front: Front) -> list[str]:
     """What a person should know of a limit that holds, or does not."""
     notes, limit = [], front.limit
@@ -155,15 +161,15 @@ def describe(front: Front) -> list[str]:
         notes.append(f"{limit} is not reachable with int8{said}")
         return notes
     point = next(item for item in front.points if item.number == front.chosen)
+    drops = limit.startswith("max-drop")
+    expected = f"a loss of {point.expected:.2f} points" if drops else f"an agreement of {1 - point.expected:.3f}"
     notes.append(
-        f"{limit}: {len(point.floats)} of {len(front.groups)} groups of layers went back to float, {point.int8} of "
-        f"{front.convolutions} convolutions are in int8; on the {front.steering_images} pictures that steer it "
-        f"{_said(point)}, {point.time:.2f} times the time of fp32"
+        f"{limit} in int8: {len(point.floats)} of {len(front.groups)} groups of layers went back to float, "
+        f"{point.int8} of {front.convolutions} convolutions are in int8; on the {front.steering_images} pictures that "
+        f"steer it {_said(point)} ({expected} by all points together) and takes {point.time:.2f} times the time of fp32"
     )
-    judged = front.judged
-    if judged is not None:
-        missed = "" if judged.holds else f": {limit} is missed there"
-        notes.append(f"on {judged.images} other pictures, which judge, it {_said(judged)}{missed}")
+    if front.judged is not None:
+        notes.append(describe_verdict(front.judged, limit))
     faster = [item for item in front.points if item.int8 and item.best and item.time < point.time]
     if faster:
         notes.append("faster points are in the front: --plan FILE.front.json --point N takes one")

@@ -1,43 +1,39 @@
 """`export`: one trained model → every file that was asked for, each verified before it is written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from msgspec import structs
 
 from yolo_edge.datasets import load_images
-from yolo_edge.export import automatic
-from yolo_edge.export.controlled import ControlOptions, describe, quantize_within
-from yolo_edge.export.graph import Graph
+from yolo_edge.export import networks as making
+from yolo_edge.export.job import (
+    AUTO,
+    FORMATS,
+    PLANNED,
+    WRITERS,
+    ExportOptions,
+    Job,
+    Network,
+    Writer,
+    file_name,
+    plan_name,
+)
 from yolo_edge.export.load import load_model
-from yolo_edge.export.onnx_writer import write_onnx
 from yolo_edge.export.options import PRECISIONS, FileOptions, check_choice
 from yolo_edge.export.quantization.apply import QuantizedGraph
-from yolo_edge.export.quantization.choose import Quantization, from_plan, quantize
-from yolo_edge.export.quantization.control import point_of
-from yolo_edge.export.quantization.expand import expand_activations
-from yolo_edge.export.quantization.front import Front, read_front
-from yolo_edge.export.quantization.pictures import DEFAULT_COUNT, Pictures
-from yolo_edge.export.quantization.plan import QuantizationPlan, read_plan
+from yolo_edge.export.quantization.control import Controlled
+from yolo_edge.export.quantization.pictures import Pictures
 from yolo_edge.export.quantization.ranges import MODES
-from yolo_edge.export.source import SourceModel, canonicalize
-from yolo_edge.export.tflite import write_tflite
-from yolo_edge.export.verify import Reference, Verification, VerificationError, check_decoded, check_nms, speed_ratio
+from yolo_edge.export.source import canonicalize
+from yolo_edge.export.verify import Reference, Verification, VerificationError, check_decoded, check_nms
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_output_folder, write_atomically
 from yolo_edge.ondevice.runtimes import check_runtime
-from yolo_edge.ondevice.spec import ModelSpec, NmsOptions
+from yolo_edge.ondevice.spec import ModelSpec
 
-Network: TypeAlias = Graph | QuantizedGraph
-Writer: TypeAlias = Callable[[Network, ModelSpec, FileOptions], bytes]
-
-# format, which is also the suffix of the files → what writes it, the runtime that runs it
-WRITERS: dict[str, Writer] = {"onnx": write_onnx, "tflite": write_tflite}
-FORMATS = tuple(WRITERS)
-AUTO = "auto"
 _MOST_VERIFIED = 16
 
 
@@ -48,7 +44,7 @@ class ExportedFile:
     Attributes:
         path: Where it is.
         format: "onnx" or "tflite".
-        precision: "fp32", "fp16" or "int8".
+        precision: Of `options.PRECISIONS`.
         size: Input [width, height] in pixels.
         head: What the outputs are: "raw", "decoded" or "nms".
         input: Type of the input: "float32", "uint8" or "int8".
@@ -93,81 +89,6 @@ class Export:
     notes: tuple[str, ...] = ()
 
 
-def file_name(stem: str, size: tuple[int, int], options: FileOptions, format_: str = "onnx") -> str:
-    """`<stem>-<size>-<precision>[-<head>][-<input>].<format>`; head and input only when they are not the default.
-
-    The size is one number when both sides are equal.
-    """
-    width, height = size
-    parts = [stem, str(width) if width == height else f"{width}x{height}", options.precision]
-    default = FileOptions(options.precision).resolved(format_)
-    parts += [options.head] if options.head != default.head else []
-    parts += [options.input] if options.input not in (None, default.input) else []
-    return f"{'-'.join(parts)}.{format_}"
-
-
-@dataclass(frozen=True)
-class Int8Options:
-    """How int8 files are made.
-
-    Attributes:
-        pictures: To calibrate with; int8 wants them, or a plan.
-        count: How many of them, at most.
-        seed: Of the draw, and of all that is random.
-        ranges: Of `ranges.MODES`.
-        plan: A plan or a front that was kept, instead of pictures.
-        point: Of the front in `plan`; None: the one that was chosen.
-        control: A limit of accuracy that int8 files shall hold; None: none.
-    """
-
-    pictures: Sequence[Path] = ()
-    count: int = DEFAULT_COUNT
-    seed: int = 0
-    ranges: str = "auto"
-    plan: Path | None = None
-    point: int | None = None
-    control: ControlOptions | None = None
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to make of a model.
-
-    Attributes:
-        formats: Of `FORMATS`.
-        precisions: Of `options.PRECISIONS`; or `AUTO` alone: the fastest that holds `int8.control`.
-        sizes: Input (width, height) each; None: the model's own.
-        head: Of `options.HEADS`.
-        input: Of `options.INPUTS`; None: what is usual for the format and the precision.
-        nms: For head "nms".
-        resize: "stretch" or "letterbox"; None: as the model was trained.
-        names: "coco", "voc" or a file with a class name a line.
-        licence: Of the weights; None: what a licence file beside them says.
-        spec: A file that says what an `.onnx` is, where that is not recognised.
-        output_type: Of `options.OUTPUT_TYPES`, of int8 files; None: what is usual for the format.
-        int8: How int8 files are made.
-    """
-
-    formats: Sequence[str] = ("onnx",)
-    precisions: Sequence[str] = ("fp32",)
-    sizes: Sequence[tuple[int, int] | None] = (None,)
-    head: str = "raw"
-    input: str | None = None
-    nms: NmsOptions = field(default_factory=NmsOptions)
-    resize: str | None = None
-    names: str | None = None
-    licence: str | None = None
-    spec: Path | None = None
-    output_type: str | None = None
-    int8: Int8Options = field(default_factory=Int8Options)
-
-    def file(self, precision: str) -> FileOptions:
-        """The options of one file; those that only int8 has are left out of others."""
-        integers = precision == "int8"
-        input_ = None if self.input == "int8" and not integers else self.input
-        return FileOptions(precision, self.head, input_, self.nms, self.output_type if integers else None)
-
-
 def export(
     model: Path,
     output: Path,
@@ -205,11 +126,11 @@ def export(
     }
     for size in options.sizes:  # structure, names and sizes, before anything is written
         load_model(model, size=size, shapes_only=True, **loading)
-    kept = _read_kept(options.int8)
+    kept = making.read_kept(options.int8)
     chosen: Pictures | None = None
     notes: list[str] = []
     pictures = list(pictures)
-    quantizes = bool({"int8", AUTO}.intersection(options.precisions))
+    quantizes = bool({*PLANNED, AUTO}.intersection(options.precisions))
     if quantizes and options.int8.pictures:
         chosen = Pictures.choose(options.int8.pictures, options.int8.count, options.int8.seed)
         # what is reported comes from pictures that nothing was fitted to
@@ -221,18 +142,15 @@ def export(
         progress(f"{source.stem} at {width}x{height}: running the source")
         reference = Reference(source.graph, source.spec, pictures)
         graph = canonicalize(source.graph)
-        job = _Job(graph, source, options, output, reference, progress)
-        networks: dict[str, Network] = dict.fromkeys(options.precisions, graph)
-        front: Front | None = None
+        job = Job(graph, source, options, output, reference, progress)
+        controlled: Controlled | None = None
         if options.int8.control is not None and chosen is not None:
-            networks["int8"], front = _control(job, chosen, options.int8.control, notes)
-        elif "int8" in networks:
-            made = _quantize(graph, source, chosen, kept, options.int8, progress)
-            networks["int8"] = made.network
-            notes += made.notes
+            networks, controlled = making.control(job, chosen, options.int8.control, notes)
+        else:
+            networks = making.make_networks(job, chosen, kept, notes)
         for format_ in options.formats:
-            if AUTO in options.precisions and front is not None:
-                networks = _choose(job, format_, front, notes)
+            if AUTO in options.precisions and controlled is not None:
+                networks = making.choose(job, format_, controlled, notes)
             files = _write_format(job, networks, format_)
             exported += files
             notes += [_slower(file) for file in files if file.precision == "int8" and file.speed_vs_fp32 < 1]
@@ -244,124 +162,7 @@ def _slower(file: ExportedFile) -> str:
     return f"{Path(file.path).name} takes {slower:.2f} times as long as fp32 on this machine; measure it on yours"
 
 
-def plan_name(stem: str, size: tuple[int, int]) -> str:
-    """The file that keeps the plan of int8 files: `<stem>-<size>-int8.plan.json`."""
-    return file_name(stem, size, FileOptions("int8")).removesuffix(".onnx") + ".plan.json"
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is the same for all files of one size."""
-
-    graph: Graph
-    source: SourceModel
-    options: ExportOptions
-    output: Path
-    reference: Reference
-    progress: Callable[[str], None]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.source.spec.input.width, self.source.spec.input.height
-
-    def write(self, format_: str, network: Network, precision: str) -> bytes:
-        """The bytes of a file."""
-        return WRITERS[format_](network, self.source.spec, self.options.file(precision))
-
-    def ratio(self, baseline: bytes, candidate: bytes) -> float:
-        """How many times faster one file is than another."""
-        return speed_ratio(baseline, candidate, self.reference.pictures[0])
-
-
-def _read_kept(options: Int8Options) -> QuantizationPlan | Front | None:
-    """The plan or front of `--plan`.
-
-    Raises:
-        InputError: It cannot be used, or has no such point.
-    """
-    if options.plan is None:
-        return None
-    front = read_front(options.plan)
-    if front is None:
-        if options.point is not None:
-            raise InputError(f"--point goes with a .front.json; {options.plan} is a plan")
-        return read_plan(options.plan)
-    numbers = [point.number for point in front.points]
-    point = front.chosen if options.point is None else options.point
-    if point is None:
-        raise InputError(f"{options.plan}: none of its points holds its limit, --point N takes one of 0..{numbers[-1]}")
-    if point not in numbers:
-        raise InputError(f"--point {point}: {options.plan} has 0..{numbers[-1]}")
-    return structs.replace(front, chosen=point)
-
-
-def _control(job: _Job, pictures: Pictures, options: ControlOptions, notes: list[str]) -> tuple[Network, Front]:
-    """int8 within the limit; the front is written in any case.
-
-    Raises:
-        VerificationError: The limit is not reachable.
-    """
-    source, format_ = job.source, job.options.formats[0]
-    baseline = job.write(format_, job.graph, "fp32")
-    found, remarks = quantize_within(
-        job.graph,
-        source,
-        pictures,
-        options,
-        ranges=job.options.int8.ranges,
-        seed=job.options.int8.seed,
-        format_=format_,
-        clock=lambda network: 1 / job.ratio(baseline, job.write(format_, network, "int8")),
-        progress=lambda what: job.progress(f"{source.stem}: {what}"),
-    )
-    kept = job.output / plan_name(source.stem, job.size).replace(".plan.", ".front.")
-    write_atomically(kept, found.front.to_json())
-    said = describe(found.front)
-    notes += [*remarks, *said, f"all points: {kept}"]
-    if found.network is None and AUTO not in job.options.precisions:
-        raise VerificationError(
-            f"{said[-1]}. {kept} has all points: --plan takes one with --point N; or use fp32 or fp16"
-        )
-    return found.network or job.graph, found.front
-
-
-def _choose(job: _Job, format_: str, front: Front, notes: list[str]) -> dict[str, Network]:
-    """The one network that `--precision auto` writes in a format."""
-    job.progress(f"{job.source.stem}: comparing precisions, {format_}")
-    expanded = expand_activations(job.graph)
-    chosen, found = automatic.choose_precision(
-        job.graph, expanded, front, lambda network, precision: job.write(format_, network, precision), job.ratio
-    )
-    notes.append(automatic.describe(format_, chosen, found, front.limit))
-    network: Network = job.graph if chosen.point is None else point_of(expanded, front, chosen.point)
-    return {chosen.precision: network}
-
-
-def _quantize(
-    graph: Graph,
-    source: SourceModel,
-    pictures: Pictures | None,
-    kept: QuantizationPlan | Front | None,
-    options: Int8Options,
-    progress: Callable[[str], None],
-) -> Quantization:
-    if isinstance(kept, Front):
-        return Quantization(point_of(expand_activations(graph), kept, kept.chosen or 0, str(options.plan)))
-    if kept is not None:
-        return from_plan(graph, kept, str(options.plan))
-    if pictures is None:
-        raise InputError("precision int8: neither pictures nor a plan")
-    return quantize(
-        graph,
-        source.spec,
-        pictures,
-        ranges=options.ranges,
-        seed=options.seed,
-        progress=lambda what: progress(f"{source.stem}: {what}"),
-    )
-
-
-def _write_format(job: _Job, networks: Mapping[str, Network], format_: str) -> list[ExportedFile]:
+def _write_format(job: Job, networks: Mapping[str, Network], format_: str) -> list[ExportedFile]:
     """Write and verify the files of one size in one format."""
     source, spec, size, write = job.source, job.source.spec, job.size, WRITERS[format_]
     baseline = job.write(format_, job.graph, "fp32")
@@ -377,7 +178,7 @@ def _write_format(job: _Job, networks: Mapping[str, Network], format_: str) -> l
             raise VerificationError(f"{path}: {error}") from error
         speed = 1.0 if data is baseline else job.ratio(baseline, data)
         if isinstance(network, QuantizedGraph):  # first: an int8 file never lies there without its plan
-            write_atomically(job.output / plan_name(source.stem, size), network.plan.to_json())
+            write_atomically(job.output / plan_name(source.stem, size, precision), network.plan.to_json())
         write_atomically(path, data)
         exported.append(_report(path, format_, size, chosen, len(data), seen, speed))
     return exported
@@ -443,13 +244,18 @@ def _check(options: ExportOptions) -> None:
     check_choice("range", options.int8.ranges, MODES)
     if options.int8.count < 2:
         raise InputError(f"calibration-images: expected 2 or more, got {options.int8.count}")
-    if "int8" in options.precisions and not options.int8.pictures and options.int8.plan is None:
+    planned = [precision for precision in PLANNED if precision in options.precisions]
+    if planned and not options.int8.pictures and options.int8.plan is None:
         raise InputError(
-            "precision int8 needs pictures like those that the model will see: --calibration DIR (16 or more; without "
-            "labels), or --plan FILE of an earlier export"
+            f"precision {planned[0]} needs pictures like those that the model will see: --calibration DIR (16 or more; "
+            "without labels), or --plan FILE of an earlier export"
         )
-    if not {"int8", AUTO}.intersection(options.precisions) and (
-        options.int8.plan is not None or "int8" in (options.input, options.output_type)
+    if "int8x16" in options.precisions and "onnx" in options.formats:
+        raise InputError("precision int8x16: onnxruntime has no operators of 16 bits; use --format tflite")
+    if (
+        not planned
+        and AUTO not in options.precisions
+        and (options.int8.plan is not None or "int8" in (options.input, options.output_type))
     ):
         raise InputError("--plan, and int8 inputs and outputs, go with --precision int8")
     if options.int8.plan is not None and len(options.sizes) > 1:

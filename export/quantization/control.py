@@ -65,10 +65,12 @@ class Controlled:
     Attributes:
         network: The first that holds the limit; None: none does.
         front: All points.
+        verdict: The number of a point → how it does on the pictures that judge.
     """
 
     network: QuantizedGraph | None
     front: Front
+    verdict: Callable[[int], Judged]
 
 
 def control(
@@ -138,19 +140,22 @@ def control(
         groups=nodes,
         plan=network.plan,
     )
+
+    def verdict(number: int) -> Judged:
+        progress("judging")
+        score, change = judge.verdict(quantize_onnx(point_of(graph, front, number)))
+        return Judged(
+            images=judging_images,
+            agreement=score.agreement,
+            drop=score.drop,
+            interval=None if change is None else (-100 * change.high, -100 * change.low),
+            holds=limit.holds(limit.loss(score.agreement, score.drop)),
+        )
+
     if chosen is None:
-        return Controlled(None, front)
+        return Controlled(None, front, verdict)
     final = point_of(graph, front, chosen)
-    progress("judging")
-    score, change = judge.verdict(quantize_onnx(final))
-    judged = Judged(
-        images=judging_images,
-        agreement=score.agreement,
-        drop=score.drop,
-        interval=None if change is None else (-100 * change.high, -100 * change.low),
-        holds=limit.holds(limit.loss(score.agreement, score.drop)),
-    )
-    return Controlled(final, structs.replace(front, judged=judged))
+    return Controlled(final, structs.replace(front, judged=verdict(chosen)), verdict)
 
 
 def point_of(graph: Graph, front: Front, number: int, where: str = "front") -> QuantizedGraph:

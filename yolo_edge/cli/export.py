@@ -32,7 +32,9 @@ def export(
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, fp16, int8, with commas between; or auto: the fastest that holds a limit.", metavar="LIST"
+            help="fp32, fp16, int8, int8-weights, int8x16, with commas between; or auto: the fastest of them that holds "
+            "a limit.",
+            metavar="LIST",
         ),
     ] = "fp32",
     size: Annotated[
@@ -145,8 +147,8 @@ def export(
 ) -> None:
     """Write ONNX and TFLite files of a trained model, each run and compared with the source before it is written."""
     from yolo_edge.cli.output import note, note_names, print_json, steps
-    from yolo_edge.export.exporter import ExportOptions, Int8Options
     from yolo_edge.export.exporter import export as export_model
+    from yolo_edge.export.job import PLANNED, ExportOptions, Int8Options
     from yolo_edge.export.quantization.recipe import RECIPES
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import printable
@@ -163,8 +165,8 @@ def export(
         control, paths, notes = _limit(max_drop, min_agreement, data, paths, calibration_images, seed, cache)
     elif data is not None:
         raise InputError("--data goes with --max-drop or --min-agreement")
-    quantizes = bool({"int8", "auto"}.intersection(precisions))
-    if control is not None and (not quantizes or plan is not None):
+    quantizes = bool({*PLANNED, "auto"}.intersection(precisions))
+    if control is not None and (not {"int8", "auto"}.intersection(precisions) or plan is not None):
         raise InputError("--max-drop and --min-agreement go with --precision int8 or auto, and without --plan")
     if point is not None and plan is None:
         raise InputError("--point goes with --plan FILE.front.json")
