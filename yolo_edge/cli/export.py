@@ -32,8 +32,8 @@ def export(
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, fp16, int8, int8-weights, int8x16, with commas between; or auto: the fastest of them that holds "
-            "a limit.",
+            help="fp32, fp16, int8, int8-weights, int8x16, with commas between; or auto: the fastest that holds a "
+            "limit.",
             metavar="LIST",
         ),
     ] = "fp32",
