@@ -197,7 +197,8 @@ def _judged(found: Mapping[int, Point], limit: Limit) -> tuple[Point, ...]:
     points = [found[count] for count in sorted(found)]
     losses = expect([limit.loss(point.agreement, point.drop) for point in points])
     return tuple(
-        structs.replace(point, number=number, expected=loss, holds=limit.holds(loss))
+        # the float network loses nothing, so nothing gains
+        structs.replace(point, number=number, expected=max(loss, 0.0), holds=limit.holds(loss))
         for number, (point, loss) in enumerate(zip(points, losses, strict=True))
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -14,10 +15,12 @@ from yolo_edge.export.quantization.groups import Group, groups_of, with_floats
 from yolo_edge.export.quantization.importance import importance
 from yolo_edge.export.quantization.judge import StreamJudge, workers
 from yolo_edge.export.quantization.session import GraphSession
+from yolo_edge.export.quantization.structure import computed_inputs, name_of
 from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.spec import ModelSpec
 
 CANDIDATES = 8
+_ALIKE = 1.5  # noise by noise
 _BARELY = 0.01  # of agreement: less is no difference
 
 Progress = Callable[[str], None]
@@ -80,7 +83,7 @@ class Ranker:
                 for done in as_completed(running):
                     found[running[done].name] = done.result()
                     progress(f"ranking layers: {len(found)} of {len(self.groups)}")
-        ranked = sorted((found[group.name] for group in self.groups), key=lambda item: -item.noise)
+        ranked = self._sorted([found[group.name] for group in self.groups])
         if judge is None or not judge.can_agree:
             return ranked
         candidates = []
@@ -89,6 +92,23 @@ class Ranker:
             candidates.append(self._agreement(damage, judge))
         candidates.sort(key=lambda item: (round((item.agreement or 0.0) / _BARELY), -item.noise))
         return [*candidates, *ranked[CANDIDATES:]]
+
+    def _sorted(self, found: Sequence[Damage]) -> list[Damage]:
+        """By noise; of two that are alike the one that makes the tensor comes before the one that reads it.
+
+        A tensor that is rounded badly hurts whoever has it in int8, on either side.
+        """
+        ranked = sorted(found, key=lambda item: -item.noise)
+        for i, (worse, better) in enumerate(pairwise(ranked)):
+            if worse.noise < _ALIKE * better.noise and self._reads(worse.group, better.group):
+                ranked[i], ranked[i + 1] = better, worse
+        return ranked
+
+    def _reads(self, reader: str, maker: str) -> bool:
+        members = {group.name: set(group.nodes) for group in self.groups}
+        nodes = [node for node in self._graph.graph if name_of(node) in members[reader]]
+        makers = [value.producer() for node in nodes for value in computed_inputs(node)]
+        return any(producer is not None and name_of(producer) in members[maker] for producer in makers)
 
     def only(self, group: Group) -> QuantizedGraph:
         """The network with one group in int8."""

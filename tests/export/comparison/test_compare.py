@@ -172,7 +172,7 @@ def test_weights_with_one_scale(cfg: Path, prepared: Prepared, pictures: list[Pa
     node = next(node for node in prepared.graph.graph if node.name == "conv_7")
     weight, bias = weights_of(node)
     scales = channel_scale(weight, bias)
-    one = structs.replace(plan.convolutions["conv_7"], weight_scale=(float(scales.max()) * 15,) * len(scales))
+    one = structs.replace(plan.convolutions["conv_7"], weight_scale=(float(scales.max()) * 10,) * len(scales))
     coarse = structs.replace(plan, convolutions={**plan.convolutions, "conv_7": one})
     compared = compare(cfg, write(prepared, coarse, tmp_path / "weights.onnx"), pictures)
     layer = next(layer for layer in compared.result.layers if layer.name == "conv_7_norm")
