@@ -179,15 +179,18 @@ def test_viewers_come_and_go_and_nothing_stays() -> None:
 
 def test_a_viewer_that_takes_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_SWEEP_S", 0.2)
+    monkeypatch.setattr(connections, "_STALLED_S", 1.0)
     with ExitStack() as later, serving() as running:
         stalled = later.enter_context(running.look())
         stalled.send('{"ready": 2}')
-        raw = later.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+        raw = later.enter_context(socket.socket())
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        raw.connect(("127.0.0.1", running.port))
         raw.sendall(b"GET /stream.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with running.look() as viewer:
             numbers = [next_frame(viewer)[0]["number"] for _ in range(20)]
-        assert numbers == sorted(set(numbers))
-        demo = running.demo
-        demo.__exit__()  # the end does not wait for them either
+            assert numbers == sorted(set(numbers))
+            # the stream that nobody reads gives its place back; a page that asks for nothing may stay
+            wait_for(lambda: running.demo.server.viewers == 2, 60)  # type: ignore[union-attr]
+        running.demo.__exit__()  # the end waits for nobody
         assert not {"server", "inference", "reader", "status"} & set(names_of_threads())

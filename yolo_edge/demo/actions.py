@@ -70,10 +70,11 @@ class Lamps:
 
     def close(self) -> None:
         """Put all out and give the pins back."""
-        for lamp in self._lamps.values():
-            lamp.off()
-            lamp.close()
-        self._lamps.clear()
+        lamps, self._lamps = self._lamps, {}
+        for lamp in lamps.values():
+            for end in (lamp.off, lamp.close):
+                with suppress(Exception):  # one that fails keeps no other one burning
+                    end()
 
 
 class Webhook:

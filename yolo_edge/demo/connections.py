@@ -1,6 +1,8 @@
 """Connections that cannot hurt: few, with small requests that come soon. Below uvicorn's own protocol classes."""
 
 import asyncio
+import socket
+from contextlib import suppress
 from typing import Any, cast
 
 import h11
@@ -12,6 +14,8 @@ from yolo_edge.demo.gate import Refusals
 MOST = 96  # connections at a time
 REQUEST_S = 10.0  # within which a request has to be there
 LONGEST_MESSAGE = 512  # bytes of a WebSocket message from a page
+
+_STALLED_S = 30.0  # the other side takes nothing of what is on its way
 _SWEEP_S = 5.0
 
 
@@ -27,6 +31,7 @@ class GuardedHttp(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody is there."""
         super().connection_made(transport)
+        _end_when_stalled(transport)
         if len(self.connections) > MOST:
             self._refusals(self._address, f"more than {MOST} connections")
             transport.abort()
@@ -86,6 +91,14 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code != 101:
             self._refusals(self.client[0] if self.client else "?", "not a request for a WebSocket")
+
+
+def _end_when_stalled(transport: asyncio.Transport) -> None:
+    """Let the kernel end a connection whose other side is gone, or has stopped to read (Linux, tcp(7))."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1e3 * _STALLED_S))
 
 
 async def sweep(connections: "set[Any]") -> None:

@@ -14,7 +14,7 @@ from yolo_edge.demo.lines import JsonLines
 from yolo_edge.demo.power import Power
 from yolo_edge.demo.reader import Reader
 from yolo_edge.demo.recorder import Recorder
-from yolo_edge.demo.sources import Source
+from yolo_edge.demo.sources import Pictures, Source
 from yolo_edge.demo.status import Counts, Status
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Demo:
             return self._settings.fps or None
         if source.live or not seen:
             return None
-        return source.fps or (_USUAL_FPS if source.frames is None else _PICTURES_FPS)
+        return source.fps or (_PICTURES_FPS if isinstance(source, Pictures) else _USUAL_FPS)
 
     def _serve(self, listening: "socket.socket", models: Sequence[Model], sinks: list[Sink]) -> None:
         from yolo_edge.demo.server import Server  # noqa: PLC0415 - an extra that --no-view does without

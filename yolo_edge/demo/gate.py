@@ -163,13 +163,13 @@ class Gate:
             return PlainTextResponse("this view is for this machine; look at it by the name localhost\n", 421)
         if scope["type"] == "websocket":
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            if origin is not None and not _same(origin, host):
                 self._refusals(address(scope), f"a page of {origin[:60]!r} wants to look")
                 return PlainTextResponse("another page's request\n", 403)
         return None if self._token is None else await self._check_token(scope, headers, self._token)
 
     async def _check_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
-        in_query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=20).get("token", [""])[0]
+        in_query = _query_token(scope["query_string"])
         kind, _, in_header = headers.get("authorization", "").partition(" ")
         given = in_query or (in_header.strip() if kind.lower() == "bearer" else "")
         given = given or cookie_parser(headers.get("cookie", "")).get(self._cookie, "")
@@ -192,6 +192,21 @@ def address(scope: Scope) -> str:
     """Where a request comes from."""
     client = scope.get("client")
     return str(client[0]) if client else "?"
+
+
+def _query_token(query: bytes) -> str:
+    try:
+        return parse_qs(query.decode("latin-1"), max_num_fields=20).get("token", [""])[0]
+    except ValueError:  # too many fields
+        return ""
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether a page of `origin` came from `host`."""
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def _hostname(host: str) -> str:

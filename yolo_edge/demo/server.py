@@ -184,7 +184,7 @@ class Server:
             await asyncio.sleep(0)
 
     def _application(self) -> Starlette:
-        return Starlette(
+        app = Starlette(
             routes=[
                 *(Route(path, self._file, methods=["GET"]) for path in _FILES),
                 Route("/status.json", self._status_json, methods=["GET"]),
@@ -193,13 +193,15 @@ class Server:
                 WebSocketRoute("/live", self._live),
             ]
         )
+        app.router.redirect_slashes = False
+        return app
 
     async def _file(self, request: Request) -> Response:
         data, kind = self._files[request.url.path]
         return Response(data, media_type=kind)
 
     async def _status_json(self, request: Request) -> Response:
-        return JSONResponse({**self._about, "history": None, **(self.status.latest if self.status else {})})
+        return JSONResponse({**self._about, **(self.status.latest if self.status else {})})
 
     async def _snapshot(self, request: Request) -> Response:
         try:
