@@ -422,9 +422,7 @@ class NativeBenchmark:
 
 def _notes(turns: Sequence[Turn]) -> list[str]:
     report = turns[0].report
-    found = [
-        "benchmark_model prints statistics: p50 is the median of the medians of its runs; no p90, no p99"
-    ]
+    found = ["benchmark_model prints statistics: p50 is the median of the medians of its runs; no p90, no p99"]
     if report.measured.median is None:
         found = ["this benchmark_model prints no medians: p50 is the median of the means of its runs; no p90, no p99"]
     if report.delegated is not None:

@@ -58,4 +58,3 @@ def fastest(clusters: list[Cluster], threads: int) -> tuple[int, ...] | None:
 def mask_of(cpus: tuple[int, ...]) -> str:
     """What `taskset` takes: a bit a CPU, in hexadecimal."""
     return f"{sum(1 << cpu for cpu in cpus):x}"
-

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from tests.cli.conftest import Run, refuse, run  # noqa: F401 - fixtures
-from tests.devices.conftest import adb_home, phone  # noqa: F401 - fixtures
 from tests.devices.phone import Phone
+from tests.devices.phone_fixtures import adb_server, phone  # noqa: F401 - fixtures
 from yolo_edge.benchmarks.host import Conditions
 from yolo_edge.benchmarks.results import json_schema, read_result
 from yolo_edge.benchmarks.settings import Limits
@@ -69,7 +69,7 @@ def test_three_versions(
     name: str,
     p50: float,
     n: int,
-    words: str,  # noqa: F811
+    words: str,
 ) -> None:
     phone.write("replay", (shared / "device-samples/tools" / name).read_text())
     options = ("--repeats", 3, "--threads", "1,2", "-o", tmp_path / "out", "--json")
@@ -124,7 +124,7 @@ def test_energy_by_the_battery(
     tmp_path: Path,
     idle: str,
     load: str,
-    unit: str,  # noqa: F811
+    unit: str,
 ) -> None:
     phone.battery(current=idle)
     phone.write("state", "0 0\n")
@@ -194,7 +194,7 @@ def test_tools_that_do_not_work(
     tmp_path: Path,
     script: str,
     code: int,
-    told: str,  # noqa: F811
+    told: str,
 ) -> None:
     import re
 

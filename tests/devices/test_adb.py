@@ -93,7 +93,7 @@ def test_a_cable_that_is_pulled_out(phone: Phone) -> None:
                 assert stream is not None
                 stream.close()
         began = time.monotonic()
-        with pytest.raises(DeviceError, match="was lost.*check the cable"):
+        with pytest.raises(DeviceError, match=r"was lost.*check the cable"):
             device.run(["sleep", "1"])
         assert time.monotonic() - began < 10
     until(lambda: phone.left() == [] and not phone.running("sleep 63"), 12)
@@ -124,10 +124,13 @@ def test_addresses() -> None:
     assert parse_url("p", "adb://[fe80::1]:5555") == ("[fe80::1]:5555", True)
 
 
-def test_a_phone_that_is_not_there(adb_home: None, phone: Phone) -> None:
-    with pytest.raises(DeviceError, match="it is not there.*adb devices"), AdbDevice("p", Entry(url="adb://NO1")):
+def test_a_phone_that_is_not_there(phone: Phone) -> None:
+    with pytest.raises(DeviceError, match=r"it is not there.*adb devices"), AdbDevice("p", Entry(url="adb://NO1")):
         pass
-    with pytest.raises(DeviceError, match="nothing listens.*adb tcpip"), AdbDevice("p", Entry(url="adb://127.0.0.1:1")):
+    with (
+        pytest.raises(DeviceError, match=r"nothing listens.*adb tcpip"),
+        AdbDevice("p", Entry(url="adb://127.0.0.1:1")),
+    ):
         pass
 
 

