@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cli.conftest import run  # noqa: F401 - a fixture
 from tests.devices.phone_fixtures import adb_server, phone  # noqa: F401 - fixtures
 from tests.devices.sshd import Server, configured, serve
 

@@ -125,7 +125,9 @@ case $1 in
 */iio:device0/energy_value)
     read t x </proc/uptime; read b s </state; c=${{t%.*}}${{t#*.}}
     [ "$s" = 0 ] || b=$((b+c-s))
-    echo "t=${{t}}"; echo "CH0(T=1)[S2M_VDD_CPUCL2], $((c*{idle_w}+b*{busy_w}))0000"; echo "CH1(T=1)[VSYS_PWR_MODEM], ${{c}}0000"
+    echo "t=${{t}}"
+    echo "CH0(T=1)[S2M_VDD_CPUCL2], $((c*{idle_w}+b*{busy_w}))0000"
+    echo "CH1(T=1)[VSYS_PWR_MODEM], ${{c}}0000"
     shift;;
 esac
 [ $# = 0 ] || exec toybox cat "$@"

@@ -9,9 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.cli.conftest import Run, refuse, run  # noqa: F401 - fixtures
+from tests.cli.conftest import Run
 from tests.devices.phone import Phone
-from tests.devices.phone_fixtures import adb_server, phone  # noqa: F401 - fixtures
 from yolo_edge.benchmarks.host import Conditions
 from yolo_edge.benchmarks.results import json_schema, read_result
 from yolo_edge.benchmarks.settings import Limits
@@ -42,7 +41,7 @@ def tool(tmp_path: Path, script: str) -> Path:
 
 
 @pytest.fixture
-def measure(run: Run, phone: Phone, tmp_path: Path, tflite_file: Path) -> Any:  # noqa: F811
+def measure(run: Run, phone: Phone, tmp_path: Path, tflite_file: Path) -> Any:
     inventory = tmp_path / "devices.toml"
     assert run("devices", "add", "phone", phone.url, "--inventory", inventory).code == 0
 
@@ -97,7 +96,7 @@ def test_three_versions(
     assert phone.left() == []
 
 
-def test_energy_by_counters(measure: Any, phone: Phone, tmp_path: Path) -> None:  # noqa: F811
+def test_energy_by_counters(measure: Any, phone: Phone, tmp_path: Path) -> None:
     phone.counters(idle_w=2, busy_w=3)
     script = WORKS.replace("SECONDS", "5").replace("LOAD", "-150000")
     result = measure("--benchmark-model", tool(tmp_path, script), "--energy", "--repeats", 1, "--threads", 1, "--json")
@@ -142,7 +141,7 @@ def test_energy_by_the_battery(
     assert f"{load} under load, {idle} idle: taken as {unit}, {way} while discharging" in meter["what"]
 
 
-def test_a_phone_that_charges(measure: Any, phone: Phone, tmp_path: Path) -> None:  # noqa: F811
+def test_a_phone_that_charges(measure: Any, phone: Phone, tmp_path: Path) -> None:
     phone.battery(plugged=True)
     phone.write("state", "0 0\n")
     script = WORKS.replace("SECONDS", "0.3").replace("LOAD", "-1500000")
@@ -155,7 +154,7 @@ def test_a_phone_that_charges(measure: Any, phone: Phone, tmp_path: Path) -> Non
     assert result.json["power"] is None
 
 
-def test_a_hot_phone_is_not_valid(measure: Any, phone: Phone, tmp_path: Path) -> None:  # noqa: F811
+def test_a_hot_phone_is_not_valid(measure: Any, phone: Phone, tmp_path: Path) -> None:
     phone.write("replay", "count=5 first=9 curr=9 avg=9000\n")
     phone.thermal(2)
     result = measure("--benchmark-model", tool(tmp_path, REPLAY), "--repeats", 1, "--threads", 1, "--json")
@@ -168,7 +167,7 @@ def test_thermal_status_is_a_verdict(status: int | None, faults: int) -> None:
     assert len(machine_faults(moments, None, Limits())) == faults
 
 
-def test_by_operator(measure: Any, phone: Phone, tmp_path: Path) -> None:  # noqa: F811
+def test_by_operator(measure: Any, phone: Phone, tmp_path: Path) -> None:
     from tests.devices.test_android import PROFILE
 
     phone.write("replay", f"count=5 first=9 curr=9 avg=9000\n{PROFILE}")
@@ -176,7 +175,7 @@ def test_by_operator(measure: Any, phone: Phone, tmp_path: Path) -> None:  # noq
     result = measure("--benchmark-model", tool(tmp_path, REPLAY), *options)
     assert result.code == 0, result.err
     profile = result.json["cells"][0]["profile"]
-    assert [(row["operator"], row["ms"]) for row in profile["operators"]][0] == ("TfLiteXNNPackDelegate", 8.125)
+    assert next((row["operator"], row["ms"]) for row in profile["operators"]) == ("TfLiteXNNPackDelegate", 8.125)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ def test_what_adb_cannot_do_says_what_can(measure: Any, onnx_file: Path, tmp_pat
     assert "runs .tflite files" in result.err
 
 
-def test_a_cable_that_is_pulled_out(measure: Any, phone: Phone, tmp_path: Path) -> None:  # noqa: F811
+def test_a_cable_that_is_pulled_out(measure: Any, phone: Phone, tmp_path: Path) -> None:
     def pull() -> None:
         while not phone.running("sleep 64"):
             time.sleep(0.1)
