@@ -73,12 +73,6 @@ class Turn:
     peak_mb: float | None
     seconds: float
 
-    @property
-    def middle_ms(self) -> float:
-        """The median; of tools that print none the mean."""
-        runs = self.report.measured
-        return runs.mean if runs.median is None else runs.median
-
 
 @dataclass
 class _Running:
@@ -269,7 +263,7 @@ class NativeBenchmark:
             )
         try:
             report = parse_report(said)
-        except ValueError as error:
+        except InputError as error:
             raise YoloEdgeError(f"{self._name}: {worker.slot.label}: {printable(str(error))[:300]}") from error
         peak = re.search(r"(?m)^VmHWM:\s*(\d+) kB", said)
         return Turn(
@@ -290,9 +284,9 @@ class NativeBenchmark:
         if not report.operators:
             return "no time by operator: this benchmark_model prints none"
         return Profile(
-            inferences=report.measured.count,
+            inferences=report.count,
             run_ms=round(sum(operator.ms for operator in report.operators), 6),
-            outside_ms=report.measured.mean if report.measured.median is None else report.measured.median,
+            outside_ms=report.middle_ms,
             operators=tuple(
                 Operator(name=printable(one.name), operator=printable(one.kind), ms=one.ms) for one in report.operators
             ),
@@ -330,7 +324,7 @@ class NativeBenchmark:
                     "late, or not all of them"
                 )
             windows.append([reading.relative(turn.window)])
-        counts = [[turn.report.measured.count] for turn in worker.turns]
+        counts = [[turn.report.count] for turn in worker.turns]
         try:
             traces = [trace_of(repeat, power.meter) for repeat in repeats]
             return cell_power(traces, repeats, windows, counts, self._settings.limits)
@@ -346,9 +340,9 @@ class NativeBenchmark:
         profile: Profile | str | None,
     ) -> Cell:
         turns, subject, slot = worker.turns, worker.slot.subject, worker.slot
-        middles = np.array([turn.middle_ms for turn in turns])
-        counts = np.array([turn.report.measured.count for turn in turns])
-        means = np.array([turn.report.measured.mean for turn in turns])
+        middles = np.array([turn.report.middle_ms for turn in turns])
+        counts = np.array([turn.report.count for turn in turns])
+        means = np.array([turn.report.timing.mean for turn in turns])
         low, high = median_interval([np.array([value]) for value in middles], len(turns))
         faults = [EMULATED_TIMES] if self._host.emulated else machine_faults(moments, None, self._settings.limits)
         if not self._host.emulated:
@@ -356,8 +350,8 @@ class NativeBenchmark:
         found = self._energy(worker, power, repeats)
         energy, how = (None, None) if isinstance(found, str) else found
         peaks = [turn.peak_mb for turn in turns if turn.peak_mb is not None]
-        inits = [turn.report.init_ms for turn in turns if turn.report.init_ms is not None]
-        firsts = [turn.report.first_ms for turn in turns if turn.report.first_ms is not None]
+        inits = [turn.report.timing.load for turn in turns if turn.report.timing.load is not None]
+        firsts = [turn.report.timing.first for turn in turns if turn.report.timing.first is not None]
         return Cell(
             model=subject.name,
             device=self._name,
@@ -403,7 +397,7 @@ class NativeBenchmark:
                 )
                 fewest = b.slot.threads == self._settings.threads[0]
                 if same_threads or (a.slot.subject is b.slot.subject and fewest and a is not b):
-                    ratio = paired_ratio(*(np.array([[turn.middle_ms] for turn in one.turns]) for one in (a, b)))
+                    ratio = paired_ratio(*(np.array([[turn.report.middle_ms] for turn in one.turns]) for one in (a, b)))
                     found.append(
                         CellRatio(
                             a=a.slot.subject.name,
@@ -423,7 +417,7 @@ class NativeBenchmark:
 def _notes(turns: Sequence[Turn]) -> list[str]:
     report = turns[0].report
     found = ["benchmark_model prints statistics: p50 is the median of the medians of its runs; no p90, no p99"]
-    if report.measured.median is None:
+    if report.timing.p50 is None:
         found = ["this benchmark_model prints no medians: p50 is the median of the means of its runs; no p90, no p99"]
     if report.delegated is not None:
         found.append(f"{report.delegate} runs {report.delegated[0]} of {report.delegated[1]} nodes")
@@ -431,18 +425,17 @@ def _notes(turns: Sequence[Turn]) -> list[str]:
 
 
 def _run(turn: Turn) -> NativeRun:
-    runs = turn.report.measured
+    timing = turn.report.timing
     return NativeRun(
-        n=runs.count,
-        mean_ms=runs.mean,
-        std_ms=runs.std,
-        min_ms=runs.minimum,
-        p5_ms=runs.p5,
-        median_ms=runs.median,
-        p95_ms=runs.p95,
-        max_ms=runs.maximum,
+        n=turn.report.count,
+        mean_ms=timing.mean,
+        std_ms=timing.std,
+        min_ms=timing.min,
+        median_ms=timing.p50,
+        p95_ms=timing.p95,
+        max_ms=timing.max,
         window_s=turn.window,
-        footprint_mb=turn.report.memory_mb,
+        footprint_mb=timing.memory_mb,
     )
 
 
@@ -455,7 +448,7 @@ def _window(lines: Sequence[tuple[str, str, str]], report: Report) -> Window | N
     ends = [float(stamp) for stamp, _, line in lines if re.search(r"\bcount=\d+ ", line)]
     if not begins or not ends:
         return None
-    took = report.measured.count * report.measured.mean / 1e3
+    took = report.count * report.timing.mean / 1e3
     if abs(ends[-1] - begins[-1] - took) > _OFF * took + _OFF_S:
         return None
     return begins[-1], ends[-1]

@@ -157,8 +157,7 @@ class NativeRun(msgspec.Struct, frozen=True, kw_only=True):
         mean_ms: Of them.
         std_ms: Their standard deviation.
         min_ms: The fastest.
-        p5_ms: The 5th percentile.
-        median_ms: The 50th.
+        median_ms: The 50th percentile.
         p95_ms: The 95th.
         max_ms: The slowest.
         window_s: When they began and ended, in seconds since the device was started; None: not known.
@@ -169,7 +168,6 @@ class NativeRun(msgspec.Struct, frozen=True, kw_only=True):
     mean_ms: Milliseconds
     std_ms: Milliseconds | None = None
     min_ms: Milliseconds | None = None
-    p5_ms: Milliseconds | None = None
     median_ms: Milliseconds | None = None
     p95_ms: Milliseconds | None = None
     max_ms: Milliseconds | None = None

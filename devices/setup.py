@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from yolo_edge.devices import termux
 from yolo_edge.devices.device import Completed, Device, DeviceError
 from yolo_edge.devices.session import Session
 from yolo_edge.devices.wheels import Needs, Wheel, fetch, needs_of
@@ -50,12 +51,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Of the device.
-        environment: The folder on it that will be made.
+        environment: The folder on it that will be made; empty: none.
         python: The version of the interpreter.
         machine: The architecture of the wheels.
         system_site: The environment sees the distribution's packages.
-        way: "pip": the device's own pip fetches; "wheels": this machine does, and unpacks them there.
-        requirements: For pip.
+        way: "pip": the device's own pip fetches; "wheels": this machine does, and unpacks them there; "termux": its
+            package manager installs, and there is no environment.
+        requirements: For pip; of Termux the packages.
         wheels: What is brought there, of the way "wheels".
         notes: What else to know.
     """
@@ -65,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     machine: str
     system_site: bool
-    way: Literal["pip", "wheels"]
+    way: Literal["pip", "wheels", "termux"]
     requirements: tuple[str, ...]
     wheels: tuple[Wheel, ...] = ()
     notes: tuple[str, ...] = ()
@@ -102,6 +104,13 @@ class Setup:
                 f"{device.name}: {python['executable']} is of an environment already: install what is missing with its "
                 "own pip, or let setup make one: yolo-edge devices add … --replace, without --python"
             )
+        if termux.is_termux(python):
+            if offline or wheels is not None:
+                raise DeviceError(
+                    f"{device.name}: Termux takes no wheels: its own packages are installed, from a network"
+                )
+            self.plan = _termux_plan(device.name, python)
+            return
         needs = needs_of(device.name, python, runtimes)
         way: Literal["pip", "wheels"] = "wheels" if offline or wheels or not python["venv"] else "pip"
         notes = list(needs.notes)
@@ -117,6 +126,8 @@ class Setup:
 
     def steps(self) -> int:
         """How often `carry_out` reports progress."""
+        if self.plan.way == "termux":
+            return 2
         return 2 + (len(self.plan.wheels) if self.plan.way == "wheels" else 1)
 
     def carry_out(self, progress: Callable[[str], None] = lambda _: None) -> None:
@@ -129,6 +140,17 @@ class Setup:
             DeviceError: The device is gone, its disk is full, or pip fails there.
         """
         plan, device = self.plan, self._device
+        if plan.way == "termux":
+            progress("fetching the lists of packages")
+            _must(device, [*termux.INSTALL, "update"], "Termux' package lists cannot be fetched", _PIP_SECONDS)
+            progress("installing")
+            _must(
+                device,
+                [*termux.INSTALL, "install", "-y", *plan.requirements],
+                "Termux' packages cannot be installed",
+                _PIP_SECONDS,
+            )
+            return
         python = f"{plan.environment}/bin/python"
         try:
             progress("making the environment")
@@ -157,6 +179,19 @@ class Setup:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def _termux_plan(name: str, python: dict[str, Any]) -> Plan:
+    return Plan(
+        name=name,
+        environment="",
+        python=".".join(str(part) for part in python["version"]),
+        machine=str(python["machine"]),
+        system_site=True,
+        way="termux",
+        requirements=termux.PACKAGES,
+        notes=termux.NOTES,
+    )
 
 
 def _plan(

@@ -182,7 +182,7 @@ def test_by_operator(measure: Any, phone: Phone, tmp_path: Path) -> None:
     ("script", "code", "told"),
     [
         ("#!/system/bin/sh\necho 'ERROR: Could not open x.tflite'; exit 1\n", 1, "exit code 1.*Could not open"),
-        ("#!/system/bin/sh\necho nothing\n", 1, "no line with count="),
+        ("#!/system/bin/sh\necho nothing\n", 1, "no line that begins with count="),
         ("\x7fELF of another machine", 1, "built for this device"),
         ("a text", 2, "not a program"),
     ],

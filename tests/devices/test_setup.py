@@ -9,7 +9,7 @@ import pytest
 from tests.devices.sshd import Server
 from tests.frame.tools import find_python
 from yolo_edge.devices import setup, wheels
-from yolo_edge.devices.device import DeviceError
+from yolo_edge.devices.device import Completed, DeviceError
 from yolo_edge.devices.inventory import Entry
 from yolo_edge.devices.setup import Setup
 from yolo_edge.devices.ssh import SshDevice
@@ -127,3 +127,57 @@ def test_an_environment_of_the_user_is_left_alone(server: Server) -> None:
         pytest.raises(DeviceError, match="is of an environment already"),
     ):
         Setup(device, offline=True, wheels=None)
+
+
+class Termux:
+    """What `Setup` asks of a device, and of the agent there."""
+
+    name, python, folder, url = "phone", "python3", "/tmp/none", "ssh://phone:8022"
+
+    def __init__(self, code: int = 0):
+        self.ran: list[list[str]] = []
+        self.code = code
+
+    def run(self, argv: list[str], **_: Any) -> Completed:
+        self.ran.append(argv)
+        return Completed(self.code, b"", b"E: Unable to locate package python-onnxruntime")
+
+    def connect(self, _: str) -> "Termux":
+        return self
+
+    def __enter__(self) -> "Termux":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, do: str, _: float) -> dict[str, Any]:
+        executable = "/data/data/com.termux/files/usr/bin/python3"
+        assert do == "facts"
+        return {"python": python(glibc=None, executable=executable, environment=None, venv=True)}
+
+
+def test_termux_gets_its_own_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Termux()
+    monkeypatch.setattr(setup, "Session", lambda *_: device)
+    with Setup(device, offline=False, wheels=None) as job:  # type: ignore[arg-type]
+        assert job.plan.way == "termux"
+        assert not device.ran
+        told: list[str] = []
+        job.carry_out(told.append)
+        assert len(told) == job.steps()
+    update, install = device.ran
+    assert update[-1] == "update"
+    assert install[-5:] == ["install", "-y", "python-numpy", "opencv-python", "python-onnxruntime"]
+
+
+def test_termux_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Termux(code=100)
+    monkeypatch.setattr(setup, "Session", lambda *_: device)
+    with (
+        Setup(device, offline=False, wheels=None) as job,  # type: ignore[arg-type]
+        pytest.raises(DeviceError, match="package lists cannot be fetched"),
+    ):
+        job.carry_out()
+    with pytest.raises(DeviceError, match="Termux takes no wheels"):
+        Setup(device, offline=True, wheels=None)  # type: ignore[arg-type]

@@ -190,6 +190,11 @@ def _plain(value: object) -> dict[str, Any]:
 def _show_plan(plan: "Plan") -> None:
     from yolo_edge.cli.output import file_size, note
 
+    if plan.way == "termux":
+        note(f"{plan.name} is Termux ({plan.machine}, Python {plan.python}); its package manager will install:")
+        for text in (" ".join(plan.requirements), *plan.notes):
+            note(f"  {text}")
+        return
     note(
         f"{plan.name} ({plan.machine}, Python {plan.python}) will get a virtual environment, and nothing else changes:"
     )
