@@ -132,7 +132,7 @@ def test_an_environment_of_the_user_is_left_alone(server: Server) -> None:
 class Termux:
     """What `Setup` asks of a device, and of the agent there."""
 
-    name, python, folder, url = "phone", "python3", "/tmp/none", "ssh://phone:8022"
+    name, python, folder, url = "phone", "python3", "/none", "ssh://phone:8022"
 
     def __init__(self, code: int = 0):
         self.ran: list[list[str]] = []
