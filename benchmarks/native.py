@@ -50,8 +50,8 @@ n=0
     read t x </proc/uptime
     case $line in
         "yolo-edge-pid "*) pid=${line#yolo-edge-pid };;
-        *"Running benchmark for at least"*) n=$((n+1)); [ $n = 2 ] && grep VmHWM "/proc/$pid/status" 2>/dev/null;;
-    esac
+        *"Running benchmark for at least"*) n=$((n+1)); [ $n = 2 ] && echo "$t $(grep VmHWM "/proc/$pid/status")";;
+    esac 2>/dev/null
     echo "$t $line"
 done
 """

@@ -230,3 +230,28 @@ def test_a_cable_that_is_pulled_out(measure: Any, phone: Phone, tmp_path: Path) 
     while phone.left() or phone.running("sleep 64"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_on_this_machine_with_the_memory_of_the_process(run: Run, tmp_path: Path, tflite_file: Path) -> None:
+    script = """#!/bin/sh
+echo "Running benchmark for at least 1 iterations"
+echo "count=1 curr=100000"
+echo "Running benchmark for at least 25 iterations"
+sleep 0.3
+echo "count=3 first=100000 curr=100000 min=100000 max=100000 avg=100000 std=0 p5=1 median=90000 p95=1"
+"""
+    options = ("--quick", "--repeats", 3, "--cooldown", 0, "--threads", 1, "--energy", "--json")
+    result = run("benchmark", tflite_file, "--benchmark-model", tool(tmp_path, script), *options)
+    assert result.code == 0, result.err
+    (cell,) = result.json["cells"]
+    assert (cell["device"], cell["latency_ms"]["p50"], cell["latency_ms"]["n"]) == ("local", 90, 9)
+    assert 0.2 < cell["memory_mb"] < 50  # of a shell
+    assert cell["energy_reason"].startswith("not measured: ")
+
+
+def test_what_needs_the_agent_says_what_does_it(run: Run, phone: Phone, tmp_path: Path) -> None:
+    inventory = tmp_path / "devices.toml"
+    run("devices", "add", "phone", phone.url, "--inventory", inventory)
+    result = run("devices", "setup", "phone", "--yes", "--inventory", inventory)
+    assert result.code == 1
+    assert "Termux" in result.err
