@@ -1,7 +1,6 @@
 """The pictures of a report, as altair charts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -9,34 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_edge.benchmarks.report.content import Content, Row
+from yolo_edge.charts import Figure, dressed, short
 
-Chart = alt.TopLevelMixin
 Records = list[dict[str, Any]]
 
 MOST_ROWS = 60  # of a chart with a line a cell: beyond, the table says it better
 _MOST_CURVES = 10
 _CURVE_POINTS = 120
-_WIDTH = 760
 _CUT = 3.0  # of the steadiness chart: one interruption would flatten all the rest
 _FRONT = ["on the Pareto front", "beaten by another", "not valid, or emulated"]
-_SANS = "system-ui, sans-serif"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its words.
-
-    Attributes:
-        key: A name for files and ids.
-        title: Above it.
-        caption: What it shows, and how to read it.
-        chart: The chart; a Vega-Lite document.
-    """
-
-    key: str
-    title: str
-    caption: str
-    chart: Chart
 
 
 def figures(content: Content, ink: str) -> list[Figure]:
@@ -79,7 +59,7 @@ def _latencies(content: Content, ink: str) -> Figure:
         caption += " Of results without samples: median to 99th percentile."
     if len(content.rows) > len(rows):
         caption += f" The {len(rows)} fastest of {len(content.rows)} cells; the table has all."
-    chart = _dressed(alt.layer(thin, thick, median), ink, height=max(20 * len(rows), 60))
+    chart = dressed(alt.layer(thin, thick, median), ink, height=max(20 * len(rows), 60))
     return Figure("latency", "Latency", caption, chart)
 
 
@@ -89,7 +69,7 @@ def _curves(content: Content, ink: str) -> Figure | None:
         return None
     shares = np.linspace(0.005, 0.995, _CURVE_POINTS)
     records: Records = [
-        {"cell": row.name, "ms": _short(value), "share": _short(share)}
+        {"cell": row.name, "ms": short(value), "share": short(share)}
         for row in rows
         for share, value in zip(shares, np.quantile(_samples(row), shares), strict=True)
     ]
@@ -106,7 +86,7 @@ def _curves(content: Content, ink: str) -> Figure | None:
     caption = "Steep: every inference takes the same. A step: two kinds of them, such as with and without company."
     if len(rows) < sum(row.cell.samples is not None for row in content.rows):
         caption += f" The first {len(rows)} cells."
-    return Figure("distribution", "Distribution", caption, _dressed(chart, ink, height=260))
+    return Figure("distribution", "Distribution", caption, dressed(chart, ink, height=260))
 
 
 def _ratios(content: Content, ink: str) -> Figure | None:
@@ -141,7 +121,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
     caption = (
         "From paired rounds, with 95 % intervals. Where the interval holds 1 (dashed) there is no difference to see."
     )
-    chart = _dressed(alt.layer(one, bars, points), ink, height=max(24 * len(records), 60))
+    chart = dressed(alt.layer(one, bars, points), ink, height=max(24 * len(records), 60))
     return Figure("ratios", "Ratios", caption, chart)
 
 
@@ -155,7 +135,7 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
             "ms": row.cell.latency_ms.p50,
             "mAP": row.accuracy.mAP50_95,
             "mAP50": row.accuracy.mAP50,
-            "MB": _short(row.cell.bytes / 1e6),
+            "MB": short(row.cell.bytes / 1e6),
             "front": _FRONT[0] if row.pareto else _FRONT[1] if row.trusted else _FRONT[2],
             "pool": f"{row.machine}, {row.cell.device}",
         }
@@ -206,7 +186,7 @@ def _accuracy(content: Content, ink: str) -> Figure | None:
         "Up and to the left is better. On the orange line are valid cells that no other of the same machine and device "
         "beats in both."
     )
-    return Figure("accuracy", "Accuracy against latency", caption, _dressed(alt.layer(*layers), ink, height=320))
+    return Figure("accuracy", "Accuracy against latency", caption, dressed(alt.layer(*layers), ink, height=320))
 
 
 def _scaling(content: Content, ink: str) -> Figure | None:
@@ -224,7 +204,7 @@ def _scaling(content: Content, ink: str) -> Figure | None:
             {
                 "model": row.label,
                 "threads": row.cell.threads,
-                "speed-up": _short(first.latency_ms.p50 / row.cell.latency_ms.p50),
+                "speed-up": short(first.latency_ms.p50 / row.cell.latency_ms.p50),
                 "ms": row.cell.latency_ms.p50,
             }
             for row in ordered
@@ -241,14 +221,14 @@ def _scaling(content: Content, ink: str) -> Figure | None:
         )
     )
     caption = "How many times faster than with the fewest threads; below 1, more threads are slower."
-    return Figure("threads", "Threads", caption, _dressed(chart, ink, height=220))
+    return Figure("threads", "Threads", caption, dressed(chart, ink, height=220))
 
 
 def _sizes(content: Content, ink: str) -> Figure | None:
     by_label = {row.label: row for row in content.rows}
     rows = sorted(by_label.values(), key=lambda row: row.cell.bytes)[:MOST_ROWS]
     records: Records = [
-        {"model": row.label, "MB": _short(row.cell.bytes / 1e6), "precision": row.cell.precision or "not known"}
+        {"model": row.label, "MB": short(row.cell.bytes / 1e6), "precision": row.cell.precision or "not known"}
         for row in rows
     ]
     chart = (
@@ -261,7 +241,7 @@ def _sizes(content: Content, ink: str) -> Figure | None:
             tooltip=_tips("model", "MB", "precision"),
         )
     )
-    return Figure("size", "Size", "Of the model files.", _dressed(chart, ink, height=max(20 * len(rows), 50)))
+    return Figure("size", "Size", "Of the model files.", dressed(chart, ink, height=max(20 * len(rows), 50)))
 
 
 def _steadiness(content: Content, ink: str) -> Figure | None:
@@ -277,7 +257,7 @@ def _steadiness(content: Content, ink: str) -> Figure | None:
             points = min(max(_CURVE_POINTS // samples.repeats, 2), turns)
             for part in np.array_split(np.arange(turns) + repeat * turns, points):
                 at, value = float(times[part].mean()), float(np.median(medians[part]))
-                records.append({"cell": row.name, "repeat": repeat, "s": round(at, 1), "relative": _short(value)})
+                records.append({"cell": row.name, "repeat": repeat, "s": round(at, 1), "relative": short(value)})
     if not records:
         return None
     cut = max(record["relative"] for record in records) > _CUT
@@ -295,7 +275,7 @@ def _steadiness(content: Content, ink: str) -> Figure | None:
     )
     caption = "Flat: the machine was steady. All rising together: it slowed down; the ratios hold, the times do not."
     caption += f" Cut at {_CUT:g}." if cut else ""
-    return Figure("steadiness", "Steadiness", caption, _dressed(chart, ink, height=220))
+    return Figure("steadiness", "Steadiness", caption, dressed(chart, ink, height=220))
 
 
 def _operators(content: Content, ink: str) -> Figure | None:
@@ -308,7 +288,7 @@ def _operators(content: Content, ink: str) -> Figure | None:
         kinds: dict[str, float] = {}
         for operator in row.cell.profile.operators:
             kinds[operator.operator] = kinds.get(operator.operator, 0) + operator.ms
-        records += [{"cell": row.name, "operator": kind, "ms": _short(ms)} for kind, ms in kinds.items()]
+        records += [{"cell": row.name, "operator": kind, "ms": short(ms)} for kind, ms in kinds.items()]
     if not records:
         return None
     chart = (
@@ -322,7 +302,7 @@ def _operators(content: Content, ink: str) -> Figure | None:
         )
     )
     caption = "From the runtime's own profiler, which takes microseconds a node itself: of small nodes read shares."
-    return Figure("operators", "Time by operator", caption, _dressed(chart, ink, height=max(24 * len(order), 60)))
+    return Figure("operators", "Time by operator", caption, dressed(chart, ink, height=max(24 * len(order), 60)))
 
 
 def _data(records: Sequence[dict[str, Any]]) -> alt.Data:
@@ -334,7 +314,7 @@ def _quantiles(row: Row) -> dict[str, float]:
     known = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99}
     if row.cell.samples is None:
         return {**known, "low": latency.p50, "high": latency.p99, "q1": latency.p50, "q3": latency.p90}
-    p1, p25, p75 = (_short(value) for value in np.percentile(_samples(row), [1, 25, 75]))
+    p1, p25, p75 = (short(value) for value in np.percentile(_samples(row), [1, 25, 75]))
     return {**known, "p1": p1, "p25": p25, "p75": p75, "low": p1, "high": latency.p99, "q1": p25, "q3": p75}
 
 
@@ -363,30 +343,3 @@ def _by_cell(rows: Sequence[Row]) -> alt.Color:
 def _tips(*names: str) -> list[alt.Tooltip]:
     texts = ("cell", "model", "pair", "operator", "precision", "verdict")
     return [alt.Tooltip(f"{name}:N") if name in texts else alt.Tooltip(f"{name}:Q", format=".4~g") for name in names]
-
-
-def _dressed(chart: Any, ink: str, height: int) -> Chart:
-    """Colours of text, axes and grid that suit the page, light or dark."""
-    faint = "#88888844"
-    dressed: Chart = (
-        chart.properties(width=_WIDTH, height=height, background="transparent" if ink == "currentColor" else "white")
-        .configure(font=_SANS)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=ink,
-            titleColor=ink,
-            domainColor=ink,
-            tickColor=ink,
-            gridColor=faint,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-        )
-        .configure_legend(labelColor=ink, titleColor=ink, labelFontSize=12, titleFontWeight="normal")
-    )
-    return dressed
-
-
-def _short(value: float) -> float:
-    """Five digits: more are not seen, and make the page larger."""
-    return float(f"{value:.5g}")

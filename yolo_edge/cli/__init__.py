@@ -19,7 +19,10 @@ _EXTRAS = {
     "jinja2": "report",
     "onnx": "export",
     "onnx_ir": "export",
+    "starlette": "demo",
+    "uvicorn": "demo",
     "vl_convert": "report",
+    "websockets": "demo",
 }
 
 
@@ -89,9 +92,10 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRAS:
             return _internal(error)
-        _complain(f"this command needs {error.name}; run: pip install 'yolo-edge[{_EXTRAS[error.name]}]'")
+        _complain(f"this command needs {name}; run: pip install 'yolo-edge[{_EXTRAS[name]}]'")
         return 2
     except BrokenPipeError:
         raise

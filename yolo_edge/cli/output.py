@@ -8,7 +8,14 @@ import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from yolo_edge.ondevice.files import printable
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WIDEST, _LONGEST = 1000, 120
+_TEXT = TextColumn("{task.description}", markup=False)  # class names are texts of others
 
 
 def print_json(value: Any) -> None:
@@ -70,8 +78,8 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
 
 
 @contextmanager
-def steps(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar of `total` steps, on a terminal; call the value with what the next step does."""
+def steps(total: int | None) -> Iterator[Callable[[str], None]]:
+    """Show a bar of `total` steps, on a terminal; call the value with what the next step does. None: nobody knows."""
     with _progress() as bar:
         task = bar.add_task("reading the model", total=total)
         begun = False
@@ -84,9 +92,19 @@ def steps(total: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
+@contextmanager
+def running(total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """Show how a job goes that may have no end, on a terminal; call the value with what is done, and how it goes."""
+    console = Console(stderr=True)
+    endless = Progress(SpinnerColumn(), _TEXT, console=console, transient=True, disable=not console.is_terminal)
+    with endless if total is None else _progress() as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
 def _progress() -> Progress:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (_TEXT, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 

@@ -12,6 +12,7 @@ from yolo_edge.evaluation.metrics import (
     differences,
     evaluate,
 )
+from yolo_edge.evaluation.overlap import shared_overlaps
 
 __all__ = [
     "LABEL_CONFIDENCE",
@@ -25,4 +26,5 @@ __all__ = [
     "average_precision_50",
     "differences",
     "evaluate",
+    "shared_overlaps",
 ]

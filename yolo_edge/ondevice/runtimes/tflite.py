@@ -27,6 +27,10 @@ def interpreter_class() -> Any:
     Raises:
         InputError: None is, or one that cannot work with this numpy.
     """
+    return _module().Interpreter
+
+
+def _module() -> Any:
     broken = ""
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
@@ -38,7 +42,7 @@ def interpreter_class() -> Any:
                 "run: pip install 'numpy<2', or: pip install ai-edge-litert"
             )
         try:
-            return importlib.import_module(f"{package}.interpreter").Interpreter
+            return importlib.import_module(f"{package}.interpreter")
         except ImportError as error:
             broken = f"{package}, which runs TFLite files, does not load ({error})"
     raise MissingRuntimeError(
@@ -66,6 +70,12 @@ def load_interpreter(model: Union[PathLike, bytes], threads: Optional[int] = Non
         loaded = interpreter(num_threads=threads or 1, **source, **settings)
         loaded.allocate_tensors()
     return loaded
+
+
+def load_plain_interpreter(model: Union[PathLike, bytes]) -> Any:
+    """An interpreter of plain kernels, without XNNPACK, that keeps what every operator gives; as `load_interpreter`."""
+    resolver = _module().OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return load_interpreter(model, experimental_op_resolver_type=resolver, experimental_preserve_all_tensors=True)
 
 
 class TfliteRuntime(Runtime):
