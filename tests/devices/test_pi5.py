@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.conftest import (
     Run,
     run,  # noqa: F401 - a fixture
 )
 from tests.devices.pi5 import Double, serve_double
+from yolo_edge.benchmarks.metering import Choice, Recorder, choose_meter
+from yolo_edge.benchmarks.power import idle_watts, trace_of
+from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.cli import main
+from yolo_edge.devices import profiles
+from yolo_edge.devices.inventory import Entry
+from yolo_edge.devices.session import session_on
 from yolo_edge.devices.ssh import CONFIG
 
 # without shortcuts: the two additions of onnxruntime's int8 kernels round differently on ARM and x86
@@ -56,7 +63,9 @@ def test_probe(run: Run, double: Double) -> None:  # noqa: F811
     assert (found["machine"], found["soc"], found["emulated"]) == ("aarch64", "bcm2712", True)
     assert found["cpu"]["cores"] == [{"kind": "Cortex-A76", "count": 2, "max_mhz": 2400}]
     assert found["cpu"]["vector"] == ["NEON", "fp16", "dotprod"]
-    assert (found["cpu"]["governors"], found["cpu"]["clock_mhz"]) == (["ondemand"], [2400, 2400])
+    assert found["cpu"]["governors"] == ["ondemand"]
+    for clock in found["cpu"]["clock_mhz"]:
+        assert clock == pytest.approx(2400.034, abs=0.001)  # of the firmware
     assert found["thermals"]["temperatures_c"] == {"cpu-thermal (thermal_zone0)": 52.1}
     assert (found["thermals"]["throttled"], found["thermals"]["throttled_now"]) == (0, [])
     assert found["python"]["environment"] == "/home/pi/.local/share/yolo-edge/venv"
@@ -129,3 +138,21 @@ def iou(a: list[float], b: list[float]) -> float:
     both = max(right - left, 0) * max(bottom - top, 0)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
     return both / (sum(areas) - both)
+
+
+def test_the_power_of_recorded_readings(double: Double) -> None:
+    """The load sample's 2.948 W, read on the board by a process of its own; an emulator's energy is withheld."""
+    profile = profiles.match("Raspberry Pi 5 Model B Rev 1.0")
+    with session_on("pi5", Entry(url="ssh://pi5")) as connect:
+        choice = choose_meter(connect, None, profile)
+        assert isinstance(choice, Choice)
+        assert (choice.kind, choice.options) == ("pmic", {})
+        with Recorder(connect, choice) as recorder:
+            for _ in range(2):
+                recorder.idle(replace(Settings(), idle_s=1.0, idle_settle_s=0.0))
+            found = recorder.finish()
+    assert found.meter is not None
+    assert (found.meter.scope, found.meter.estimated, len(found.meter.total)) == ("soc_rails", False, 12)
+    assert found.readings >= 3
+    trace = trace_of(found, found.meter)
+    assert idle_watts(trace, found) == (pytest.approx(2.94798, abs=1e-4), pytest.approx(2.94798, abs=1e-4))
