@@ -166,7 +166,7 @@ class Benchmark:
                 progress(f"{slot.subject.name}: time by operator")
                 profiles[i] = self._profile(slot)
         host = replace(self._host, peak=peaks)
-        repeats, power = self._read_power(repeats)
+        repeats, power = self._read_power(repeats, kept=journal is not None)
         return BenchmarkResult(
             schema=1,
             host=host,
@@ -182,13 +182,22 @@ class Benchmark:
             seconds=round(sum(repeat.seconds for repeat in repeats), 3),
         )
 
-    def _read_power(self, repeats: list[Repeat]) -> tuple[list[Repeat], Power | str]:
-        """The repeats with what the meter read, and the meter; or why there is no power."""
+    def _read_power(self, repeats: list[Repeat], *, kept: bool) -> tuple[list[Repeat], Power | str]:
+        """The repeats with what the meter read, and the meter; or why there is no power.
+
+        Raises:
+            InputError: A recorded file cannot be used, and the repeats are kept: it can be mended.
+        """
         if isinstance(self.meter, str):
             return repeats, self.meter
         readings = [repeat.power for repeat in repeats if repeat.power is not None]
         if self.meter.recording is not None:
-            readings = with_recording(readings, self.meter.recording)
+            try:
+                readings = with_recording(readings, self.meter.recording)
+            except InputError as error:
+                if not kept:
+                    return repeats, str(error)
+                raise InputError(f"{error}; all repeats are kept, the same command reads the file again") from error
         merged = [replace(repeat, power=one) for repeat, one in zip(repeats, readings, strict=True)]
         return merged, summarize(readings, self.meter.others)
 

@@ -288,6 +288,13 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+def energy_scope(result: BenchmarkResult, cell: Cell) -> str | None:
+    """What the energy of a cell is of; None where it has none. Figures of two never share a column."""
+    if cell.energy_mj is None:
+        return None
+    return result.power.label if result.power else cell.energy_mj.scope
+
+
 def key_of(cell: Cell) -> tuple[str, str, str, int]:
     """What makes a cell the same in two runs: the name of its file, the device, the runtime, the threads."""
     return (model_name(cell.model), cell.device, cell.runtime, cell.threads)

@@ -102,8 +102,15 @@ def with_energy(settings: Settings, meter: str | None) -> Settings:
         meter: Which; None: the first that can be read.
     """
     if settings.quick:
-        # the same 3 s a cell would be 36 readings of a meter that is read every 0.1 s, at the edges of 12 repeats
         return msgspec.structs.replace(
-            settings, energy=True, meter=meter, turn_s=1.0, min_rounds=2, repeats=3, seconds=9.0, idle_s=2.0
+            settings,
+            energy=True,
+            meter=meter,
+            turn_s=1.0,
+            min_rounds=2,
+            repeats=3,
+            seconds=9.0,
+            idle_s=1.5,
+            idle_settle_s=0.5,
         )
     return msgspec.structs.replace(settings, energy=True, meter=meter, turn_s=2.0, min_rounds=3)

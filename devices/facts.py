@@ -14,7 +14,6 @@ from yolo_edge.devices.device import Device, DeviceError
 from yolo_edge.ondevice.agent import emulation, facts, machine
 
 _SECONDS = 300.0
-_OLDEST = (3, 8)
 
 # what is read from a device without a Python for the agent; the shell there finds the files
 _FILES = (
@@ -129,7 +128,7 @@ def ask_facts(name: str, url: str, agent: AgentProcess, *, emulated: bool = Fals
         found["facts"],
         meters,
         board,
-        runtimes=found["runtimes"],
+        runtimes=agent.ask("runtimes", _SECONDS)["runtimes"],
         python=found["python"],
     )
 

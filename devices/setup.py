@@ -92,8 +92,11 @@ class Setup:
         self._device, self._stack = device, ExitStack()
         self._python = _base_python(device)
         with Session(device, self._python).connect("looking at the packages") as agent:
-            found = agent.ask("facts", _SECONDS)
-        python, runtimes = found["python"], found["runtimes"]
+            python = agent.ask("facts", _SECONDS)["python"]
+            # only these leave something to the distribution
+            runtimes = (
+                agent.ask("runtimes", _SECONDS)["runtimes"] if python["picamera2"] or python["bits"] == 32 else {}
+            )
         if python["environment"] is not None:
             raise DeviceError(
                 f"{device.name}: {python['executable']} is of an environment already: install what is missing with its "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yolo_edge.benchmarks.power import Power
+from yolo_edge.benchmarks.power import CellPower, Power
 
 
 def millijoules(value: float) -> str:
@@ -35,6 +35,16 @@ def meter_facts(power: Power) -> list[tuple[str, str]]:
         ("cost of reading it", cost),
         ("idle power", _idle(power.idle_w)),
     ]
+
+
+def cell_energy(how: CellPower) -> str:
+    """How the energy of a cell was found, in a sentence."""
+    low, high = min(how.gross_mj), max(how.gross_mj)
+    return (
+        f"{how.gross_w:.3f} W, idle {how.idle_w:.3f} W; gross energy of the repeats {millijoules(low)} to "
+        f"{millijoules(high)} mJ, from {how.readings} readings in {how.windows} turns of {how.seconds:.1f} s together, "
+        f"at most {how.largest_gap_s:.2f} s apart"
+    )
 
 
 def _idle(pairs: Sequence[tuple[float | None, float | None]]) -> str:

@@ -360,7 +360,7 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
                 return ["-", "-"]
             interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
             return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
-    return ["1" if cell.model == result.cells[0].model else "-", "-"]
+    return ["1" if cell.model == result.cells[0].model and not cell.emulated else "-", "-"]
 
 
 def _print_profiles(cells: "Sequence[Cell]") -> None:
@@ -371,7 +371,7 @@ def _print_profiles(cells: "Sequence[Cell]") -> None:
     from yolo_edge.ondevice.files import printable
 
     for cell in cells:
-        if cell.profile is None:
+        if cell.profile is None or cell.emulated:
             continue
         total = sum(operator.ms for operator in cell.profile.operators)
         kinds: Counter[str] = Counter()

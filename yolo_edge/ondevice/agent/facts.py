@@ -51,8 +51,7 @@ def device_facts(root: Path = ROOT, machine: Optional[str] = None) -> Dict[str, 
 
     Returns:
         `soc`; `cores`, a dict a kind: `kind`, `count`, `max_mhz`; `vector`, the features that matter as people call
-        them; `jetpack` and `l4t` of a Jetson; `power_mode`, its nvpmodel's; `throttled_now`, `throttled_since_boot` of
-        a Raspberry Pi. What is not known is null.
+        them; `jetpack` and `l4t` of a Jetson; `power_mode`, its nvpmodel's. What is not known is null.
     """
     flags = _flags(root)
     vector = [name for name, known in _VECTOR.items() if flags & set(known)]
@@ -150,7 +149,7 @@ def _check_import(module: str) -> Optional[Dict[str, Any]]:
             capture_output=True,
             timeout=_SECONDS,
             check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
     except (OSError, subprocess.SubprocessError) as error:
         return {"version": None, "problem": f"{type(error).__name__}: no answer within {_SECONDS:.0f} s"}

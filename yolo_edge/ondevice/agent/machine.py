@@ -8,13 +8,21 @@ import os
 import platform
 import re
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from yolo_edge.ondevice.sysfs import board_model, find_program, matches, read_number, read_text
+from yolo_edge.ondevice.agent.throttling import (
+    arm_clock,
+    arm_temperature,
+    cooling,
+    overcurrent_count,
+    passive_limits,
+    throttle_count,
+    throttled_bits,
+)
+from yolo_edge.ondevice.sysfs import board_model, matches, read_number, read_text
 
 ROOT = Path("/")
 
@@ -43,11 +51,6 @@ _ARM_CORES = {
     ("0x4e", "0x004"): "Carmel",
 }
 _PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "opencv-python", "opencv-python-headless", "tflite-runtime")
-_THROTTLED_FILES = (  # the Raspberry Pi's: hex without 0x
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/devices/platform/soc/firmware/get_throttled",
-    "sys/devices/platform/firmware/get_throttled",
-)
 
 
 def host_facts(root: Path = ROOT) -> Dict[str, Any]:
@@ -71,8 +74,10 @@ def conditions(root: Path = ROOT) -> Dict[str, Any]:
     Returns:
         `time` in seconds since 1970; `load` of the last minute; `busy_s`, `stolen_s`: CPU time of all programs and that
         which a hypervisor took, since boot; `clock_mhz` and `governors` of the CPUs; `temperatures_c` by sensor;
-        `throttled`: the Raspberry Pi's bits; `throttle_count`: events of x86 cores; `available_mb` of memory. None or
-        empty where the machine does not show it.
+        `passive_limits_c`: from where on a sensor's zone is slowed down; `throttled`: the Raspberry Pi's bits;
+        `throttle_count`: events of x86 cores; `overcurrent_count`: events of a Jetson's supply; `cooling`: steps by
+        which the kernel slows something down; `available_mb` of memory. None or empty where the machine does not show
+        it.
     """
     busy, stolen = _cpu_time(root)
     return {
@@ -83,14 +88,23 @@ def conditions(root: Path = ROOT) -> Dict[str, Any]:
         "clock_mhz": clocks(root),
         "governors": sorted({read_text(path) for path in _cpu_files(root, "cpufreq/scaling_governor")} - {""}),
         "temperatures_c": _temperatures(root),
-        "throttled": _throttled(root),
-        "throttle_count": _throttle_count(root),
+        "passive_limits_c": passive_limits(root),
+        "throttled": throttled_bits(root),
+        "throttle_count": throttle_count(root),
+        "overcurrent_count": overcurrent_count(root),
+        "cooling": cooling(root),
         "available_mb": _kilobytes(root / "proc/meminfo", "MemAvailable"),
     }
 
 
 def clocks(root: Path = ROOT) -> List[float]:
-    """The clock of each CPU in MHz, as the kernel's frequency scaling reports it; empty where there is none."""
+    """The clock of each CPU in MHz, as the kernel's frequency scaling reports it; empty where there is none.
+
+    Of a Raspberry Pi the one that all its CPUs have, by the firmware, which does not tell the kernel when it throttles.
+    """
+    arm = arm_clock(root)
+    if arm is not None:
+        return [arm]
     found = (read_number(path) for path in _cpu_files(root, "cpufreq/scaling_cur_freq"))
     return [kilohertz / 1000 for kilohertz in found if kilohertz is not None]
 
@@ -219,37 +233,8 @@ def _temperatures(root: Path) -> Dict[str, float]:
         if value is not None and -100_000 < value < 200_000:
             label = read_text(sensor.with_name(sensor.name.replace("_input", "_label"))) or sensor.name[:-6]
             found[f"{read_text(sensor.parent / 'name')} {label} ({sensor.parent.name})"] = value / 1000
-    return found
-
-
-def _throttled(root: Path) -> Optional[int]:
-    for name in _THROTTLED_FILES:
-        text = read_text(root / name)
-        if re.fullmatch(r"[0-9a-fA-F]{1,8}", text):
-            return int(text, 16)
-    program = find_program("vcgencmd", root)  # where the kernel is an older one
-    found = re.match(r"throttled=0x([0-9a-fA-F]{1,8})\s*$", _output([program, "get_throttled"]) if program else "")
-    return int(found.group(1), 16) if found else None
-
-
-def _output(command: List[str]) -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - a program of the system
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
-
-
-def _throttle_count(root: Path) -> Optional[int]:
-    found = [
-        read_number(path)
-        for kind in ("core", "package")
-        for path in _cpu_files(root, f"thermal_throttle/{kind}_throttle_count")
-    ]
-    numbers = [int(number) for number in found if number is not None]
-    return sum(numbers) if numbers else None
+    arm = None if found else arm_temperature(root)
+    return found if arm is None else {"vcgencmd": arm}
 
 
 def _cpu_files(root: Path, name: str) -> List[Path]:

@@ -32,6 +32,7 @@ class Agent:
             "hello": self._hello,
             "clock": self._clock,
             "facts": self._facts,
+            "runtimes": self._runtimes,
             "conditions": self._conditions,
             "meters": self._meters,
             "peak": self._peak,
@@ -84,10 +85,13 @@ class Agent:
         return {"protocol": PROTOCOL, "host": {**machine.host_facts(), "emulated": emulation.is_emulated()}}
 
     def _facts(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {"facts": facts.device_facts(), "python": facts.python_facts(), "runtimes": facts.check_runtimes()}
+        return {"facts": facts.device_facts(), "python": facts.python_facts()}
+
+    def _runtimes(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {"runtimes": facts.check_runtimes()}
 
     def _conditions(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return machine.conditions()
+        return {**machine.conditions(), "power_mode": facts.power_mode()}
 
     def _meters(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """`meters`: a `Probe` of each kind, by `board`, what the host knows of it."""
