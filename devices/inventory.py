@@ -149,7 +149,8 @@ def check_python(name: str, python: str | None) -> None:
 
 
 def _read(path: Path) -> tuple[tomlkit.TOMLDocument, Mapping[str, Entry]]:
-    text = read_text(path, _MAX_BYTES, "expected TOML in UTF-8")
+    empty = path.is_file() and not path.stat().st_size  # after the last device was removed
+    text = "" if empty else read_text(path, _MAX_BYTES, "expected TOML in UTF-8")
     try:
         document = tomlkit.parse(text)
         inventory = msgspec.convert(document.unwrap(), Inventory)

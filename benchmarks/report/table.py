@@ -38,6 +38,11 @@ def columns(content: Content) -> list[Column]:
         Column("pre, ms", True, "picture to tensor, median"),
         Column("post, ms", True, "outputs to boxes, median"),
         Column("image to boxes, ms", True, "median"),
+        *(
+            Column(f"{kind}, mJ ({scope})", True, f"energy from the picture to its boxes{what}")
+            for scope in _scopes(content)
+            for kind, what in (("gross", ""), ("net", ", without what the idle machine takes"))
+        ),
         *([Column("mAP50-95"), Column("mAP50"), Column("Pareto", False)] if accuracy else []),
         Column("precision", False),
         Column("file, MB"),
@@ -45,11 +50,6 @@ def columns(content: Content) -> list[Column]:
         Column("load, ms", True, "the model alone"),
         Column("memory, MB", True, "peak of the worker process, libraries included"),
         Column("of fp32 peak", True, "of what the machine reaches multiplying matrices"),
-        *(
-            Column(f"{kind}, mJ ({scope})", True, f"energy from the picture to its boxes{what}")
-            for scope in _scopes(content)
-            for kind, what in (("gross", ""), ("net", ", without what the idle machine takes"))
-        ),
         *([Column("no energy because", False)] if any(row.cell.energy_mj is None for row in content.rows) else []),
     ]
 
@@ -70,6 +70,7 @@ def fields(content: Content, row: Row) -> list[str]:
         *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
     ]
     found += [cell.runtime, *(["withheld", *["-"] * (len(times) - 1)] if cell.emulated else times)]
+    found += _energy(content, row)
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
         found += (
@@ -88,7 +89,9 @@ def fields(content: Content, row: Row) -> list[str]:
         f"{cell.memory_mb:.0f}",
         "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
     ]
-    return found + _energy(content, row)
+    if any(other.cell.energy_mj is None for other in content.rows):
+        found.append("" if cell.energy_mj else cell.energy_reason or "not measured")
+    return found
 
 
 def _scopes(content: Content) -> list[str]:
@@ -101,8 +104,6 @@ def _energy(content: Content, row: Row) -> list[str]:
     for scope in _scopes(content):
         here = energy is not None and row.scope == scope
         found += [millijoules(energy.gross), millijoules(energy.net)] if energy and here else ["-", "-"]
-    if any(other.cell.energy_mj is None for other in content.rows):
-        found.append("" if energy else row.cell.energy_reason or "not measured")
     return found
 
 

@@ -60,12 +60,13 @@ def test_a_hot_raspberry_pi(tmp_path: Path) -> None:
             "sys/class/thermal/thermal_zone0/temp": 80_600,
             "sys/devices/platform/soc/soc:firmware/get_throttled": "50005",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": 2_400_000,
+            "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": 2_400_000,
         },
     )
     now = machine.conditions(root)
     assert now["throttled"] == 0x50005
     assert now["temperatures_c"] == {"cpu-thermal (thermal_zone0)": 80.6}
-    assert now["clock_mhz"] == [1141.118]
+    assert now["clock_mhz"] == [1141.118, 1141.118]
 
 
 def test_vcgencmd_that_fails(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
 
 
 @contextmanager
-def steps(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar of `total` steps, on a terminal; call the value with what the next step does."""
+def steps(total: int | None) -> Iterator[Callable[[str], None]]:
+    """Show a bar of `total` steps, on a terminal; call the value with what the next step does. None: nobody knows."""
     with _progress() as bar:
         task = bar.add_task("reading the model", total=total)
         begun = False

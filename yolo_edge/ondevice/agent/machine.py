@@ -102,10 +102,10 @@ def clocks(root: Path = ROOT) -> List[float]:
 
     Of a Raspberry Pi the one that all its CPUs have, by the firmware, which does not tell the kernel when it throttles.
     """
+    found = [read_number(path) for path in _cpu_files(root, "cpufreq/scaling_cur_freq")]
     arm = arm_clock(root)
     if arm is not None:
-        return [arm]
-    found = (read_number(path) for path in _cpu_files(root, "cpufreq/scaling_cur_freq"))
+        return [round(arm, 3)] * max(len(found), 1)
     return [kilohertz / 1000 for kilohertz in found if kilohertz is not None]
 
 

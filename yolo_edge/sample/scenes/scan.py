@@ -34,14 +34,14 @@ def scan(rng: np.random.Generator) -> Scene:
     left, top, right, bottom = (0.0 if chance(rng, 0.4) else between(rng, 0, 0.35) * side for _ in range(4))
     x1, y1 = max(0, round(box[0] - left)), max(0, round(box[1] - top))
     cropped = patch.image[y1 : round(box[3] + bottom), x1 : round(box[2] + right)]
-    around = [round(one_of(rng, (0.0, 0.0, between(rng, 0, 0.6))) * side) for _ in range(4)]
-    image = cv2.copyMakeBorder(cropped, *around, cv2.BORDER_CONSTANT, value=paper).astype(np.uint8)
-    for y, height in ((0, around[0]), (image.shape[0] - around[1], around[1])):
+    above, below, before, behind = (round(one_of(rng, (0.0, 0.0, between(rng, 0, 0.6))) * side) for _ in range(4))
+    image = cv2.copyMakeBorder(cropped, above, below, before, behind, cv2.BORDER_CONSTANT, value=paper).astype(np.uint8)
+    for y, height in ((0, above), (image.shape[0] - below, below)):
         if chance(rng, 0.5):
             write_lines(rng, image, 4, y + 2, image.shape[1] - 8, height - 4, (0, 0, 0) if sum(paper) > 380 else paper)
     if chance(rng, 0.5):
         image = photograph(rng, image, side * (0.15 if dense else 1))
-    shift = np.array([around[2] - x1, around[0] - y1] * 2, np.float32)
+    shift = np.array([before - x1, above - y1] * 2, np.float32)
     limit = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
     boxes = np.clip(np.array([box], np.float32) + shift, 0, limit)
     return Scene(image, boxes, np.array([class_id], np.int64))
