@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolo_edge.ondevice.decode import check_heads, decode, decode_cells, entries_before_classes, logit, sigmoid
+from yolo_edge.ondevice.decode import check_heads, decode, decode_cells, entries_before_classes
 from yolo_edge.ondevice.errors import SpecError
+from yolo_edge.ondevice.maps import logit, sigmoid
 from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec
 
 FAMILIES = ["gaussian_yolo", "region", "yolo", "yolov5"]
