@@ -18,7 +18,7 @@ from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Attribute, add_constant, constant_of, drop_unused_constants, shape_of
 
 # what works on each channel by itself
-_CHANNELWISE = ACTIVATIONS | {"AveragePool", "GlobalAveragePool", "MaxPool", "Resize"}
+_CHANNELWISE = ACTIVATIONS | {"AveragePool", "BilinearUpsample", "GlobalAveragePool", "MaxPool", "Resize"}
 _MOST_RUNS = 3  # a source in more pieces is cheaper to read whole, with weights of 0
 
 

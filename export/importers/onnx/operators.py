@@ -250,8 +250,10 @@ def _every(e: Emitter, node: NodeProto, x: ir.Value, strided: dict[int, tuple[in
 def _resize(e: Emitter, node: NodeProto) -> Converted:
     x, shape = e.x(node), e.shape(node)
     before = shape_of(x)
+    if text(node, "mode", "nearest") == "linear":
+        return [_resize_linear(e, node)]
     if text(node, "mode", "nearest") != "nearest":
-        raise e.error(node, f"mode {text(node, 'mode')!r}; nearest is supported")
+        raise e.error(node, f"mode {text(node, 'mode')!r}; nearest and linear are supported")
     if len(before) != 4 or before[:2] != shape[:2] or shape[2] % before[2] or shape[3] % before[3]:
         raise e.error(node, f"from {list(before)} to {list(shape)}; whole factors of height and width are supported")
     factors = (shape[2] // before[2], shape[3] // before[3])
@@ -278,6 +280,20 @@ def _resize(e: Emitter, node: NodeProto) -> Converted:
             nearest_mode="floor",
         )
     ]
+
+
+def _resize_linear(e: Emitter, node: NodeProto) -> ir.Value:
+    x, shape = e.x(node), e.shape(node)
+    before = shape_of(x)
+    place = text(node, "coordinate_transformation_mode", "half_pixel")
+    if place not in ("half_pixel", "pytorch_half_pixel") or len(before) != 4 or min(*before[2:], *shape[2:]) < 2:
+        raise e.error(node, f"linear with {place}; between the middles of pixels (half_pixel) is supported")
+    if [2 * side for side in before[2:]] == list(shape[2:]):
+        return e.add("BilinearUpsample", [x], shape, node)
+    if [2 * side for side in shape[2:]] == list(before[2:]) and not integer(node, "antialias", 0):
+        # in the middle of four pixels
+        return e.add("AveragePool", [x], shape, node, kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0])
+    raise e.error(node, f"linear from {list(before)} to {list(shape)}; twice or half the size is supported")
 
 
 def _gather(e: Emitter, node: NodeProto) -> Converted:
