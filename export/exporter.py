@@ -133,6 +133,7 @@ class ExportOptions:
         names: "coco", "voc" or a file with a class name a line.
         licence: Of the weights; None: what a licence file beside them says.
         spec: A file that says what an `.onnx` is, where that is not recognised.
+        anchors: (width, height) in pixels of the input of an `.onnx` that does not hold them, from fine to coarse.
         output_type: Of `options.OUTPUT_TYPES`, of int8 files; None: what is usual for the format.
         int8: How int8 files are made.
     """
@@ -147,6 +148,7 @@ class ExportOptions:
     names: str | None = None
     licence: str | None = None
     spec: Path | None = None
+    anchors: Sequence[tuple[float, float]] = ()
     output_type: str | None = None
     int8: Int8Options = field(default_factory=Int8Options)
 
@@ -191,6 +193,7 @@ def export(
         "names": options.names,
         "licence": options.licence,
         "spec": options.spec,
+        "anchors": options.anchors,
     }
     for size in options.sizes:  # structure, names and sizes, before anything is written
         load_model(model, size=size, shapes_only=True, **loading)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    Anchors,
     Fast,
     Json,
     Model,
@@ -18,6 +19,7 @@ from yolo_edge.cli.options import (
     Weights,
     check_resize,
 )
+from yolo_edge.cli.options import anchors as read_anchors
 from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def detect(
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
+    anchors: Anchors = None,
     save: Annotated[
         Path | None,
         typer.Option(help="A folder for the pictures with boxes drawn.", show_default=False, parser=path_option),
@@ -74,6 +77,7 @@ def detect(
         names,
         resize,
         spec,
+        read_anchors(anchors),
         confidence=confidence,
         iou=iou,
         max_detections=max_detections,

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Json, Names, Resize, Source, SpecFile, Weights, check_resize, path, sizes, split
+from yolo_edge.cli.options import (
+    Anchors,
+    Json,
+    Names,
+    Resize,
+    Source,
+    SpecFile,
+    Weights,
+    check_resize,
+    path,
+    sizes,
+    split,
+)
+from yolo_edge.cli.options import anchors as read_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +80,7 @@ def export(
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
+    anchors: Anchors = None,
     licence: Annotated[
         str | None,
         typer.Option(help="Of the weights. Default: what a licence file beside them says.", show_default=False),
@@ -127,6 +141,7 @@ def export(
         names=names,
         licence=licence,
         spec=spec,
+        anchors=read_anchors(anchors),
         output_type=output_type,
         int8=Int8Options(paths if "int8" in precisions else (), calibration_images, seed, range_, plan),
     )

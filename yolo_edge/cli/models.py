@@ -1,5 +1,6 @@
 """From the MODEL that a user named to a `Detector`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def open_detector(
     names: str | None,
     resize: str | None,
     spec_file: Path | None = None,
+    anchors: Sequence[tuple[float, float]] = (),
     **options: Any,
 ) -> Detector:
     """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
@@ -40,13 +42,14 @@ def open_detector(
         names: The `--names` option.
         resize: The `--resize` option.
         spec_file: The `--spec` option.
+        anchors: The `--anchors` option.
         **options: Of `Detector`.
 
     Raises:
         InputError: A file or an option cannot be used.
     """
     check_suffix(model)
-    foreign = model.suffix.lower() == ".cfg" or spec_file is not None
+    foreign = model.suffix.lower() == ".cfg" or spec_file is not None or bool(anchors)
     if model.suffix.lower() == ".onnx" and options.get("runtime") == "tflite":  # which loads no such file to ask it
         from yolo_edge.export.summary import read_spec_text
 
@@ -59,7 +62,9 @@ def open_detector(
         except MissingSpecError:
             if model.suffix.lower() != ".onnx":
                 raise
-    return Detector(export_in_memory(model, weights, names, resize, spec_file, options.get("runtime")), **options)
+    return Detector(
+        export_in_memory(model, weights, names, resize, spec_file, options.get("runtime"), anchors), **options
+    )
 
 
 def open_exported(model: Path, names: str | None, resize: str | None, **options: Any) -> Detector:
@@ -87,6 +92,7 @@ def export_in_memory(
     resize: str | None,
     spec_file: Path | None = None,
     runtime: str | None = None,
+    anchors: Sequence[tuple[float, float]] = (),
 ) -> bytes:
     """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_detector`.
 
@@ -97,7 +103,7 @@ def export_in_memory(
     from yolo_edge.export import canonicalize, write_onnx, write_tflite
     from yolo_edge.export.load import load_model
 
-    source = load_model(model, weights=weights, names=names, resize=resize, spec=spec_file)
+    source = load_model(model, weights=weights, names=names, resize=resize, spec=spec_file, anchors=anchors)
     for text in source.notes:
         note(f"note: {text}")
     write = write_tflite if runtime == "tflite" else write_onnx

@@ -31,7 +31,7 @@ Model = Annotated[
 Source = Annotated[
     Path,
     typer.Argument(
-        help="A darknet .cfg (its .weights beside it), or an .onnx of YOLOv5, v7, v8, 11 or X.",
+        help="A darknet .cfg (its .weights beside it), or an .onnx of a family that is known (docs/families).",
         show_default=False,
         parser=path,
     ),
@@ -47,6 +47,15 @@ SpecFile = Annotated[
         help="A JSON file that says what an .onnx of another trainer is, where that is not recognised.",
         show_default=False,
         parser=path,
+    ),
+]
+Anchors = Annotated[
+    str | None,
+    typer.Option(
+        "--anchors",
+        help="Anchors of an .onnx that does not hold them, from fine to coarse, in pixels of its input.",
+        metavar="W,H,W,H,...",
+        show_default=False,
     ),
 ]
 Names = Annotated[
@@ -114,6 +123,23 @@ def sizes(text: str | None) -> list[tuple[int, int] | None]:
         if size not in found:
             found.append(size)
     return found
+
+
+def anchors(text: str | None) -> list[tuple[float, float]]:
+    """`10,13,16,30` → [(10, 13), (16, 30)]; nothing → none.
+
+    Raises:
+        InputError: They are no pairs of numbers above 0.
+    """
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) % 2 or not all(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", part) for part in parts):
+        raise InputError(f"--anchors {text!r}: expected pairs of a width and a height in pixels, such as 10,13,16,30")
+    sides = [float(part) for part in parts]
+    if min(sides) <= 0:
+        raise InputError(f"--anchors {text!r}: expected sides above 0")
+    return list(zip(sides[::2], sides[1::2], strict=True))
 
 
 def check_resize(resize: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    Anchors,
     Fast,
     Images,
     Json,
@@ -20,6 +21,7 @@ from yolo_edge.cli.options import (
     check_resize,
     path,
 )
+from yolo_edge.cli.options import anchors as read_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +63,7 @@ def validate(
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
+    anchors: Anchors = None,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of all classes too.")] = False,
@@ -89,6 +92,7 @@ def validate(
             names,
             resize,
             _spec_of(model, spec),
+            _anchors_of(model, read_anchors(anchors)),
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,
@@ -136,6 +140,13 @@ def validate(
     note_skipped(run.skipped)
     if not json:
         _explain(results, run.seconds)
+
+
+def _anchors_of(model: Path, anchors: "Sequence[tuple[float, float]]") -> "Sequence[tuple[float, float]]":
+    """The anchors for a model that carries no spec."""
+    from yolo_edge.export.summary import read_spec_text
+
+    return anchors if anchors and model.suffix.lower() == ".onnx" and read_spec_text(model) is None else ()
 
 
 def _spec_of(model: Path, spec: Path | None) -> Path | None:

@@ -74,6 +74,8 @@ def import_onnx(
         spec = ModelSpec.from_json(_metadata(model)[METADATA_KEY], f"{path}: spec")
         if any(head.family not in {*LAYOUTS, *MAP_ROLES} for head in spec.heads):
             raise InputError(f"{path}: decodes by itself; export it from a file with --head raw")
+        if anchors:
+            raise InputError(f"--anchors: {path} was written by yolo-edge and says what its heads are")
     if spec is None:
         spec, found_notes = _spec(network, _recognize(network, anchors), model, path)
         notes += found_notes
