@@ -218,7 +218,7 @@ def test_sigmoid_does_not_overflow() -> None:
         (
             {"family": "yolo3"},
             {},
-            "spec.heads[0].family: expected one of decoded, detection_postprocess, dfl, gaussian_yolo, nms, region, "
+            "spec.heads[0].family: expected one of decoded, detection_postprocess, dfl, fastestdet, gaussian_yolo, "
             "yolo, yolov5, yolox, got 'yolo3'",
         ),
         ({"anchors": ()}, {}, "spec.heads[0].anchors: a yolo head has anchors"),

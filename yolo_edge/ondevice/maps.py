@@ -185,7 +185,7 @@ def _decode_shared_classes(spec: ModelSpec, head: Head, outputs: Outputs, thresh
     likely = rows.above(logit(threshold))
     objectness = sigmoid(rows[likely])
     shared, classes = _likeliest(_Rows(head, "classes", outputs)[likely])
-    which, anchor = np.nonzero(objectness * shared[:, None] > threshold)
+    anchor, which = np.nonzero((objectness * shared[:, None]).T > threshold)
     cell, class_id = likely[which], classes[which]
     confidence = objectness[which, anchor] * shared[which]
     values = _Rows(head, "box", outputs)[cell].reshape(len(cell), len(head.anchors), 4)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnx import ModelProto, NodeProto, helper
 
 from yolo_edge.export.graph import Graph
+from yolo_edge.export.importers.onnx.advice import advise
 from yolo_edge.export.importers.onnx.dequantize import dequantize
 from yolo_edge.export.importers.onnx.emit import Emitter, colours
 from yolo_edge.export.importers.onnx.fold import fold
@@ -219,7 +220,10 @@ def _recognize(network: OnnxNetwork, anchors: Anchors) -> Recognition:
             why = str(problem).removeprefix(f"{network.path}: ")
             message = f"{error}. Its body cannot be read either, so --spec FILE would not help: {why}"
             raise InputError(message) from None
-        raise InputError(f"{error}. Where they are of one of these families, --spec FILE says so") from None
+        advice = advise(network, error.levels)
+        more = "" if advice is None else f"; it is likely {advice.likely}, and `yolo-edge inspect` prints a spec of it"
+        message = f"{error}. Where they are of one of these families, --spec FILE says so{more}"
+        raise UnknownFamilyError(message, error.heads, error.levels, advice) from None
 
 
 def _check_given(network: OnnxNetwork, spec: ModelSpec, where: str, path: Path) -> list[str]:

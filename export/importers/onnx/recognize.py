@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from yolo_edge.export.importers.onnx.advice import Advice
 from yolo_edge.export.importers.onnx.families import Level
 from yolo_edge.export.importers.onnx.heads import describe, find_heads, levels_of, split_levels
 from yolo_edge.export.importers.onnx.network import OnnxNetwork
@@ -32,12 +33,16 @@ class UnknownFamilyError(InputError):
     Attributes:
         heads: Names of the values that its last convolutions compute.
         levels: The same by grid.
+        advice: What may help; None where nothing is known, or where it would not help.
     """
 
-    def __init__(self, message: str, heads: Sequence[str], levels: Sequence[Level] = ()):
+    def __init__(
+        self, message: str, heads: Sequence[str], levels: Sequence[Level] = (), advice: Advice | None = None
+    ):
         super().__init__(message)
         self.heads = list(heads)
         self.levels = list(levels)
+        self.advice = advice
 
 
 def recognize(network: OnnxNetwork, anchors: Anchors = ()) -> Recognition:
