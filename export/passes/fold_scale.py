@@ -20,7 +20,9 @@ class FoldScale(ir.passes.InPlacePass):
         """Fold them all; weights are replaced, never written into."""
         count = 0
         for node in list(model.graph):
-            count += _fold(model.graph, node) or _fold_forward(model.graph, node)
+            count += _fold(model.graph, node)
+        for node in reversed(list(model.graph)):  # of several in a row the last is next to the convolution
+            count += _fold_forward(model.graph, node)
         drop_unused_constants(model.graph)
         return ir.passes.PassResult(model, bool(count))
 

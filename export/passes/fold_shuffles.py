@@ -149,7 +149,8 @@ class _Shuffles:
     def _moved(self, node: ir.Node) -> _Content:
         parts = [self._contents[id(value)] for value in node.inputs if id(value) in self._contents]
         if node.op_type == "Concat":
-            return _Content(*(np.concatenate(arrays) for arrays in zip(*((p.sources, p.channels) for p in parts))))
+            sources, channels = [part.sources for part in parts], [part.channels for part in parts]
+            return _Content(np.concatenate(sources), np.concatenate(channels))
         if node.op_type == "Gather":
             return parts[0].taken(np.asarray(constant_of(node.inputs[1])))
         start, end = (int(np.asarray(constant_of(value)).reshape(())) for value in node.inputs[1:3])
@@ -163,10 +164,8 @@ class _Shuffles:
             for index, value in enumerate(node.inputs):
                 if value is not None and id(value) in self._contents:
                     found.append(_Reader(value, node, index, self._contents[id(value)]))
-        for value in self._graph.outputs:
-            if id(value) in self._contents:
-                found.append(_Reader(value, None, 0, self._contents[id(value)]))
-        return found
+        given = [value for value in self._graph.outputs if id(value) in self._contents]
+        return [*found, *(_Reader(value, None, 0, self._contents[id(value)]) for value in given)]
 
     def _touched(self) -> list[_Reader]:
         """The readers of sources that a Gather moves, or that are read together with such."""

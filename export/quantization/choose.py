@@ -24,9 +24,9 @@ from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.recipe import RECIPES, UNSEEN, Drafts, Recipe, finish
 from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.verify import MIN_SNR_DB, snr_db
-from yolo_edge.ondevice.detector import select
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
+from yolo_edge.ondevice.detector import select
 from yolo_edge.ondevice.spec import ModelSpec
 
 _CANDIDATE_CONFIDENCE, _IOU = 0.001, 0.45

@@ -205,8 +205,8 @@ def yolov5(
     for level, (x, channels) in enumerate(body(w, activation, focus=seed % 2 == 1)):
         values, rows, columns = 5 + classes, w.height // STRIDES[level], w.width // STRIDES[level]
         if implicit:  # YOLOv7's ImplicitA and ImplicitM, as an export without fuse() has them
-            x = w.op("Add", x, w.array(w.rng.normal(0, 0.5, (1, channels, 1, 1))))
-        raw = w.conv(x, channels, 2 * values)
+            known = w.op("Add", x, w.array(w.rng.normal(0, 0.5, (1, channels, 1, 1))))
+        raw = w.conv(known if implicit else x, channels, 2 * values)
         if implicit:
             raw = w.op("Mul", raw, w.array(w.rng.uniform(0.5, 1.5, (1, 2 * values, 1, 1))))
         raw = w.op("Reshape", raw, w.ints(1, 2, values, rows, columns))

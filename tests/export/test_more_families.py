@@ -240,14 +240,14 @@ def test_both_exports_of_yolo_fastestv2_are_one(tmp_path: Path) -> None:
 
 def test_anchors_where_they_do_not_belong(tmp_path: Path) -> None:
     path = save(tmp_path, foreign.yolov5())
-    with pytest.raises(InputError, match="--anchors: are for files that lack theirs; .* has its anchors in it"):
+    with pytest.raises(InputError, match=r"--anchors: are for files that lack theirs; .* has its anchors in it"):
         load_model(path, anchors=ANCHORS)
     with pytest.raises(InputError, match="--anchors: go without --spec"):
         load_model(path, anchors=ANCHORS, spec=save_spec(tmp_path, path))
     (file,) = export(path, tmp_path / "out").files
-    with pytest.raises(InputError, match="--anchors: .* was written by yolo-edge"):
+    with pytest.raises(InputError, match=r"--anchors: .* was written by yolo-edge"):
         load_model(Path(file.path), anchors=ANCHORS)
-    with pytest.raises(InputError, match="--anchors: goes with an .onnx"):
+    with pytest.raises(InputError, match=r"--anchors: goes with an .onnx"):
         load_model(tmp_path / "a.cfg", anchors=ANCHORS)
 
 

@@ -219,7 +219,7 @@ def test_sigmoid_does_not_overflow() -> None:
             {"family": "yolo3"},
             {},
             "spec.heads[0].family: expected one of decoded, detection_postprocess, dfl, fastestdet, gaussian_yolo, "
-            "yolo, yolov5, yolox, got 'yolo3'",
+            "ltrb, nanodet_plus, nms, region, yolo, yolo_fastestv2, yolov5, yolox, got 'yolo3'",
         ),
         ({"anchors": ()}, {}, "spec.heads[0].anchors: a yolo head has anchors"),
         ({"tensors": {"box": "head_0"}}, {}, "has a tensor 'map', this one has none"),

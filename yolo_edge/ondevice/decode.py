@@ -258,7 +258,7 @@ def _best_class(head: Head, logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]
 def _decode_flat(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     values = outputs[head.tensors["map"]][0]
     if head.one_to_one:
-        kept, class_id = np.nonzero(values[4:].T > threshold)
+        kept, class_id = np.nonzero(threshold < values[4:].T)
     else:
         class_id = values[4:].argmax(axis=0)
         kept = np.flatnonzero(values[4:].max(axis=0) > threshold)

@@ -116,7 +116,13 @@ def select(
     Files with NMS inside have done it by their own settings; one-to-one heads need none.
 
     Args:
-        spec: Of what the boxes were decoded from; the others are those of `nms`.
+        spec: Of what the boxes were decoded from.
+        boxes: xyxy float32 [n, 4].
+        confidence: float32 [n].
+        class_id: int64 [n].
+        iou: As of `nms`.
+        max_detections: Keep at most so many.
+        agnostic: As of `nms`.
     """
     if spec.heads[0].family in SUPPRESSED or spec.heads[0].one_to_one:
         return np.argsort(-confidence, kind="stable")[:max_detections]

@@ -15,8 +15,8 @@ pixels, and the roles of the maps are in parentheses.
 - `yolo_fastestv2` (Yolo-FastestV2, utils/utils.py): boxes as `yolov5`, four values for each anchor (box), an
   objectness for each anchor, and classes that all anchors of a cell share: confidence = σ(t_o) · softmax(t)_c.
 
-Heads that are `one_to_one` were trained to give each object one box: a cell gives a box for every class that passes, and
-nothing is suppressed.
+Heads that are `one_to_one` were trained to give each object one box: a cell gives a box for every class that passes,
+and nothing is suppressed.
 """
 
 import math
@@ -185,9 +185,10 @@ def _decode_shared_classes(spec: ModelSpec, head: Head, outputs: Outputs, thresh
     likely = rows.above(logit(threshold))
     objectness = sigmoid(rows[likely])
     shared, classes = _likeliest(_Rows(head, "classes", outputs)[likely])
-    anchor, which = np.nonzero((objectness * shared[:, None]).T > threshold)
+    confidences = objectness * shared[:, None]
+    anchor, which = np.nonzero(threshold < confidences.T)
     cell, class_id = likely[which], classes[which]
-    confidence = objectness[which, anchor] * shared[which]
+    confidence = confidences[which, anchor]
     values = _Rows(head, "box", outputs)[cell].reshape(len(cell), len(head.anchors), 4)
     found = sigmoid(values[np.arange(len(cell)), anchor])
     stretch = np.float32(head.scale_xy)

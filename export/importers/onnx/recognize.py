@@ -36,9 +36,7 @@ class UnknownFamilyError(InputError):
         advice: What may help; None where nothing is known, or where it would not help.
     """
 
-    def __init__(
-        self, message: str, heads: Sequence[str], levels: Sequence[Level] = (), advice: Advice | None = None
-    ):
+    def __init__(self, message: str, heads: Sequence[str], levels: Sequence[Level] = (), advice: Advice | None = None):
         super().__init__(message)
         self.heads = list(heads)
         self.levels = list(levels)
