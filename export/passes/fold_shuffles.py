@@ -253,7 +253,8 @@ class _Shuffles:
         if node is not None and reader.is_free:
             weight = _constant(node, 1)
             wide = np.zeros((len(weight), sum(sizes), *weight.shape[2:]), np.float32)
-            np.add.at(wide, (slice(None), columns), weight)
+            for column, part in zip(columns, np.moveaxis(weight, 1, 0), strict=True):
+                wide[:, column] += part
             node.replace_input_with(reader.index, value)
             node.replace_input_with(1, add_constant(self._graph, f"{node.name}.w", wide))
             return
@@ -263,7 +264,13 @@ class _Shuffles:
             add_constant(self._graph, f"{value.name}.{role}", array)
             for role, array in (("picks", picks), ("zero", np.zeros(len(columns), np.float32)))
         ]
-        attributes = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1}
+        attributes: dict[str, Attribute] = {
+            "kernel_shape": [1, 1],
+            "strides": [1, 1],
+            "pads": [0] * 4,
+            "dilations": [1, 1],
+            "group": 1,
+        }
         picked = self._insert(reader, "Conv", [value, *constants], len(columns), attributes)
         if node is None:
             self._give_out(reader.value, picked)

@@ -9,6 +9,7 @@ several families, they are refused.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice, permutations, product
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from yolo_edge.export.importers.onnx.run_decoder import Decoder, Recognition
 from yolo_edge.ondevice.errors import InputError
 
 _MAX_ANCHORS = 16
+_MAX_WAYS = 64
 # channels of the distributions that families have: NanoDet 4·8, Ultralytics 4·16, YOLOv6 and PP-YOLOE 4·17
 _USUAL_BINS = (32, 64, 68)
 _NANODET_BINS, _PLUS_LEVELS = 32, 4  # NanoDet-Plus has a fourth level
@@ -90,7 +92,7 @@ def _look(network: OnnxNetwork, levels: Sequence[Level], anchors: Anchors) -> Re
     if forms is None:
         return None
     fitting = [raw for guess in guesses if (raw := _raw(network, guess, forms)) is not None]
-    if len({(raw.family, tuple(sorted(raw.levels[0].tensors.items()))) for raw in fitting}) != 1:
+    if len({(raw.family, str([level.tensors for level in raw.levels])) for raw in fitting}) != 1:
         return None
     raw = fitting[0]
     if raw.family == "yolov5":
@@ -165,31 +167,40 @@ def _guesses(network: OnnxNetwork, levels: Sequence[Level]) -> Iterator[Recognit
 
 
 def _two_maps(network: OnnxNetwork, levels: Sequence[Level]) -> Iterator[Recognition]:
-    for box in (0, 1):
-        named = [
-            replace(level, tensors={"box": level.tensors[str(box)], "classes": level.tensors[str(1 - box)]})
-            for level in levels
-        ]
-        widths = {tuple(network.shapes[level.tensors[role]][1] for role in ("box", "classes")) for level in named}
-        if len(widths) == 1:
-            bins, classes = widths.pop()
-            if bins % 4 == 0 and bins >= 8:
-                yield Recognition("dfl", tuple(named), classes, None)
-                yield Recognition("nanodet_plus", tuple(named), classes, None)
-            if bins == 4:
-                yield Recognition("ltrb", tuple(named), classes, None)
+    for (bins, classes), named in _assigned(network, levels, ("box", "classes")):
+        if bins % 4 == 0 and bins >= 8:
+            yield Recognition("dfl", named, classes, None)
+            yield Recognition("nanodet_plus", named, classes, None)
+        if bins == 4:
+            yield Recognition("ltrb", named, classes, None)
 
 
 def _three_maps(network: OnnxNetwork, levels: Sequence[Level]) -> Iterator[Recognition]:
-    orders = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-    for order in orders:
-        roles = dict(zip(("box", "objectness", "classes"), map(str, order), strict=True))
-        named = [replace(level, tensors={role: level.tensors[i] for role, i in roles.items()}) for level in levels]
-        widths = {tuple(network.shapes[name][1] for name in level.tensors.values()) for level in named}
-        if len(widths) == 1:
-            box, objectness, classes = widths.pop()
-            if (box, objectness) == (4, 1):
-                yield Recognition("yolox", tuple(named), classes, None)
-            if box == 4 * objectness and 2 <= objectness <= _MAX_ANCHORS:
-                named = [replace(level, anchors=((1.0, 1.0),) * objectness) for level in named]
-                yield Recognition("yolo_fastestv2", tuple(named), classes, None)
+    for (box, objectness, classes), named in _assigned(network, levels, ("box", "objectness", "classes")):
+        if (box, objectness) == (4, 1):
+            yield Recognition("yolox", named, classes, None)
+        elif box == 4 * objectness and objectness <= _MAX_ANCHORS:
+            anchors = ((1.0, 1.0),) * objectness
+            yield Recognition(
+                "yolo_fastestv2", tuple(replace(level, anchors=anchors) for level in named), classes, None
+            )
+
+
+def _assigned(
+    network: OnnxNetwork, levels: Sequence[Level], roles: Sequence[str]
+) -> Iterator[tuple[tuple[int, ...], tuple[Level, ...]]]:
+    """Every way to give the maps of all levels roles, so that a role has one number of channels: that, and the levels.
+
+    The order of the graph may be another on each level.
+    """
+    ways: list[dict[tuple[int, ...], list[Level]]] = []
+    for level in levels:
+        found: dict[tuple[int, ...], list[Level]] = {}
+        for names in permutations(level.tensors.values()):
+            widths = tuple(network.shapes[name][1] for name in names)
+            found.setdefault(widths, []).append(replace(level, tensors=dict(zip(roles, names, strict=True))))
+        ways.append(found)
+    for widths in ways[0]:
+        if all(widths in way for way in ways):
+            for named in islice(product(*(way[widths] for way in ways)), _MAX_WAYS):
+                yield widths, named
