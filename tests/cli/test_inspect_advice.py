@@ -41,9 +41,11 @@ def test_the_spec_that_is_printed_can_be_filled_in(
     text, document = inspect(path)
     advice = document["advice"]
     assert isinstance(advice, dict)
-    assert "Likely: " in text and "Missing: " in text and "A spec to fill in" in text
+    assert "Likely: " in text
+    assert "Missing: " in text
+    assert "A spec to fill in" in text
     assert re.search(words, str(advice["likely"]))
-    assert [head["family"] for head in advice["spec"]["heads"]][0] == family
+    assert next(head["family"] for head in advice["spec"]["heads"]) == family
     filled = json.dumps(advice["spec"]).replace('"fill in"', "20")
     spec = ModelSpec.from_json(filled)
     source = import_onnx(path, spec=spec, where="spec.json")

@@ -92,7 +92,7 @@ def _look(network: OnnxNetwork, levels: Sequence[Level], anchors: Anchors) -> Re
     if forms is None:
         return None
     fitting = [raw for guess in guesses if (raw := _raw(network, guess, forms)) is not None]
-    if len({(raw.family, str([level.tensors for level in raw.levels])) for raw in fitting}) != 1:
+    if len({_meaning(raw) for raw in fitting}) != 1:
         return None
     raw = fitting[0]
     if raw.family == "yolov5":
@@ -104,6 +104,14 @@ def _look(network: OnnxNetwork, levels: Sequence[Level], anchors: Anchors) -> Re
             levels,
         )
     return _with_anchors(network, raw, anchors) if raw.family == "yolo_fastestv2" else raw
+
+
+def _meaning(found: Recognition) -> str:
+    """What differs between readings of the same heads."""
+    tensors = [dict(level.tensors) for level in found.levels]
+    if found.family == "yolox" and found.classes == 1:  # objectness and class are multiplied: either may be the other
+        tensors = [{"box": each["box"]} for each in tensors]
+    return f"{found.family} {tensors}"
 
 
 def _raw(network: OnnxNetwork, guess: Recognition, forms: dict[str, str]) -> Recognition | None:

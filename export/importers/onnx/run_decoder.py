@@ -135,8 +135,7 @@ class Decoder:
     def _agrees(self, guess: Recognition, dense: Dense) -> Recognition | None:
         total = len(dense.boxes)
         boxes = {name: form(dense.boxes, self._size) for name, form in BOX_FORMS.items()}
-        if guess.family == "yolox":  # as its own export leaves them
-            boxes["offsets and logarithms of sizes"] = _undecoded(guess.levels, self._random)
+        undecoded = _undecoded(guess.levels, self._random) if guess.family == "yolox" else None
         # YOLOv6 writes an objectness of 1
         scores = [dense.classes, np.concatenate([np.ones((total, 1), np.float32), dense.classes], axis=1)]
         if dense.objectness is not None:
@@ -144,12 +143,15 @@ class Decoder:
         best = (dense.classes if dense.objectness is None else scores[-1]).max(axis=1, keepdims=True)
         form: str | None = None
         scored = False
-        for array in self._at_random:
+        for name, array in zip([*self._values, *self._random], self._at_random, strict=True):
             rows = _as_rows(array, total)
             if rows is None:
                 continue
+            # as its own export leaves them: at the end, since every decoder begins with them
+            if undecoded is not None and name in self._network.outputs and _close(rows[:, :4], undecoded):
+                form = "offsets and logarithms of sizes"
             if form is None and rows.shape[1] >= 4:
-                form = next((name for name, expected in boxes.items() if _close(rows[:, :4], expected)), None)
+                form = next((kind for kind, expected in boxes.items() if _close(rows[:, :4], expected)), None)
             scored = scored or any(_holds(rows, expected) for expected in [*scores, best])
         if form is None or not scored:
             return None
