@@ -42,7 +42,7 @@ def main() -> None:
     work: Path = options.work
     data = work / "scenes"
     if not (data / "data.yaml").exists():
-        _make_scenes(data, options.scenes)
+        _make_scenes(data, options.scenes, options.empty)
     cfg = work / CFG.name
     if not cfg.exists():
         cfg.write_text(cfg_text(_anchors(data / "data.yaml", options.seed)))
@@ -57,8 +57,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="scenes, checkpoints and the log go here")
     parser.add_argument("--output", type=Path, help="where the cfg and the weights go besides")
-    parser.add_argument("--scenes", type=int, default=12500, help="of training; 12 of 100 have no code")
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--scenes", type=int, default=11000, help="of training, with codes")
+    parser.add_argument("--empty", type=int, default=4500, help="of training, with nothing but what looks like codes")
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=2.5e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -66,16 +67,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make_scenes(folder: Path, count: int) -> None:
-    without = round(0.12 * count)
+def _make_scenes(folder: Path, scenes: int, empty: int) -> None:
     parts = {
-        "train": (Part(TRAINING, count - without), Part(TRAINING, without, codes=False)),
+        "train": (Part(TRAINING, scenes), Part(TRAINING, empty, codes=False)),
         "val": (Part(JUDGING, 500),),
     }
-    total = count + 500
     for number, _ in enumerate(write_dataset(folder, parts, workers=2), start=1):
         if number % 500 == 0:
-            print(f"{number} of {total} scenes", file=sys.stderr)
+            print(f"{number} of {scenes + empty + 500} scenes", file=sys.stderr)
 
 
 def _anchors(data: Path, seed: int) -> list[list[float]]:

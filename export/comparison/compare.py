@@ -30,7 +30,7 @@ from yolo_edge.export.comparison.sides import (
     open_trace,
     picture_size,
 )
-from yolo_edge.export.comparison.trace import INPUT, Trace, kernel_snr
+from yolo_edge.export.comparison.trace import CONVOLUTION, INPUT, Trace, kernel_snr
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
@@ -39,6 +39,7 @@ from yolo_edge.ondevice.preprocess import Placement
 
 MATCH_IMAGES = 2
 WORST_IMAGES = 8
+_LEAST_MATCHED = 0.25  # of the convolutions
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,14 @@ def compare(
     prepare = Preparer([one.spec.input, other.image])
     sample = [_values(one, other, item.get()) for item in load_images(paths[:MATCH_IMAGES], prepare)]
     pairs = match(one.trace, trace, sample)
-    if not pairs:
-        raise InputError(f"{second}: no layer of {first} is in it: are these files of one network?")
+    matched = {pair.first for pair in pairs}
+    convolutions = [i for i, layer in enumerate(one.trace.layers) if layer.kind == CONVOLUTION]
+    known = [i for i in convolutions if i in matched]
+    if len(known) < _LEAST_MATCHED * len(convolutions):
+        raise InputError(
+            f"{second}: only {len(known)} of {len(convolutions)} convolutions of {first} are in it: are these files of "
+            "one network?"
+        )
     roles = {name: role for head in one.spec.heads for role, name in head.tensors.items()}
     measurement = Measurement(one.trace, trace, pairs, sample, roles, other.detector is not None)
     for number, item in enumerate(load_images(paths[:layer_images], prepare), 1):
@@ -115,7 +122,6 @@ def compare(
     agreement = shown.agreement()
     file = _describe(second, trace)
     pictures, worst = shown.worst(paths)
-    matched = {pair.first for pair in pairs}
     result = Comparison(
         float_file=_describe(first, one.trace),
         quantized_file=file,

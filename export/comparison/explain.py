@@ -50,7 +50,13 @@ def explain(
     found += _about(layers, second, file)
     order = {"broken": 0, "harm": 1, "note": 2}
     worst = {layer.name: layer.added for layer in layers}
-    found.sort(key=lambda item: (order[item.severity], -max((worst.get(name, 0.0) for name in item.layers), default=0)))
+
+    def place(item: Finding) -> tuple[int, bool, float]:
+        # what has a reason of its own comes before what follows from it
+        harm = max((worst.get(name, 0.0) for name in item.layers), default=0.0)
+        return order[item.severity], item.key in ("gradual", "other"), -harm
+
+    found.sort(key=place)
     if all(item.severity == "note" for item in found):
         found.insert(0, _fine(layers, agreement))
     return tuple(found)

@@ -82,6 +82,39 @@ class TensorStatistics:
         )
 
 
+def all_outputs(graph: Graph) -> Graph:
+    """A copy of a graph that gives every tensor with channels."""
+    model = graph.clone()
+    for node in model.graph:
+        value = node.outputs[0]
+        if not value.is_graph_output() and len(shape_of(value)) >= 2:
+            model.graph.outputs.append(value)
+    return model
+
+
+def reach(
+    session: GraphSession, source: str, tensors: Iterable[np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """How far each channel reaches.
+
+    Args:
+        session: Of `all_outputs`.
+        source: The name of its input.
+        tensors: Inputs, float32 [1, 3, height, width].
+
+    Returns:
+        By name of a tensor the smallest and the largest values, float32 [channels].
+    """
+    low: dict[str, np.ndarray] = {}
+    high: dict[str, np.ndarray] = {}
+    for tensor in tensors:
+        for name, value in {source: tensor, **session({source: tensor})}.items():
+            smallest, largest = (each(_rows(value), axis=1) for each in (np.min, np.max))
+            low[name] = np.minimum(low.get(name, smallest), smallest)
+            high[name] = np.maximum(high.get(name, largest), largest)
+    return low, high
+
+
 class Calibration:
     """Collects statistics of the tensors of a graph.
 
@@ -97,13 +130,8 @@ class Calibration:
         self._weighed_by = _activations(graph)
         self._heads = [name_of(value) for value in graph.graph.outputs]
         self._convolved = [name_of(node.outputs[0]) for node in graph.graph if node.op_type == "Conv"]
-        model = graph.clone()
-        for node in model.graph:
-            value = node.outputs[0]
-            if not value.is_graph_output() and len(shape_of(value)) >= 2:
-                model.graph.outputs.append(value)
-        self._input = name_of(model.graph.inputs[0])
-        self._session = GraphSession(model)
+        self._input = name_of(graph.graph.inputs[0])
+        self._session = GraphSession(all_outputs(graph))
         self._rng = np.random.default_rng(seed)
         self.pictures = 0
         self.statistics: Mapping[str, TensorStatistics] = {}
@@ -114,17 +142,11 @@ class Calibration:
         Args:
             tensors: Gives the input tensors, float32 [1, 3, height, width], from the first on each time.
         """
-        low: dict[str, np.ndarray] = {}
-        high: dict[str, np.ndarray] = {}
+        low, high = reach(self._session, self._input, tensors())
+        tallies = {name: _Tally(low[name], high[name]) for name in low}
         self.pictures = 0
         for tensor in tensors():
             self.pictures += 1
-            for name, value in self._values(tensor).items():
-                smallest, largest = (each(_rows(value), axis=1) for each in (np.min, np.max))
-                low[name] = np.minimum(low.get(name, smallest), smallest)
-                high[name] = np.maximum(high.get(name, largest), largest)
-        tallies = {name: _Tally(low[name], high[name]) for name in low}
-        for tensor in tensors():
             self._tally(tensor, tallies)
         self.statistics = {name: tally.statistics(self.pictures) for name, tally in tallies.items()}
 

@@ -11,6 +11,7 @@ from yolo_edge.export.quantization.structure import clip_bounds
 from yolo_edge.export.tflite import decoding, elementwise, integers, shapes, windows
 from yolo_edge.export.tflite.integers import IntegerLowering
 from yolo_edge.export.tflite.lowering import Lowering, Output
+from yolo_edge.export.tflite.wide import WideLowering
 from yolo_edge.ondevice.errors import InputError
 
 Function: TypeAlias = Callable[[Lowering, ir.Node, Output], None]
@@ -89,7 +90,8 @@ def lower_nodes(ctx: Lowering, nodes: Iterable[ir.Node], quantized: QuantizedGra
     for node in nodes:
         if node.op_type not in LOWERINGS:
             raise InputError(f"layer {node.name!r} ({node.op_type}): cannot be written as TFLite; use --format onnx")
-    within = None if quantized is None else IntegerLowering(ctx, quantized)
+    kind = WideLowering if ctx.precision == "int8x16" else IntegerLowering
+    within = None if quantized is None else kind(ctx, quantized)
     done: set[str | None] = set()
     for node in nodes:
         if node.name in done:

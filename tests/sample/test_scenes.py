@@ -13,6 +13,7 @@ from yolo_edge.sample import ARUCO_MARKER, BARCODE, CLASSES, QR_CODE
 from yolo_edge.sample.scenes import Part, codes, scene, write_dataset
 from yolo_edge.sample.scenes.codes import code
 from yolo_edge.sample.scenes.patch import Code, Patch, rectangle
+from yolo_edge.sample.scenes.scan import scan
 from yolo_edge.sample.scenes.warp import bent, bounds, lay, turned
 
 
@@ -34,7 +35,20 @@ def test_boxes_are_in_the_picture_and_of_the_sizes_that_are_promised() -> None:
         assert (picture.boxes[:, 2:] <= (width, height)).all()
         sides = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1, initial=0) * 320 / max(width, height)
         # a box that the edge of the picture cuts is smaller, by a quarter at most
-        assert ((sides == 0) | ((sides > 10) & (sides < 301))).all()
+        assert ((sides == 0) | ((sides > 10) & (sides < 321))).all()
+
+
+def test_scans_fill_their_picture() -> None:
+    shares = []
+    for seed in range(40):
+        made = scan(np.random.default_rng(seed))
+        height, width = made.image.shape[:2]
+        (box,) = made.boxes
+        assert (box[:2] >= 0).all()
+        assert (box[2:] <= (width, height)).all()
+        shares.append(float((box[2:] - box[:2]).prod()) / (width * height))
+    assert max(shares) > 0.85
+    assert min(shares) > 0.05
 
 
 def test_empty_scenes_have_no_code() -> None:

@@ -13,6 +13,9 @@ from yolo_edge.sample import CLASSES
 _RATIO = 3.0  # an anchor is responsible for boxes whose sides differ by less than this factor (YOLOv5)
 _NO_PENALTY = 0.6  # a prediction that overlaps a box so far, but is not responsible for it, is left alone
 _BOX, _OBJECT = 4.0, 2.0
+_EMPTY = (
+    10.0  # weight of cells without an object: what looks like a code counts for more than its share of the pictures
+)
 
 
 class YoloLoss:
@@ -56,12 +59,12 @@ class YoloLoss:
         values = raw.view(n, len(anchors), 5 + len(CLASSES), gy, gx).permute(0, 1, 3, 4, 2)
         predicted = _decode(values, anchors, stride)
         objects = torch.zeros(n, len(anchors), gy, gx)
-        weight = torch.ones_like(objects)
+        weight = torch.full_like(objects, _EMPTY)
         with torch.no_grad():
             for picture in boxes[:, 0].unique().long().tolist():
                 inside = boxes[boxes[:, 0] == picture, 2:6]
                 overlap = _iou(predicted[picture].reshape(-1, 1, 4), inside[None]).amax(1)
-                weight[picture] = (overlap < _NO_PENALTY).float().view(len(anchors), gy, gx)
+                weight[picture] = (overlap < _NO_PENALTY).float().view(len(anchors), gy, gx) * _EMPTY
         which, anchor = responsible.nonzero(as_tuple=True)
         if len(which):
             which, anchor, x, y = _cells(boxes[which, 2:4] / stride, which, anchor, (gx, gy))

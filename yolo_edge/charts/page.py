@@ -21,7 +21,7 @@ def render(folder: Path, template: str, figures: Sequence[Figure], **values: Any
     Args:
         folder: Of the template.
         template: Its name.
-        figures: Charts in `INK`; a page without any has no scripts.
+        figures: Charts in `INK`; a page without any has no Vega in it.
         **values: For the template.
 
     Raises:

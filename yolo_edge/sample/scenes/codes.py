@@ -47,6 +47,13 @@ def code(rng: np.random.Generator, class_id: int, side: float) -> Patch:
     return (_qr_code, _aruco_marker, _barcode)[class_id](rng, side)
 
 
+def dense_qr_code(rng: np.random.Generator, side: float) -> Patch:
+    """One of up to 177 modules a side."""
+    settings = cv2.QRCodeEncoder.Params()
+    settings.correction_level = cv2.QRCODE_ENCODER_CORRECT_LEVEL_L
+    return _printed_qr_code(rng, _text(rng, 150, 2600), settings, side)
+
+
 def _text(rng: np.random.Generator, shortest: int, longest: int) -> str:
     length = int(rng.integers(shortest, longest))
     return "".join(_TEXT[int(place)] for place in rng.integers(0, len(_TEXT), length))
@@ -109,7 +116,11 @@ def _framed(rng: np.random.Generator, cover: Mask, class_id: int, quiet: float, 
 def _qr_code(rng: np.random.Generator, side: float) -> Patch:
     settings = cv2.QRCodeEncoder.Params()
     settings.correction_level = int(rng.integers(0, 4))
-    drawn = cv2.QRCodeEncoder.create(settings).encode(_text(rng, 4, one_of(rng, (20, 60, 60, 150))))
+    return _printed_qr_code(rng, _text(rng, 4, one_of(rng, (20, 60, 60, 150))), settings, side)
+
+
+def _printed_qr_code(rng: np.random.Generator, text: str, settings: Any, side: float) -> Patch:
+    drawn = cv2.QRCodeEncoder.create(settings).encode(text)
     rows, columns = np.nonzero(drawn == 0)
     cover = np.uint8(255) - drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     n = cover.shape[0]

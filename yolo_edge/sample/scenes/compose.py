@@ -1,11 +1,9 @@
 """A whole scene: background, distractors, codes, what covers them, and the camera."""
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from yolo_edge.sample import ARUCO_MARKER, BARCODE, QR_CODE
 from yolo_edge.sample.scenes.backgrounds import background
@@ -23,22 +21,15 @@ from yolo_edge.sample.scenes.patch import (
     rectangle,
     spread,
 )
+from yolo_edge.sample.scenes.scan import Scene, scan
 from yolo_edge.sample.scenes.surfaces import put_on_surface
 from yolo_edge.sample.scenes.warp import Box, Pose, bounds, lay, tilt_or_bend, turned
 
 _SIZES = ((640, 480), (640, 480), (480, 640), (640, 360), (512, 512), (480, 360), (416, 416), (360, 640))
 _INPUT = 320  # sizes of codes are meant for pictures whose longer side has so many pixels
 _SMALLEST, _LARGEST = 16.0, 300.0
+_SCANS = 0.04  # of the scenes with codes
 _VISIBLE = 0.75  # of a code's box; less would be a guess for a person too
-
-
-@dataclass(frozen=True)
-class Scene:
-    """`image` BGR uint8 [h,w,3]; `boxes` float32 [n,4] x1, y1, x2, y2 in pixels; `class_id` int64 [n]."""
-
-    image: Picture
-    boxes: npt.NDArray[np.float32]
-    class_id: npt.NDArray[np.int64]
 
 
 def scene(seed: int, index: int, *, codes: bool = True) -> Scene:
@@ -54,6 +45,8 @@ def scene(seed: int, index: int, *, codes: bool = True) -> Scene:
     Raises:
         InputError: this OpenCV draws no ArUco markers.
     """
+    if codes and chance(np.random.default_rng([seed, index]), _SCANS):
+        return scan(np.random.default_rng([seed, index, 2]))
     rng = np.random.default_rng([seed, index, codes])
     size: tuple[int, int] = one_of(rng, _SIZES)
     picture = background(rng, size)

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 
 from yolo_edge.sample import CLASSES
-from yolo_edge.sample.scenes.compose import Scene, scene
+from yolo_edge.sample.scenes.compose import scene
+from yolo_edge.sample.scenes.scan import Scene
 
 
 @dataclass(frozen=True)
