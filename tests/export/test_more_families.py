@@ -12,8 +12,9 @@ import pytest
 from tests.export import foreign
 from tests.tflite_support import operators
 from yolo_edge.export import canonicalize, write_onnx
-from yolo_edge.export.exporter import ExportOptions, Int8Options, export
+from yolo_edge.export.exporter import export
 from yolo_edge.export.importers.onnx import import_onnx
+from yolo_edge.export.job import ExportOptions, Int8Options
 from yolo_edge.export.load import load_model
 from yolo_edge.ondevice.decode import decode_cells
 from yolo_edge.ondevice.detector import Detector
