@@ -327,7 +327,15 @@ def read_result(path: Path) -> BenchmarkResult:
     Raises:
         InputError: It is none, is of a newer version, or its samples are damaged.
     """
-    data = read_bytes(path, MAX_BYTES)
+    return parse_result(read_bytes(path, MAX_BYTES), path)
+
+
+def parse_result(data: bytes, path: Path) -> BenchmarkResult:
+    """The result that was read from `path`.
+
+    Raises:
+        InputError: It is none, is of a newer version, or its samples are damaged.
+    """
     try:
         version = msgspec.json.decode(data, type=_Version).schema
     except (msgspec.DecodeError, RecursionError) as error:

@@ -7,6 +7,7 @@ import typer
 from yolo_edge._version import __version__
 from yolo_edge.cli.anchors import anchors
 from yolo_edge.cli.benchmark import benchmark
+from yolo_edge.cli.choose import choose
 from yolo_edge.cli.detect import detect
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, anchors, export, detect, validate, benchmark, report):
+for command in (inspect, anchors, export, detect, validate, benchmark, report, choose):
     app.command()(command)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Fast, Json, Names, Resize, Runtime, Weights, check_resize, path, split
+from yolo_edge.cli.options import Fast, Json, Names, Resize, Runtime, Sizes, Weights, check_resize, path, sizes, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,7 @@ def benchmark(
         Path | None, typer.Option(help="A file for a row a cell, too.", show_default=False, parser=path)
     ] = None,
     weights: Weights = None,
+    size: Sizes = None,
     resize: Resize = None,
     names: Names = None,
     json: Json = False,
@@ -108,7 +109,14 @@ def benchmark(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
-            models, folder, weights=weights, names=names, resize=resize, runtime=runtime, threads=settings.threads
+            models,
+            folder,
+            weights=weights,
+            names=names,
+            resize=resize,
+            runtime=runtime,
+            threads=settings.threads,
+            sizes=sizes(size),
         )
         plan = Benchmark(
             subjects,

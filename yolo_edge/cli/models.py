@@ -1,14 +1,17 @@
 """From the MODEL that a user named to a `Detector`."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
+from yolo_edge.ondevice.files import read_bytes
 from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.spec import ModelSpec, replace_input
 
 SUFFIXES = (".cfg", ".onnx", ".tflite")
+MAX_MODEL_BYTES = 1 << 31
 
 
 def check_suffix(model: Path) -> None:
@@ -45,6 +48,46 @@ def open_detector(
     Raises:
         InputError: A file or an option cannot be used.
     """
+    return _open(model, weights, names, resize, spec_file, None, **options)[0]
+
+
+def open_hashed(
+    model: Path,
+    weights: Path | None,
+    names: str | None,
+    resize: str | None,
+    spec_file: Path | None,
+    size: tuple[int, int] | None,
+    **options: Any,
+) -> tuple[Detector, str]:
+    """The same at a size, and the SHA-256 of the file that it runs.
+
+    Args:
+        model: The MODEL argument.
+        weights: The `--weights` option.
+        names: The `--names` option.
+        resize: The `--resize` option.
+        spec_file: The `--spec` option.
+        size: Of the input, (width, height); None: the model's own.
+        **options: Of `Detector`.
+
+    Raises:
+        InputError: A file or an option cannot be used; or an exported file, which has one size.
+    """
+    detector, exported = _open(model, weights, names, resize, spec_file, size, **options)
+    return detector, hashlib.sha256(read_bytes(model, MAX_MODEL_BYTES) if exported is None else exported).hexdigest()
+
+
+def _open(
+    model: Path,
+    weights: Path | None,
+    names: str | None,
+    resize: str | None,
+    spec_file: Path | None,
+    size: tuple[int, int] | None,
+    **options: Any,
+) -> tuple[Detector, bytes | None]:
+    """A detector, and the bytes of the file that was made for it, if one was."""
     check_suffix(model)
     foreign = model.suffix.lower() == ".cfg" or spec_file is not None
     if model.suffix.lower() == ".onnx" and options.get("runtime") == "tflite":  # which loads no such file to ask it
@@ -55,11 +98,28 @@ def open_detector(
         if weights is not None:
             raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
         try:
-            return open_exported(model, names, resize, **options)
+            detector = open_exported(model, names, resize, **options)
         except MissingSpecError:
             if model.suffix.lower() != ".onnx":
                 raise
-    return Detector(export_in_memory(model, weights, names, resize, spec_file, options.get("runtime")), **options)
+        else:
+            check_one_size(model, size)
+            return detector, None
+    data = export_in_memory(model, weights, names, resize, spec_file, options.get("runtime"), size)
+    return Detector(data, **options), data
+
+
+def check_one_size(model: Path, size: tuple[int, int] | None) -> None:
+    """Refuse `--size` for an exported file.
+
+    Raises:
+        InputError: A size was given.
+    """
+    if size is not None:
+        raise InputError(
+            f"--size {size[0]}x{size[1]}: an exported file has one size, {model} is one; `yolo-edge export --size` "
+            "makes a file for each"
+        )
 
 
 def open_exported(model: Path, names: str | None, resize: str | None, **options: Any) -> Detector:
@@ -87,8 +147,9 @@ def export_in_memory(
     resize: str | None,
     spec_file: Path | None = None,
     runtime: str | None = None,
+    size: tuple[int, int] | None = None,
 ) -> bytes:
-    """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_detector`.
+    """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_hashed`.
 
     Raises:
         InputError: A file or an option cannot be used.
@@ -97,7 +158,7 @@ def export_in_memory(
     from yolo_edge.export import canonicalize, write_onnx, write_tflite
     from yolo_edge.export.load import load_model
 
-    source = load_model(model, weights=weights, names=names, resize=resize, spec=spec_file)
+    source = load_model(model, weights=weights, size=size, names=names, resize=resize, spec=spec_file)
     for text in source.notes:
         note(f"note: {text}")
     write = write_tflite if runtime == "tflite" else write_onnx

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_edge.benchmarks.rounds import Subject
-from yolo_edge.cli.models import check_suffix, export_in_memory, open_exported
+from yolo_edge.cli.models import MAX_MODEL_BYTES, check_one_size, check_suffix, export_in_memory, open_exported
+from yolo_edge.cli.options import sized_name
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
 from yolo_edge.ondevice.files import printable, read_bytes, write_atomically
 from yolo_edge.ondevice.spec import ModelSpec
-
-_MAX_BYTES = 1 << 31
 
 
 def find_subjects(
@@ -22,6 +21,7 @@ def find_subjects(
     resize: str | None,
     runtime: str,
     threads: Sequence[int],
+    sizes: Sequence[tuple[int, int] | None] = (None,),
 ) -> list[Subject]:
     """Load each model once, so that nothing is measured before all are known to work.
 
@@ -33,6 +33,7 @@ def find_subjects(
         resize: The `--resize` option.
         runtime: The `--runtime` option.
         threads: Of the cells; a model is loaded with the most of them.
+        sizes: To export a `.cfg`, or an `.onnx` of another trainer, for; None: its own.
 
     Raises:
         InputError: A model or an option cannot be used.
@@ -40,18 +41,29 @@ def find_subjects(
     if weights is not None and len(models) > 1:
         raise InputError(f"--weights {weights}: goes with one model, there are {len(models)}")
     found = []
-    for number, model in enumerate(models):
+    for number, (model, size) in enumerate((model, size) for model in models for size in sizes):
         path = model
-        if model.suffix.lower() == ".cfg":
+        if model.suffix.lower() == ".cfg" or (size is not None and _is_foreign(model)):
             path = folder / f"{number}.{'tflite' if runtime == 'tflite' else 'onnx'}"
-            write_atomically(path, export_in_memory(model, weights, names, resize, runtime=runtime))
+            write_atomically(path, export_in_memory(model, weights, names, resize, runtime=runtime, size=size))
         elif weights is not None:
             raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
-        found.append(_subject(model, path, names, resize, runtime, max(threads)))
+        else:
+            check_one_size(model, size)
+        found.append(_subject(sized_name(model, size), path, names, resize, runtime, max(threads)))
     return found
 
 
-def _subject(model: Path, path: Path, names: str | None, resize: str | None, runtime: str, threads: int) -> Subject:
+def _is_foreign(model: Path) -> bool:
+    """Whether another program wrote this .onnx: bare it is measured as it is, for a size it is exported."""
+    if model.suffix.lower() != ".onnx":
+        return False
+    from yolo_edge.export.summary import read_spec_text
+
+    return read_spec_text(model) is None
+
+
+def _subject(name: str, path: Path, names: str | None, resize: str | None, runtime: str, threads: int) -> Subject:
     notes: tuple[str, ...] = ()
     spec: ModelSpec | None = None
     check_suffix(path)
@@ -59,9 +71,9 @@ def _subject(model: Path, path: Path, names: str | None, resize: str | None, run
         spec = open_exported(path, names, resize, runtime=runtime, threads=threads).spec
     except MissingSpecError:
         notes = ("no spec in the file: the inference alone was measured, of made-up values",)
-    data = read_bytes(path, _MAX_BYTES)
+    data = read_bytes(path, MAX_MODEL_BYTES)
     return Subject(
-        name=printable(str(model)),
+        name=printable(name),
         path=str(path.absolute()),
         sha256=hashlib.sha256(data).hexdigest(),
         bytes=len(data),

@@ -11,6 +11,7 @@ from yolo_edge.evaluation.metrics import (
     average_precision_50,
     differences,
     evaluate,
+    intervals,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "average_precision_50",
     "differences",
     "evaluate",
+    "intervals",
 ]

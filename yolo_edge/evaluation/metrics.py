@@ -139,14 +139,38 @@ def differences(
     """
     if len(accuracies) < 2:
         return []
-    images = accuracies[0].images
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(np.float64)
+    weights = _draws(accuracies[0].images, resamples, seed)
     base = accuracies[0].resample(weights)
     return [
         {metric: _difference(accuracies[0], other, metric, drawn[metric] - base[metric]) for metric in METRICS}
         for other, drawn in ((accuracy, accuracy.resample(weights)) for accuracy in accuracies[1:])
     ]
+
+
+def intervals(
+    accuracy: Accuracy, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+    """The 95 % interval of a model's own figures, from the same draws of pictures as `differences`.
+
+    Returns:
+        Name of `METRICS` → its ends, with the figure between them; None where nothing is labelled.
+    """
+    drawn = accuracy.resample(_draws(accuracy.images, resamples, seed))
+    found: dict[str, tuple[float, float] | None] = {}
+    for metric in METRICS:
+        value = accuracy.value(metric)
+        if value is None or np.isnan(drawn[metric]).all():
+            found[metric] = None
+            continue
+        low, high = np.nanpercentile(drawn[metric], [2.5, 97.5])
+        found[metric] = (min(float(low), value), max(float(high), value))
+    return found
+
+
+def _draws(images: int, resamples: int, seed: int) -> Weights:
+    """How often each picture was drawn in each resample: float64 [pictures, draws]."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(np.float64)
 
 
 def _difference(first: Accuracy, other: Accuracy, metric: str, drawn: Floats) -> Difference | None:
