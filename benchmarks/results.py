@@ -190,6 +190,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         repeats_ms: The median inference of each repeat: their spread.
         warm_up_s: The longest warm-up of the repeats.
         macs: Multiply-accumulates of an inference, where known.
+        traffic_bytes: What an inference moves between processor and memory where no layer finds anything in the
+            caches: the file once, each layer's output written and read once. None: not known.
+        source: The file that it was exported from, and the first digits of a SHA-256 over all source files: files with
+            the same one are one set of weights. None: its spec does not say.
         peak_share: 2 · macs / p50 as a fraction of the machine's measured fp32 peak with as many threads; None where
             one of them is not known, or that peak was disturbed.
         cpus: That the worker was kept to, where they differ in speed; None: any.
@@ -225,6 +229,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     repeats_ms: tuple[Milliseconds, ...]
     warm_up_s: float
     macs: Count | None = None
+    traffic_bytes: Count | None = None
+    source: str | None = None
     peak_share: float | None = None
     cpus: tuple[int, ...] | None = None
     detections: Count | None = None
@@ -360,6 +366,7 @@ def _printable(result: BenchmarkResult) -> BenchmarkResult:
             device=printable(cell.device),
             runtime=printable(cell.runtime),
             precision=None if cell.precision is None else printable(cell.precision),
+            source=None if cell.source is None else printable(cell.source),
             profile=None if cell.profile is None else _printable_profile(cell.profile),
         )
         for cell in result.cells

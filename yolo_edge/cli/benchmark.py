@@ -72,6 +72,9 @@ def benchmark(
         bool, typer.Option("--pin/--no-pin", help="Keep to the fastest kind of CPUs, where they differ.")
     ] = True,
     profile: Annotated[bool, typer.Option("--profile", help="Time by operator, too (onnxruntime only).")] = False,
+    roof: Annotated[
+        bool, typer.Option("--roof", help="How fast memory is copied and int8 multiplied, too: the report's roofline.")
+    ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a killed run could go on.")] = False,
     csv: Annotated[
         Path | None, typer.Option(help="A file for a row a cell, too.", show_default=False, parser=path)
@@ -105,7 +108,7 @@ def benchmark(
         check_output_folder(output)
     if csv is not None:
         check_output_file(csv)
-    settings = _settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile)
+    settings = _settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
@@ -164,6 +167,7 @@ def _settings(
     cooldown: float | None,
     pin: bool,
     profile: bool,
+    roof: bool,
 ) -> "Settings":
     import hashlib
     import math
@@ -198,6 +202,7 @@ def _settings(
         image_sha256=digest,
         pin=pin,
         profile=_PROFILED if profile else 0,
+        roof_s=base.peak_s if roof else 0.0,
         **{name: value for name, value in given.items() if value is not None},
     )
 

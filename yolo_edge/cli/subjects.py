@@ -1,6 +1,7 @@
 """From the models that a user named to what a benchmark measures."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def _subject(name: str, path: Path, names: str | None, resize: str | None, runti
     except MissingSpecError:
         notes = ("no spec in the file: the inference alone was measured, of made-up values",)
     data = read_bytes(path, MAX_MODEL_BYTES)
+    macs, traffic = _work(path, len(data), spec)
     return Subject(
         name=printable(name),
         path=str(path.absolute()),
@@ -80,18 +82,41 @@ def _subject(name: str, path: Path, names: str | None, resize: str | None, runti
         spec=None if spec is None else spec.to_json(),
         precision=None if spec is None else spec.precision,
         input=None if spec is None else (spec.input.width, spec.input.height),
-        macs=_macs(path),
+        macs=macs,
+        traffic_bytes=traffic,
+        source=None if spec is None else _source(spec),
         notes=notes,
     )
 
 
-def _macs(path: Path) -> int | None:
-    """Multiply-accumulates of an ONNX file; None where they cannot be counted, or nothing that counts is installed."""
-    if path.suffix.lower() != ".onnx":
+def _source(spec: ModelSpec) -> str | None:
+    """What tells one set of weights from another; see `Cell.source`."""
+    digests = sorted(spec.provenance.sha256.values())
+    if not digests:
         return None
-    try:
-        from yolo_edge.export.summary import load_onnx, summarize
+    return printable(f"{spec.provenance.source} {hashlib.sha256(' '.join(digests).encode()).hexdigest()[:12]}")
 
-        return summarize(load_onnx(path)).macs or None
+
+_CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "QUANTIZE", "DEQUANTIZE")  # fused with what computes
+
+
+def _work(path: Path, size: int, spec: ModelSpec | None) -> tuple[int | None, int | None]:
+    """Multiply-accumulates, and bytes moved, of an inference; None where they cannot be counted, or nothing counts."""
+    try:
+        if path.suffix.lower() == ".tflite":
+            from yolo_edge.export.tflite.summary import summarize_tflite
+
+            summary = summarize_tflite(path)
+        else:
+            from yolo_edge.export.summary import load_onnx, summarize
+
+            summary = summarize(load_onnx(path))
     except (ModuleNotFoundError, InputError):
-        return None
+        return None, None
+    shapes = [layer.output for layer in summary.layers if layer.kind.split()[0] not in _CONVERSIONS]
+    if not summary.macs:
+        return None, None
+    if any(side is None for shape in shapes for side in shape):
+        return summary.macs, None
+    of_element = 1 if spec is not None and spec.precision == "int8" else 4
+    return summary.macs, size + 2 * of_element * sum(math.prod(map(int, shape)) for shape in shapes)  # type: ignore[arg-type]

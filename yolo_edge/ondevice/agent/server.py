@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Optional, TextIO
 from yolo_edge.ondevice.agent import machine
 from yolo_edge.ondevice.errors import YoloEdgeError
 
-PROTOCOL = 2  # changes when requests or answers do
+PROTOCOL = 3  # changes when requests or answers do
 
 
 class Agent:
@@ -24,6 +24,7 @@ class Agent:
             "hello": self._hello,
             "conditions": self._conditions,
             "peak": self._peak,
+            "roof": self._roof,
             "load": self._load,
             "warm_up": self._warm_up,
             "turn": self._turn,
@@ -62,6 +63,11 @@ class Agent:
         from yolo_edge.ondevice.agent.peak import measure_peak  # noqa: PLC0415 - imports numpy
 
         return measure_peak(request["threads"], request["seconds"], request["pin"])
+
+    def _roof(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        from yolo_edge.ondevice.agent.roof import measure_roof  # noqa: PLC0415 - imports numpy
+
+        return measure_roof(request["threads"], request["seconds"], request["pin"])
 
     def _load(self, request: Dict[str, Any]) -> Dict[str, Any]:
         from yolo_edge.ondevice.agent.worker import Worker  # noqa: PLC0415 - imports numpy and cv2
