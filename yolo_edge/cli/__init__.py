@@ -15,6 +15,7 @@ _MAX_PIXELS = 1 << 27  # of a picture: 400 MB decoded; a small PNG can claim far
 # packages that an extra brings → the extra
 _EXTRAS = {
     "altair": "report",
+    "distributed": "dask",
     "flatbuffers": "export",
     "jinja2": "report",
     "onnx": "export",

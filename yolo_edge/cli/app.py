@@ -12,6 +12,7 @@ from yolo_edge.cli.detect import detect
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
 from yolo_edge.cli.report import report
+from yolo_edge.cli.sweep import sweep
 from yolo_edge.cli.validate import validate
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, anchors, export, detect, validate, benchmark, report, choose):
+for command in (inspect, anchors, export, detect, validate, benchmark, sweep, report, choose):
     app.command()(command)
 
 

@@ -108,7 +108,7 @@ def benchmark(
         check_output_folder(output)
     if csv is not None:
         check_output_file(csv)
-    settings = _settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof)
+    settings = make_settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
@@ -155,7 +155,7 @@ def benchmark(
         note(f"The whole result, with all samples, is in {written}; `yolo-edge report` makes a page of it.")
 
 
-def _settings(
+def make_settings(
     quick: bool,
     threads: str | None,
     runtime: str,
@@ -169,6 +169,11 @@ def _settings(
     profile: bool,
     roof: bool,
 ) -> "Settings":
+    """The settings that options say.
+
+    Raises:
+        InputError: One is out of its range, or the picture cannot be used.
+    """
     import hashlib
     import math
 

@@ -81,6 +81,22 @@ def steps(total: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
+@contextmanager
+def bars() -> Iterator[Callable[..., Callable[[str], None]]]:
+    """Several bars at once, on a terminal: the value makes one of a name and, where known, the number of its steps."""
+    with _progress() as progress:
+
+        def make(name: str, total: int | None = None) -> Callable[[str], None]:
+            task = progress.add_task(name, total=total)
+
+            def advance(what: str) -> None:  # from any thread
+                progress.update(task, description=what, advance=1)
+
+            return advance
+
+        yield make
+
+
 def _progress() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
