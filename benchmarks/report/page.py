@@ -39,14 +39,16 @@ def html(content: Content) -> str:
     Raises:
         ModuleNotFoundError: The `report` extra is not installed.
     """
+    shared = _SharedData()
     drawn = [
         {
             "key": figure.key,
             "title": figure.title,
             "caption": figure.caption,
             # drawn already, so that it is there without scripts and on paper; the script makes it answer to the mouse
+            "conditions": figure.conditions,
             "svg": Markup(to_svg(figure.chart)),  # noqa: S704 - vl_convert escapes texts
-            "spec": _script_json(figure.chart.to_dict()),
+            "spec": _script_json(shared.without_data(figure.chart.to_dict())),
         }
         for figure in charts.figures(content, "currentColor")
     ]
@@ -56,11 +58,59 @@ def html(content: Content) -> str:
         .render(
             **_common(content),
             figures=drawn,
+            datasets=_script_json(shared.columns()),
+            filters=_script_json(_filters(content)),
             style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
             script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
             vega=Markup(_in_script(_bundle())),  # noqa: S704 - Vega's own
         )
     )
+
+
+class _SharedData:
+    """The data of all charts once: as columns, since names of fields would be most of it."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[str, list[dict[str, Any]]] = {}
+
+    def without_data(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The chart without what it shows, which is kept here."""
+        found = spec.pop("datasets", {})
+        self._datasets.update(found)
+        return {**spec, "usermeta": {"data": list(found)}}
+
+    def columns(self) -> dict[str, Any]:
+        """Name → fields and their values; of texts that come again their number in `texts`."""
+        packed = {}
+        for name, records in self._datasets.items():
+            fields = list(dict.fromkeys(field for record in records for field in record))
+            packed[name] = {field: _packed([record.get(field) for record in records]) for field in fields}
+        return packed
+
+
+def _packed(values: list[Any]) -> Any:
+    """A column; one of few texts as those and where each stands."""
+    if all(isinstance(value, str) for value in values):
+        texts = list(dict.fromkeys(values))
+        if len(texts) < len(values):
+            place = {text: i for i, text in enumerate(texts)}
+            return {"texts": texts, "at": [place[value] for value in values]}
+    return values
+
+
+def _filters(content: Content) -> dict[str, Any]:
+    """What rows can be filtered by: name → each row's value, where there is a choice."""
+    columns = {
+        "device": [row.cell.device for row in content.rows],
+        "machine": [row.machine for row in content.rows],
+        "model": [row.family for row in content.rows],
+        "size": [row.size or "-" for row in content.rows],
+        "precision": [row.cell.precision or "-" for row in content.rows],
+        "runtime": [row.cell.runtime for row in content.rows],
+        "threads": [str(row.cell.threads) for row in content.rows],
+        "measured": [row.state for row in content.rows],
+    }
+    return {name: _packed(values) for name, values in columns.items() if len(set(values)) > 1}
 
 
 def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
@@ -80,7 +130,8 @@ def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
     for figure in charts.figures(content, _PAPER_INK):
         name = f"{stem}-{figure.key}.svg"
         pictures[name] = to_svg(figure.chart)
-        shown.append({"title": figure.title, "caption": figure.caption, "file": quote(name)})
+        words = [figure.caption, *([figure.conditions] if figure.conditions else [])]
+        shown.append({"title": figure.title, "caption": " ".join(words), "file": quote(name)})
     template = _environment(autoescape=False).get_template("report.md.j2")
     return template.render(**_common(content), figures=shown, aligned=aligned), pictures
 
@@ -89,6 +140,7 @@ def _common(content: Content) -> dict[str, Any]:
     return {
         "content": content,
         "version": __version__,
+        "not_measured": charts.not_measured(content),
         "columns": columns(content),
         "rows": [(row, fields(content, row)) for row in content.rows],
         "ratio_columns": RATIO_COLUMNS,

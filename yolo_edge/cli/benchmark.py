@@ -108,7 +108,9 @@ def benchmark(
         check_output_folder(output)
     if csv is not None:
         check_output_file(csv)
-    settings = make_settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof)
+    settings = make_settings(
+        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof
+    )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(

@@ -11,7 +11,7 @@ from yolo_edge.cli.options import Json, path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yolo_edge.benchmarks.choice import Basis, Candidate, Choice, Fit, Interval, Margin, Quantity
+    from yolo_edge.benchmarks.choice import Basis, Candidate, Choice, Fit, Margin, Quantity
     from yolo_edge.benchmarks.results import BenchmarkResult, Cell
 
 # unit → its multiple of what is compared
@@ -31,9 +31,7 @@ def choose(
             parser=path,
         ),
     ],
-    max_latency: Annotated[
-        str | None, typer.Option(help="Such as 30ms.", metavar="TIME", show_default=False)
-    ] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Such as 30ms.", metavar="TIME", show_default=False)] = None,
     max_energy: Annotated[
         str | None, typer.Option(help="Of an inference, such as 50mJ.", metavar="ENERGY", show_default=False)
     ] = None,
@@ -66,7 +64,9 @@ def choose(
     ] = "gross",
     scope: Annotated[
         str | None,
-        typer.Option(help="What the power meter saw, such as board_input; where there are several.", show_default=False),
+        typer.Option(
+            help="What the power meter saw, such as board_input; where there are several.", show_default=False
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -257,8 +257,10 @@ def _limits_text(fit: "Fit") -> str:
             why = (fit.candidate.cell.energy_reason or "not measured") if margin.quantity == "energy" else "not known"
             parts.append(f"{_TITLES[margin.quantity]} {why}")
         elif margin.kept:
-            parts.append(f"{_TITLES[margin.quantity]} {_quantity(margin.quantity, margin.figure.value)} is within "
-                         f"{_quantity(margin.quantity, margin.limit)}, its interval is not, or not known")
+            parts.append(
+                f"{_TITLES[margin.quantity]} {_quantity(margin.quantity, margin.figure.value)} is within "
+                f"{_quantity(margin.quantity, margin.limit)}, its interval is not, or not known"
+            )
         else:
             least = "at least" if margin.quantity in ("mAP", "mAP50") else "at most"
             parts.append(
@@ -380,7 +382,12 @@ def _fit_document(fit: "Fit") -> dict[str, Any]:
             name: {"value": figure.value, "ci95": figure.interval} for name, figure in fit.candidate.figures.items()
         },
         "margins": {
-            margin.quantity: {"limit": margin.limit, "margin": margin.margin, "ci95": margin.interval, "kept": margin.kept}
+            margin.quantity: {
+                "limit": margin.limit,
+                "margin": margin.margin,
+                "ci95": margin.interval,
+                "kept": margin.kept,
+            }
             for margin in fit.margins
         },
         "limited_by": [margin.quantity for margin in fit.limiting],

@@ -45,7 +45,10 @@ def sweep(
     sizes: Annotated[
         str | None,
         typer.Option(
-            "--sizes", "--size", help="Such as 224,320,352x288. Default: the model's own.", metavar="LIST",
+            "--sizes",
+            "--size",
+            help="Such as 224,320,352x288. Default: the model's own.",
+            metavar="LIST",
             show_default=False,
         ),
     ] = None,
@@ -103,9 +106,7 @@ def sweep(
     ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Time by operator, too (onnxruntime only).")] = False,
     roof: Annotated[bool, typer.Option("--roof", help="How fast memory is copied and int8 multiplied, too.")] = False,
-    seconds: Annotated[
-        float | None, typer.Option(help="As of benchmark.", show_default=False)
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="As of benchmark.", show_default=False)] = None,
     inferences: Annotated[int | None, typer.Option(help="As of benchmark.", show_default=False)] = None,
     repeats: Annotated[int | None, typer.Option(help="As of benchmark.", show_default=False)] = None,
     cooldown: Annotated[float | None, typer.Option(help="As of benchmark.", show_default=False)] = None,
@@ -176,7 +177,14 @@ def sweep(
                 output,
             )
         timings = [
-            step.Timing(device, _batches(exported, output, len(settings.threads)), settings, output, command_line(), git_revision())
+            step.Timing(
+                device,
+                _batches(exported, output, len(settings.threads)),
+                settings,
+                output,
+                command_line(),
+                git_revision(),
+            )
             for device in named
         ]
         try:

@@ -127,8 +127,7 @@ def export_files(plan: Plan, progress: Progress) -> list[Exported]:
     """
     from dataclasses import replace
 
-    from yolo_edge.export.exporter import export
-    from yolo_edge.export.exporter import plan_name
+    from yolo_edge.export.exporter import export, plan_name
     from yolo_edge.export.load import load_model
     from yolo_edge.export.verify import VerificationError
 
@@ -160,7 +159,9 @@ def export_files(plan: Plan, progress: Progress) -> list[Exported]:
                 one = replace(options, sizes=(size,), precisions=(precision,), formats=(format_,))
                 made = Exported(key=key, size=size, precision=precision, format=format_)
                 kept = models / plan_name(source.stem, shape)
-                sibling = next((item for item in found if (item.size, item.precision) == (size, "int8") and item.name), None)
+                sibling = next(
+                    (item for item in found if (item.size, item.precision) == (size, "int8") and item.name), None
+                )
                 if precision == "int8" and sibling is not None and kept.exists():
                     # both formats obey one plan; the one that was written with the first
                     one = replace(one, int8=replace(one.int8, pictures=(), plan=kept))

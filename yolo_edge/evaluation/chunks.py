@@ -180,4 +180,3 @@ def _detector(what: Request, model: str | bytes) -> Detector:
     detector: Detector = _of_thread.detector
     detector.confidence, detector.iou, detector.max_detections = what.confidence, what.iou, what.max_detections
     return detector
-

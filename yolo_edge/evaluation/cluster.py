@@ -121,8 +121,10 @@ class DaskWorkers:
             answer = future.result(timeout=_NOBODY_S)
         except YoloEdgeError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a worker raised, or Dask about it
-            raise YoloEdgeError(f"{self._address}: a worker failed ({type(error).__name__}: {first_line(error)})") from error
+        except Exception as error:
+            raise YoloEdgeError(
+                f"{self._address}: a worker failed ({type(error).__name__}: {first_line(error)})"
+            ) from error
         if not isinstance(answer, bytes):
             raise YoloEdgeError(f"{self._address}: a worker gave {type(answer).__name__}, expected bytes")
         return answer

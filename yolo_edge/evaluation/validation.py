@@ -1,7 +1,7 @@
 """From what detectors found in a dataset to the document that `yolo-edge validate --json` prints."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from yolo_edge.evaluation.boxes import Floats, Found, Truth
 from yolo_edge.evaluation.metrics import (
     LABEL_CONFIDENCE,
     METRICS,
-    Accuracy,
     Difference,
     average_precision_50,
     differences,
