@@ -28,6 +28,7 @@ from yolo_edge.benchmarks.report.figures import (
 )
 from yolo_edge.benchmarks.report.machine import distribution, over_time, rooflines
 from yolo_edge.benchmarks.report.tradeoffs import accuracy_and_energy, accuracy_and_latency, dial
+from yolo_edge.benchmarks.results import model_name
 
 _VERDICTS = {"faster": PALETTE[0], "no difference": GREY, "too few repeats": PALETTE[3], "slower": PALETTE[5]}
 _VERDICT_SHAPES = ["triangle-left", "circle", "diamond", "triangle-right"]
@@ -222,12 +223,13 @@ def _energies(content: Content, ink: str) -> list[Figure]:
 
 
 def _sizes(content: Content, ink: str) -> Figure | None:
-    by_label: dict[str, Row] = {}
-    for row in content.rows:  # memory with the fewest threads
-        before = by_label.get(row.label)
+    by_file: dict[tuple[str, str], Row] = {}
+    for row in content.rows:  # memory with the fewest threads, of the first run
+        key = (model_name(row.cell.model), row.cell.sha256)
+        before = by_file.get(key)
         if before is None or row.cell.threads < before.cell.threads:
-            by_label[row.label] = row
-    rows = sorted(by_label.values(), key=lambda row: row.cell.bytes)[:MOST_ROWS]
+            by_file[key] = row
+    rows = sorted(by_file.values(), key=lambda row: row.cell.bytes)[:MOST_ROWS]
     records: Records = [
         {
             "id": row.id,
@@ -257,8 +259,8 @@ def _sizes(content: Content, ink: str) -> Figure | None:
         .properties(width=260, height=height)
     )
     caption = "The model files, and the peak memory of the process that runs them, libraries included."
-    if len(by_label) > len(rows):
-        caption += f" The {len(rows)} smallest of {len(by_label)} files."
+    if len(by_file) > len(rows):
+        caption += f" The {len(rows)} smallest of {len(by_file)} files."
     return Figure("size", "Size and memory", caption, dressed(alt.hconcat(files, memory), ink), conditions_of(rows))
 
 

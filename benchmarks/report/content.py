@@ -18,6 +18,9 @@ from yolo_edge.benchmarks.verdicts import busy_share, in_words, throttle_events
 # how far a cell's times are to be trusted; charts have a mark for each
 STATES = ("valid", "quick", "not valid", "emulated")
 
+# of `describe_method`: what differs from run to run
+OF_ONE_RUN = ("begun", "measuring took", "git revision", "command")
+
 _EXPORTED = re.compile(r"-[0-9]+(x[0-9]+)?-(fp32|fp16|int8)(-(decoded|nms))?(-(float32|uint8|int8))?$")
 
 

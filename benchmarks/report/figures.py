@@ -37,6 +37,7 @@ class Figure:
         caption: What it shows, and how to read it.
         chart: The chart; a Vega-Lite document.
         conditions: How what it shows was measured, where that speaks against it; "" where nothing does.
+        points: Marks of a chart with one a cell; 0 of others, which are never many.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Figure:
     caption: str
     chart: Chart
     conditions: str = ""
+    points: int = 0
 
 
 def conditions_of(rows: Iterable[Row]) -> str:

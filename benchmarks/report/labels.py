@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LETTER, _LINE = 6.2, 13.0  # pixels of a letter of 11 px, on average, and of a line
-_GAP = 8.0  # from the middle of a point
+_GAP = 11.0  # from the middle of a point, which may have a ring around it
 
 Box = tuple[float, float, float, float]
 

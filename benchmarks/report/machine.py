@@ -126,7 +126,9 @@ def _roofline(key: str, title: str, rows: Sequence[Row], host: Host, threads: in
     )
     if int8 is None and any(record["precision"] == "int8" for record in records):
         caption += " The int8 roof was not measured."
-    return Figure(key, title, caption, dressed(alt.layer(roofs, words, slope, points), ink, 340), conditions_of(rows))
+    return Figure(
+        key, title, caption, dressed(alt.layer(roofs, words, slope, points), ink, 340), conditions_of(rows), len(rows)
+    )
 
 
 def over_time(content: Content, ink: str) -> Figure | None:

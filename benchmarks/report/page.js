@@ -92,15 +92,16 @@ if (choices.length) {
 // the drawn charts become ones that answer to the mouse, one after the other, those in sight first, so that the page
 // answers meanwhile; "currentColor" in them follows the page, light or dark
 const packed = parsed("datasets");
-const unpacked = (name) => {
-  const columns = Object.entries(packed[name]).map(([field, column]) => [field, unpack(column)]);
-  const length = columns.length ? columns[0][1].length : 0;
-  return Array.from({ length }, (_, i) => {
+const unpackAll = (columns) => Object.entries(columns).map(([field, column]) => [field, unpack(column)]);
+const toRecords = (columns) =>
+  Array.from({ length: columns.length ? columns[0][1].length : 0 }, (_, i) => {
     const record = {};
     for (const [field, values] of columns) if (values[i] !== null) record[field] = values[i];
     return record;
   });
-};
+const facts = toRecords(unpackAll(packed.rows));
+const unpacked = (name) =>
+  toRecords(unpackAll(packed.charts[name])).map((record) => (record.id >= 0 ? { ...facts[record.id], ...record } : record));
 const draw = async (chart) => {
   const spec = JSON.parse(chart.querySelector("script").textContent);
   spec.datasets = Object.fromEntries(spec.usermeta.data.map((name) => [name, unpacked(name)]));

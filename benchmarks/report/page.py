@@ -1,6 +1,7 @@
 """A report as one HTML page that needs no network, and as Markdown with pictures beside it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,12 +13,14 @@ from yolo_edge._version import __version__
 from yolo_edge.benchmarks.baseline import differences
 from yolo_edge.benchmarks.report import charts
 from yolo_edge.benchmarks.report.content import (
+    OF_ONE_RUN,
     Content,
     describe_conditions,
     describe_host,
     describe_method,
     when,
 )
+from yolo_edge.benchmarks.report.packing import SharedData, filters
 from yolo_edge.benchmarks.report.table import (
     BASELINE_COLUMNS,
     RATIO_COLUMNS,
@@ -27,9 +30,13 @@ from yolo_edge.benchmarks.report.table import (
     fields,
     ratio_fields,
 )
+from yolo_edge.benchmarks.results import BenchmarkResult
 from yolo_edge.charts import to_svg
 
 _HERE = Path(__file__).parent
+_MOST_DRAWN = 600  # points of a chart that is drawn without the script, too: more would be most of the page
+_MOST_RATIOS = 400  # rows of that table
+_MOST_RUNS = 12  # that are described each by itself
 _PAPER_INK = "#222222"
 
 
@@ -39,7 +46,7 @@ def html(content: Content) -> str:
     Raises:
         ModuleNotFoundError: The `report` extra is not installed.
     """
-    shared = _SharedData()
+    shared = SharedData(content)
     drawn = [
         {
             "key": figure.key,
@@ -47,7 +54,8 @@ def html(content: Content) -> str:
             "caption": figure.caption,
             # drawn already, so that it is there without scripts and on paper; the script makes it answer to the mouse
             "conditions": figure.conditions,
-            "svg": Markup(to_svg(figure.chart)),  # noqa: S704 - vl_convert escapes texts
+            "svg": Markup(to_svg(figure.chart)) if figure.points <= _MOST_DRAWN else "",  # noqa: S704 - it escapes texts
+            "points": figure.points,
             "spec": _script_json(shared.without_data(figure.chart.to_dict())),
         }
         for figure in charts.figures(content, "currentColor")
@@ -58,59 +66,13 @@ def html(content: Content) -> str:
         .render(
             **_common(content),
             figures=drawn,
-            datasets=_script_json(shared.columns()),
-            filters=_script_json(_filters(content)),
+            datasets=_script_json(shared.packed()),
+            filters=_script_json(filters(content)),
             style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
             script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
             vega=Markup(_in_script(_bundle())),  # noqa: S704 - Vega's own
         )
     )
-
-
-class _SharedData:
-    """The data of all charts once: as columns, since names of fields would be most of it."""
-
-    def __init__(self) -> None:
-        self._datasets: dict[str, list[dict[str, Any]]] = {}
-
-    def without_data(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """The chart without what it shows, which is kept here."""
-        found = spec.pop("datasets", {})
-        self._datasets.update(found)
-        return {**spec, "usermeta": {"data": list(found)}}
-
-    def columns(self) -> dict[str, Any]:
-        """Name → fields and their values; of texts that come again their number in `texts`."""
-        packed = {}
-        for name, records in self._datasets.items():
-            fields = list(dict.fromkeys(field for record in records for field in record))
-            packed[name] = {field: _packed([record.get(field) for record in records]) for field in fields}
-        return packed
-
-
-def _packed(values: list[Any]) -> Any:
-    """A column; one of few texts as those and where each stands."""
-    if all(isinstance(value, str) for value in values):
-        texts = list(dict.fromkeys(values))
-        if len(texts) < len(values):
-            place = {text: i for i, text in enumerate(texts)}
-            return {"texts": texts, "at": [place[value] for value in values]}
-    return values
-
-
-def _filters(content: Content) -> dict[str, Any]:
-    """What rows can be filtered by: name → each row's value, where there is a choice."""
-    columns = {
-        "device": [row.cell.device for row in content.rows],
-        "machine": [row.machine for row in content.rows],
-        "model": [row.family for row in content.rows],
-        "size": [row.size or "-" for row in content.rows],
-        "precision": [row.cell.precision or "-" for row in content.rows],
-        "runtime": [row.cell.runtime for row in content.rows],
-        "threads": [str(row.cell.threads) for row in content.rows],
-        "measured": [row.state for row in content.rows],
-    }
-    return {name: _packed(values) for name, values in columns.items() if len(set(values)) > 1}
 
 
 def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
@@ -144,7 +106,8 @@ def _common(content: Content) -> dict[str, Any]:
         "columns": columns(content),
         "rows": [(row, fields(content, row)) for row in content.rows],
         "ratio_columns": RATIO_COLUMNS,
-        "ratio_rows": [(None, ratio_fields(item)) for item in content.ratios],
+        "ratio_rows": [(None, ratio_fields(item)) for item in content.ratios[:_MOST_RATIOS]],
+        "ratios_left": max(len(content.ratios) - _MOST_RATIOS, 0),
         "baseline_columns": BASELINE_COLUMNS,
         "baseline_notes": differences(content.comparisons or ()),
         "baseline_rows": [(None, baseline_fields(item, content.limit)) for item in content.comparisons or ()],
@@ -155,16 +118,65 @@ def _common(content: Content) -> dict[str, Any]:
                 "cpu": result.host.cpu.name or result.host.machine,
                 "reasons": list(dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason)),
                 "quick": result.settings.quick,
-                "notes": _notes(content, number),
+            }
+            for number, result in enumerate(content.results, 1)
+        ],
+        "descriptions": _descriptions(content),
+    }
+
+
+def _descriptions(content: Content) -> list[dict[str, Any]]:
+    """What was measured on what, run by run; of many runs what they share once, with their numbers."""
+    numbered = list(enumerate(content.results, 1))
+    if len(numbered) <= _MOST_RUNS:
+        return [
+            {
+                "title": f"{f'Run {number}: ' if len(numbered) > 1 else ''}{result.host.cpu.name}, {when(result)}",
                 "parts": [
                     ("Machine", describe_host(result.host)),
                     ("How it fared", describe_conditions(result)),
                     ("How it was measured", describe_method(result)),
                 ],
+                "notes": _notes(content, number),
             }
-            for number, result in enumerate(content.results, 1)
-        ],
-    }
+            for number, result in numbered
+        ]
+    shared: dict[tuple[str, str], list[int]] = {}
+    for number, result in numbered:
+        parts = (("Machine", describe_host(result.host)), ("How it was measured", describe_method(result)))
+        for title, facts in parts:
+            key = json.dumps([fact for fact in facts if fact[0] not in OF_ONE_RUN], ensure_ascii=False)
+            shared.setdefault((title, key), []).append(number)
+    found = [
+        {"title": f"{title}: {_runs(runs)}", "parts": [("", json.loads(key))], "notes": []}
+        for (title, key), runs in shared.items()
+    ]
+    fared = [
+        (f"run {number}, {when(result)}", "; ".join(_available(result)) or "nothing available")
+        for number, result in numbered
+    ]
+    notes: dict[str, list[int]] = {}
+    for number, _ in numbered:
+        for note in _notes(content, number):
+            notes.setdefault(note, []).append(number)
+    listed = [f"{_runs(runs)}: {note}" for note, runs in notes.items()]
+    return [*found, {"title": "How each run fared", "parts": [("", fared)], "notes": listed}]
+
+
+def _available(result: BenchmarkResult) -> list[str]:
+    return [f"{name} {text}" for name, text in describe_conditions(result) if text != "not available"]
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """`runs 1 to 4, 7`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1][1:] = [number]
+        else:
+            spans.append([number])
+    texts = [" to ".join(map(str, span)) for span in spans]
+    return f"run{'s' if len(numbers) > 1 else ''} {', '.join(texts)}"
 
 
 def _notes(content: Content, run: int) -> list[str]:

@@ -36,9 +36,9 @@ def accuracy_and_latency(content: Content, ink: str) -> Figure | None:
     chart = _scatter(rows, ink, lambda row: row.cell.latency_ms.p50, "ms", "inference, ms (median)", _on_front)
     caption = (
         "Up and to the left is better. The stepped line joins valid cells that no other of the same machine and device "
-        f"beats in both. Accuracies on {content.data}."
+        f"beats in both, whatever filters hide. Accuracies on {content.data}."
     )
-    return Figure("accuracy", "Accuracy against latency", caption, chart, conditions_of(rows))
+    return Figure("accuracy", "Accuracy against latency", caption, chart, conditions_of(rows), len(rows))
 
 
 def accuracy_and_energy(content: Content, ink: str) -> list[Figure]:
@@ -67,6 +67,7 @@ def accuracy_and_energy(content: Content, ink: str) -> list[Figure]:
                 caption,
                 chart,
                 conditions_of(rows),
+                len(rows),
             )
         )
     return found

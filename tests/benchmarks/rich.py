@@ -136,8 +136,9 @@ def many(count: int) -> list[BenchmarkResult]:
     """As many results as are asked for, of a few machines, each a little different, without samples."""
     found = []
     templates = [
-        run("pi5", "onnx", sizes=(224, 320)),
-        run("jetson", "tflite", factor=0.6, sizes=(256, 416), quick=True),
+        run("pi5", "onnx", sizes=(224,)),
+        run("jetson", "tflite", factor=0.6, sizes=(256,), quick=True),
+        run("pi5", "tflite", factor=0.6, sizes=(416,), busy=True),
     ]
     for i in range(count):
         template = templates[i % len(templates)]

@@ -64,7 +64,9 @@ class DaskWorkers:
             return 0
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[int, bytes]]:
-        """See `pool.Workers`. Dask itself begins again what a lost worker had; a model that was lost with it is sent again.
+        """See `pool.Workers`.
+
+        Dask itself begins again what a lost worker had; a model that was lost with it is sent again.
 
         Raises:
             InputError: A model cannot be used.

@@ -46,8 +46,8 @@ class Job:
         """
         if self.attempts + 1 >= MOST_ATTEMPTS:
             raise YoloEdgeError(
-                f"{self.model.name}: a worker ended {MOST_ATTEMPTS} times at {self.pictures[0]} and those that follow, as "
-                "it does when memory runs out: try fewer workers"
+                f"{self.model.name}: a worker ended {MOST_ATTEMPTS} times at {self.pictures[0]} and those that follow, "
+                "as it does when memory runs out: try fewer workers"
             )
         return replace(self, attempts=self.attempts + 1)
 
