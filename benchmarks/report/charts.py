@@ -112,7 +112,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
         return None
     records: Records = [
         {
-            "pair": f"{item.a} / {item.b}{f' ({marks})' if (marks := ', '.join(item.marks)) else ''}",
+            "pair": f"{item.a} / {item.b}{f' ({words})' if (words := ', '.join(item.marks)) else ''}",
             "ratio": item.ratio.ratio,
             "low": item.ratio.ci95[0],
             "high": item.ratio.ci95[1],

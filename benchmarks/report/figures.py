@@ -67,10 +67,11 @@ def conditions_of(rows: Iterable[Row]) -> str:
 
 def linked(records: Sequence[dict[str, Any]]) -> alt.Chart:
     """A chart of records whose `id` is that of a row: filters of the page leave those of hidden rows out."""
-    return alt.Chart(data(records)).transform_filter("hidden[datum.id] != 1")
+    chart: alt.Chart = alt.Chart(data(records)).transform_filter("hidden[datum.id] != 1")
+    return chart
 
 
-def with_links(chart: Any) -> Any:
+def _with_links(chart: Any) -> Any:
     """The signals that the page sets: rows that its filters hide, and the one that is pointed at."""
     return chart.add_params(alt.param(name="hidden", value=[]), alt.param(name="picked", value=-1))
 
@@ -146,7 +147,7 @@ def dressed(chart: Any, ink: str, height: int | None = None, width: int = WIDTH)
     if height is not None:
         chart = chart.properties(width=width, height=height)
     worn: Chart = (
-        with_links(chart)
+        _with_links(chart)
         .properties(background="transparent" if ink == "currentColor" else "white")
         .configure(font=_SANS, aria=False)  # a description for each of a thousand marks helps nobody; the table does
         .configure_view(stroke=None)

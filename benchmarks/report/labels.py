@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 _LETTER, _LINE = 6.2, 13.0  # pixels of a letter of 11 px, on average, and of a line
 _GAP = 11.0  # from the middle of a point, which may have a ring around it
 
+Align = Literal["left", "right", "center"]
 Box = tuple[float, float, float, float]
 
 
@@ -53,17 +55,17 @@ class Label:
         number: Of the point.
         dx: Pixels to the right.
         dy: Pixels down.
-        align: "left", "right" or "center".
+        align: Of the text.
     """
 
     number: int
     dx: float
     dy: float
-    align: str
+    align: Align
 
 
 # right, left, above, below, and between: the first that is free is taken
-_PLACES = (
+_PLACES: tuple[tuple[float, float, Align], ...] = (
     (_GAP, 0.0, "left"),
     (-_GAP, 0.0, "right"),
     (0.0, -_GAP - 4, "center"),
@@ -103,7 +105,7 @@ def place(
     return labels
 
 
-def _box(x: float, y: float, text: str, align: str) -> Box:
+def _box(x: float, y: float, text: str, align: Align) -> Box:
     wide = _LETTER * len(text)
     left = {"left": x, "right": x - wide, "center": x - wide / 2}[align]
     return (left, y - _LINE / 2, left + wide, y + _LINE / 2)

@@ -41,8 +41,8 @@ def rooflines(content: Content, ink: str) -> list[Figure]:
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in content.rows:
         host = content.results[row.run - 1].host
-        threads = str(row.cell.threads)
-        if row.cell.macs and row.cell.traffic_bytes and threads in host.roof and threads in host.peak:
+        count = str(row.cell.threads)
+        if row.cell.macs and row.cell.traffic_bytes and count in host.roof and count in host.peak:
             groups.setdefault((row.pool, row.cell.threads), []).append(row)
     found = []
     for number, ((_, threads), rows) in enumerate(list(groups.items())[:_MOST_ROOFLINES], 1):
@@ -154,7 +154,7 @@ def over_time(content: Content, ink: str) -> Figure | None:
 
 
 def _is_cut(rows: Sequence[Row]) -> bool:
-    return max(record["relative"] for record in _relative(rows)) > _CUT
+    return bool(max(record["relative"] for record in _relative(rows)) > _CUT)
 
 
 def _relative(rows: Sequence[Row]) -> Records:

@@ -21,7 +21,7 @@ from yolo_edge.benchmarks.report.figures import (
     tips,
     unless_another,
 )
-from yolo_edge.benchmarks.report.labels import Axis, axis_of, place
+from yolo_edge.benchmarks.report.labels import Align, Axis, axis_of, place
 
 _WIDTH, _HEIGHT = 740, 360
 _MOST_LABELS = 25
@@ -207,7 +207,7 @@ def _texts(
     ink: str,
 ) -> list[Any]:
     """A layer for each place that labels are in beside their points."""
-    by_place: dict[tuple[float, float, str], Records] = {}
+    by_place: dict[tuple[float, float, Align], Records] = {}
     named = dict(wanted)
     for label in place(spots, wanted, _WIDTH, _HEIGHT):
         record = {**records[label.number], "label": named[label.number]}

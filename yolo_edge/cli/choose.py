@@ -11,8 +11,7 @@ from yolo_edge.cli.options import Json, path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yolo_edge.benchmarks.choice import Basis, Candidate, Choice, Fit, Margin, Quantity
-    from yolo_edge.benchmarks.results import BenchmarkResult, Cell
+    from yolo_edge.benchmarks.choice import Candidate, Quantity
 
 # unit → its multiple of what is compared
 _TIME = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3}
@@ -84,6 +83,7 @@ def choose(
     from yolo_edge.benchmarks.choice import Basis, find_candidates
     from yolo_edge.benchmarks.choice import choose as choose_best
     from yolo_edge.benchmarks.inputs import on_one_dataset, read_inputs
+    from yolo_edge.cli.choose_text import document, remarks, show, unknown_goal, why_none
     from yolo_edge.cli.output import note, print_json
     from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 
@@ -122,16 +122,16 @@ def choose(
             raise InputError(f"--threads {threads}: no such cell was measured on this device")
     candidates = _of_one_scope(candidates, scope, wanted="energy" in limits or basis.best == "energy")
     if not any(basis.best in item.figures for item in candidates):
-        raise InputError(_unknown(basis))
+        raise InputError(unknown_goal(basis))
     choice = choose_best(candidates, limits, basis)
-    reason = None if choice.chosen else _reason(choice)
+    reason = None if choice.chosen else why_none(choice)
     if json:
-        print_json(_document(choice, candidates, limits, basis, reason))
+        print_json(document(choice, candidates, limits, basis, reason))
     elif choice.chosen:
-        _print(choice, basis)
+        show(choice, basis)
     if accuracies:
         note(f"Accuracies on {accuracies[0].on}.")
-    for remark in _remarks(choice):
+    for remark in remarks(choice):
         note(f"note: {remark}")
     if reason is not None:
         raise YoloEdgeError(reason)
@@ -200,211 +200,3 @@ def _of_one_scope(candidates: "Sequence[Candidate]", scope: str | None, *, wante
         else replace(item, figures={name: figure for name, figure in item.figures.items() if name != "energy"})
         for item in candidates
     ]
-
-
-def _unknown(basis: "Basis") -> str:
-    if basis.best in ("mAP", "mAP50"):
-        return (
-            "no accuracy of the measured files is known: `yolo-edge validate FILES --data DATASET --json` prints a "
-            "document of them; or --best latency does without"
-        )
-    return f"--best {basis.best}: it was not measured for any of these files"
-
-
-def _reason(choice: "Choice") -> str:
-    """Why none fits."""
-    counted = ", ".join(f"{count} not within {_limit_text(choice, name)}" for name, count in choice.failures.items())
-    distrusted = [fit for fit in choice.fits if fit.distrusted is not None]
-    parts = [counted] if counted else []
-    if distrusted:
-        parts.append(f"{len(distrusted)} not to be trusted (such as {distrusted[0].distrusted})")
-    text = f"none of {len(choice.fits)} measured cells fits: {'; '.join(parts)}"
-    if choice.next is not None:
-        text += f". The nearest is {choice.next.candidate.name}: {_limits_text(choice.next)}"
-    return text
-
-
-def _limit_text(choice: "Choice", name: "Quantity") -> str:
-    margin = next(margin for margin in choice.fits[0].margins if margin.quantity == name)
-    return f"{_TITLES[name]} {_quantity(name, margin.limit)}"
-
-
-_TITLES: "dict[Quantity, str]" = {
-    "latency": "latency",
-    "energy": "energy",
-    "mAP": "mAP50-95",
-    "mAP50": "mAP50",
-    "memory": "memory",
-    "size": "file size",
-}
-
-
-def _quantity(name: "Quantity", value: float, sign: bool = False) -> str:
-    from yolo_edge.benchmarks.choice import QUANTITIES
-
-    unit, fraction = QUANTITIES[name]
-    if fraction:
-        return f"{value:{'+' if sign else ''}.3f}"
-    text = f"{value:{'+' if sign else ''}.4g}"
-    return f"{text} {unit}"
-
-
-def _limits_text(fit: "Fit") -> str:
-    """What keeps a file from being chosen."""
-    parts = []
-    for margin in fit.limiting:
-        if margin.figure is None:
-            why = (fit.candidate.cell.energy_reason or "not measured") if margin.quantity == "energy" else "not known"
-            parts.append(f"{_TITLES[margin.quantity]} {why}")
-        elif margin.kept:
-            parts.append(
-                f"{_TITLES[margin.quantity]} {_quantity(margin.quantity, margin.figure.value)} is within "
-                f"{_quantity(margin.quantity, margin.limit)}, its interval is not, or not known"
-            )
-        else:
-            least = "at least" if margin.quantity in ("mAP", "mAP50") else "at most"
-            parts.append(
-                f"{_TITLES[margin.quantity]} {_quantity(margin.quantity, margin.figure.value)}, {least} "
-                f"{_quantity(margin.quantity, margin.limit)} asked for"
-            )
-    if fit.distrusted:
-        parts.append(fit.distrusted)
-    return "; ".join(parts)
-
-
-def _margin_text(margin: "Margin") -> str:
-    if margin.figure is None or margin.margin is None:
-        return "not known"
-    low_high = ""
-    if margin.interval is not None:
-        low_high = " [{}, {}]".format(*(_quantity(margin.quantity, end, sign=True) for end in margin.interval))
-    return f"{_quantity(margin.quantity, margin.margin, sign=True)}{low_high}"
-
-
-def _print(choice: "Choice", basis: "Basis") -> None:
-    from yolo_edge.cli.output import note, print_table
-
-    fit = choice.chosen
-    assert fit is not None  # noqa: S101 - the caller looked
-    cell = fit.candidate.cell
-    typer.echo(f"{_safe(cell.model)}")
-    note(f"{fit.candidate.name} on {cell.device}: the best {_TITLES[basis.best]} within the limits.")
-    shown: list[Quantity] = ["mAP", "mAP50", "latency", "energy", "memory", "size"]
-    margins = {margin.quantity: margin for margin in fit.margins}
-    rows = []
-    for name in shown:
-        figure = fit.candidate.figures.get(name)
-        if figure is None and name not in margins:
-            continue
-        limit = margins.get(name)
-        rows.append(
-            [
-                _figure_title(name, fit.candidate, basis),
-                "not measured" if figure is None else _quantity(name, figure.value),
-                "-" if limit is None else _quantity(name, limit.limit),
-                "-" if limit is None else _margin_text(limit),
-            ]
-        )
-    print_table(["figure", "measured>", "limit>", "margin, 95 % interval>"], rows)
-    if choice.next is None:
-        note(f"Nothing with a better {_TITLES[basis.best]} was measured.")
-    else:
-        better = choice.next.candidate
-        value = _quantity(basis.best, better.figures[basis.best].value)
-        note(f"Next better: {better.name}, {_TITLES[basis.best]} {value}. {_limits_text(choice.next)}.")
-
-
-def _figure_title(name: "Quantity", candidate: "Candidate", basis: "Basis") -> str:
-    if name == "latency":
-        return f"latency, {basis.percentile} of {'inference' if basis.stage == 'inference' else 'picture to boxes'}"
-    if name == "energy" and candidate.cell.energy_mj is not None:
-        return f"energy, {basis.energy} ({candidate.cell.energy_mj.scope})"
-    return _TITLES[name]
-
-
-def _safe(text: str) -> str:
-    from yolo_edge.ondevice.files import printable
-
-    return printable(text)
-
-
-def _remarks(choice: "Choice") -> list[str]:
-    """What speaks against trusting the answer."""
-    found = []
-    fit = choice.chosen
-    if fit is None:
-        return found
-    cell = fit.candidate.cell
-    if fit.candidate.result.settings.quick:
-        found.append("the times are from a quick run, a first look")
-    if not cell.valid:
-        found.append(f"not valid: {cell.invalid_reason}")
-    found += [
-        f"the interval of the {_TITLES[margin.quantity]} reaches over the limit: it may not be kept"
-        for margin in fit.margins
-        if margin.clear is False
-    ]
-    unknown = sum(fit.distrusted is not None for fit in choice.fits)
-    if unknown:
-        found.append(f"{unknown} of {len(choice.fits)} cells are not to be trusted and were left out")
-    return found
-
-
-def _document(
-    choice: "Choice",
-    candidates: "Sequence[Candidate]",
-    limits: "dict[Quantity, float]",
-    basis: "Basis",
-    reason: str | None,
-) -> dict[str, Any]:
-    first = candidates[0]
-    return {
-        "device": first.cell.device,
-        "host": first.result.host.name,
-        "best": basis.best,
-        "stage": basis.stage,
-        "percentile": basis.percentile,
-        "energy": basis.energy,
-        "limits": limits,
-        "candidates": len(choice.fits),
-        "chosen": None if choice.chosen is None else _fit_document(choice.chosen),
-        "next": None if choice.next is None else _fit_document(choice.next),
-        "failures": choice.failures,
-        "reason": reason,
-    }
-
-
-def _fit_document(fit: "Fit") -> dict[str, Any]:
-    cell, result = fit.candidate.cell, fit.candidate.result
-    return {
-        **_cell_document(cell, result),
-        "figures": {
-            name: {"value": figure.value, "ci95": figure.interval} for name, figure in fit.candidate.figures.items()
-        },
-        "margins": {
-            margin.quantity: {
-                "limit": margin.limit,
-                "margin": margin.margin,
-                "ci95": margin.interval,
-                "kept": margin.kept,
-            }
-            for margin in fit.margins
-        },
-        "limited_by": [margin.quantity for margin in fit.limiting],
-        "not_trusted": fit.distrusted,
-    }
-
-
-def _cell_document(cell: "Cell", result: "BenchmarkResult") -> dict[str, Any]:
-    return {
-        "model": cell.model,
-        "sha256": cell.sha256,
-        "runtime": cell.runtime,
-        "threads": cell.threads,
-        "precision": cell.precision,
-        "input": cell.input,
-        "energy_scope": None if cell.energy_mj is None else cell.energy_mj.scope,
-        "valid": cell.valid,
-        "invalid_reason": cell.invalid_reason,
-        "quick": result.settings.quick,
-    }

@@ -116,7 +116,8 @@ def _work(path: Path, size: int, spec: ModelSpec | None) -> tuple[int | None, in
     shapes = [layer.output for layer in summary.layers if layer.kind.split()[0] not in _CONVERSIONS]
     if not summary.macs:
         return None, None
-    if any(side is None for shape in shapes for side in shape):
+    known = [math.prod(side for side in shape if side is not None) for shape in shapes if None not in shape]
+    if len(known) < len(shapes):
         return summary.macs, None
     of_element = 1 if spec is not None and spec.precision == "int8" else 4
-    return summary.macs, size + 2 * of_element * sum(math.prod(map(int, shape)) for shape in shapes)  # type: ignore[arg-type]
+    return summary.macs, size + 2 * of_element * sum(known)

@@ -25,7 +25,8 @@ from yolo_edge.cli.options import split as parse_list
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from yolo_edge.cli.sweep_steps import AccuracyWork, Exported, Timing
+    from yolo_edge.cli.sweep_files import Exported
+    from yolo_edge.cli.sweep_steps import AccuracyWork, Timing
 
 _MOST_SLOTS = 12  # files x threads of one batch: all of them are in memory at once
 
@@ -128,6 +129,7 @@ def sweep(
     from yolo_edge.cli.export import find_calibration
     from yolo_edge.cli.output import note, print_json, steps
     from yolo_edge.cli.provenance import command_line, git_revision
+    from yolo_edge.cli.sweep_files import MODELS, Plan, export_files, locked
     from yolo_edge.evaluation.parallel import Options
     from yolo_edge.export.exporter import ExportOptions, Int8Options
     from yolo_edge.ondevice.errors import InputError, YoloEdgeError
@@ -160,14 +162,14 @@ def sweep(
         int8=Int8Options(find_calibration(calibration), calibration_images, seed),
     )
     with ExitStack() as stack:
-        stack.enter_context(step.locked(output))
+        stack.enter_context(locked(output))
         combinations = len(options.sizes) * len(options.precisions) * len(options.formats)
         with steps(combinations) as advance:
-            exported = step.export_files(step.Plan(model, weights, output, options), advance)
+            exported = export_files(Plan(model, weights, output, options), advance)
         failed = [item for item in exported if item.failed is not None]
         for item in failed:
             note(f"not written: {item.failed}")
-        files = [(output / step.MODELS / item.name, item.sha256 or "") for item in exported if item.name is not None]
+        files = [(output / MODELS / item.name, item.sha256 or "") for item in exported if item.name is not None]
         if not files:
             raise YoloEdgeError("no file could be made of this model: nothing to measure")
         accuracy = None
@@ -199,7 +201,7 @@ def sweep(
         print_json(document)
     else:
         _print(document)
-        note(f"Files are in {output / step.MODELS}, results in {output / step.RESULTS}. Next:")
+        note(f"Files are in {output / MODELS}, results in {output / step.RESULTS}. Next:")
         note(f"  yolo-edge report {output / step.RESULTS} -o report.html")
         note(f"  yolo-edge choose {output / step.RESULTS} --max-latency 30ms")
     if failed:
@@ -208,7 +210,7 @@ def sweep(
 
 def _batches(exported: "Sequence[Exported]", output: Path, threads: int) -> list[list[Path]]:
     """Files of one size side by side: their ratios are what one wants to know; no more than fit into memory."""
-    from yolo_edge.cli.sweep_steps import MODELS
+    from yolo_edge.cli.sweep_files import MODELS
 
     most = max(_MOST_SLOTS // threads, 1)
     by_size: dict[object, list[Path]] = {}

@@ -170,7 +170,7 @@ def intervals(
 def _draws(images: int, resamples: int, seed: int) -> Weights:
     """How often each picture was drawn in each resample: float64 [pictures, draws]."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(np.float64)
+    return np.asarray(rng.multinomial(images, np.full(images, 1 / images), resamples).T, np.float64)
 
 
 def _difference(first: Accuracy, other: Accuracy, metric: str, drawn: Floats) -> Difference | None:

@@ -1,4 +1,4 @@
-"""What bounds a network on a machine besides fp32 arithmetic: its memory, and int8 arithmetic where that is measured."""
+"""What bounds a network on a machine besides fp32 arithmetic: memory, and int8 arithmetic where that is measured."""
 
 import base64
 import importlib
