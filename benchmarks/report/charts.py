@@ -1,6 +1,7 @@
 """The pictures of a report, as altair charts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import altair as alt
 import numpy as np
@@ -58,11 +59,20 @@ def figures(content: Content, ink: str) -> list[Figure]:
         over_time,
         _operators,
     )
+    published = content.published
+    if not published.rows:
+        return []
     found: list[Figure] = []
     for make in makers:
-        made = make(content, ink)
+        made = make(published, ink)
         found += made if isinstance(made, list) else [made] if made is not None else []
-    return found
+    left_out = len(content.rows) - len(published.rows)
+    return [_with_left_out(figure, left_out) for figure in found] if left_out else found
+
+
+def _with_left_out(figure: Figure, emulated: int) -> Figure:
+    cells = f"{emulated} emulated cell{'s' if emulated != 1 else ''}"
+    return replace(figure, conditions=f"{figure.conditions} {cells} left out: such times mean nothing.".strip())
 
 
 def not_measured(content: Content) -> list[tuple[str, str]]:

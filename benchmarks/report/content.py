@@ -12,7 +12,7 @@ from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.host import Conditions, Host
 from yolo_edge.benchmarks.inputs import on_one_dataset
-from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, model_name, path_parts
+from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, energy_scope, model_name, path_parts
 from yolo_edge.benchmarks.verdicts import busy_share, in_words, throttle_events
 
 # how far a cell's times are to be trusted; charts have a mark for each
@@ -36,6 +36,7 @@ class Row:
         quick: Whether in a quick run.
         accuracy: Of the model, where known.
         machine: That it was measured on; times of different machines are not compared.
+        scope: What the power meter saw, and whether its figures are estimates; None: the cell has no energy.
         pareto: It is valid, and no other valid cell of the same machine and device is faster and as accurate, or as
             fast and more accurate; False where the accuracy is unknown.
         frugal: The same with energy instead of time, among cells whose energy has the same scope.
@@ -54,6 +55,7 @@ class Row:
     frugal: bool = False
     tag: str = ""
     where: str = ""
+    scope: str | None = None
 
     @property
     def name(self) -> str:
@@ -149,6 +151,11 @@ class Content:
     notes: Sequence[str] = ()
 
     @property
+    def published(self) -> "Content":
+        """The same without emulated cells: what may be drawn."""
+        return replace(self, rows=[row for row in self.rows if not row.cell.emulated])
+
+    @property
     def verdict(self) -> str:
         """Whether all of this is to be trusted, in a sentence."""
         bad = sum(not row.cell.valid for row in self.rows)
@@ -157,7 +164,7 @@ class Content:
         parts = [f"{cells}, all valid" if not bad else f"{bad} of {cells} not valid"]
         emulated = sum(row.cell.emulated for row in self.rows)
         if emulated:
-            parts.append(f"{emulated} emulated: those times mean nothing")
+            parts.append(f"{emulated} emulated, whose times and energy mean nothing and are withheld")
         if quick:
             parts.append("all quick: a first look" if quick == len(self.rows) else f"{quick} of them quick")
         return "; ".join(parts) + "."
@@ -190,6 +197,7 @@ def gather(
             result.settings.quick,
             known[cell.model, cell.sha256],
             f"{result.host.name}, {result.host.hardware}",
+            scope=energy_scope(result, cell),
         )
         for i, (number, result, cell) in enumerate(cells)
     ]
@@ -205,6 +213,8 @@ def gather(
         for number, result in enumerate(results, 1)
         for ratio in result.ratios
         if (number, ratio.a) in labels and (number, ratio.b) in labels
+        # no time of an emulator is published, as a ratio neither
+        if not any(cell.emulated for cell in result.cells if cell.model in (ratio.a, ratio.b))
         for pair in [(of_cell.get((number, ratio.a, ratio.threads_a)), of_cell.get((number, ratio.b, ratio.threads_b)))]
     ]
     data = accuracies[0].on if accuracies else ""
@@ -282,14 +292,6 @@ def when(result: BenchmarkResult) -> str:
         return f"{datetime.fromisoformat(result.created):%Y-%m-%d %H:%M %Z}".strip()
     except ValueError:
         return result.created
-
-
-def power(cell: Cell) -> str:
-    """Energy of an inference, or why there is none."""
-    if cell.energy_mj is None:
-        return cell.energy_reason or "not measured"
-    energy = cell.energy_mj
-    return f"{energy.gross:.2f} mJ gross, {energy.net:.2f} mJ net ({energy.scope})"
 
 
 def _in_several(model: str, results: Sequence[BenchmarkResult]) -> bool:

@@ -21,6 +21,7 @@ from yolo_edge.benchmarks.report.content import (
     when,
 )
 from yolo_edge.benchmarks.report.packing import SharedData, filters
+from yolo_edge.benchmarks.report.energy import cell_energy, meter_facts
 from yolo_edge.benchmarks.report.table import (
     BASELINE_COLUMNS,
     RATIO_COLUMNS,
@@ -135,6 +136,7 @@ def _descriptions(content: Content) -> list[dict[str, Any]]:
                 "parts": [
                     ("Machine", describe_host(result.host)),
                     ("How it fared", describe_conditions(result)),
+                    *([("Power", meter_facts(result.power))] if result.power else []),
                     ("How it was measured", describe_method(result)),
                 ],
                 "notes": _notes(content, number),
@@ -184,6 +186,8 @@ def _notes(content: Content, run: int) -> list[str]:
     for row in content.rows:
         if row.run == run:
             reasons = [f"not valid: {row.cell.invalid_reason}"] if row.cell.invalid_reason else []
+            if row.cell.power:
+                reasons.append(cell_energy(row.cell.power))
             found += [f"{row.name}: {note}" for note in (*reasons, *row.cell.notes)]
     return found
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yolo_edge.benchmarks.baseline import Comparison
-from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row, power
-from yolo_edge.benchmarks.results import Cell, CellRatio, Latency
+from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row
+from yolo_edge.benchmarks.report.energy import millijoules
+from yolo_edge.benchmarks.results import Cell, CellRatio
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,12 @@ def columns(content: Content) -> list[Column]:
         Column("load, ms", True, "the model alone"),
         Column("memory, MB", True, "peak of the worker process, libraries included"),
         Column("of fp32 peak", True, "of what the machine reaches multiplying matrices"),
-        Column("power", False, "energy of an inference"),
+        *(
+            Column(f"{kind}, mJ ({scope})", True, f"energy from the picture to its boxes{what}")
+            for scope in _scopes(content)
+            for kind, what in (("gross", ""), ("net", ", without what the idle machine takes"))
+        ),
+        *([Column("no energy because", False)] if any(row.cell.energy_mj is None for row in content.rows) else []),
     ]
 
 
@@ -53,16 +59,20 @@ def fields(content: Content, row: Row) -> list[str]:
     cell, latency = row.cell, row.cell.latency_ms
     several = len(content.results) > 1
     devices = len({other.cell.device for other in content.rows}) > 1
+
+    def time(value: float | None) -> str:
+        return "-" if cell.emulated or value is None else milliseconds(value)
+
     found = [row.label, str(cell.threads), validity(cell)]
     found += [str(row.run)] if several else []
     found += [cell.device] if devices else []
     found += [
         cell.runtime,
-        milliseconds(latency.p50),
-        f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
-        *(milliseconds(value) for value in (latency.p90, latency.p99, latency.mean)),
+        time(latency.p50),
+        "-" if cell.emulated else f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
+        *(time(value) for value in (latency.p90, latency.p99, latency.mean)),
         f"{latency.n}",
-        *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
+        *(time(part.p50 if part else None) for part in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
     ]
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
@@ -75,16 +85,30 @@ def fields(content: Content, row: Row) -> list[str]:
                 "front" if row.pareto else "",
             ]
         )
-    return [
-        *found,
+    found += [
         cell.precision or "-",
         f"{cell.bytes / 1e6:.2f}",
-        milliseconds(cell.first_ms),
-        milliseconds(cell.load_ms),
+        time(cell.first_ms),
+        time(cell.load_ms),
         f"{cell.memory_mb:.0f}",
-        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
-        power(cell),
+        "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
     ]
+    return found + _energy(content, row)
+
+
+def _scopes(content: Content) -> list[str]:
+    """Figures of different scopes are never in one column."""
+    return list(dict.fromkeys(row.scope for row in content.rows if row.scope is not None))
+
+
+def _energy(content: Content, row: Row) -> list[str]:
+    energy, found = row.cell.energy_mj, []
+    for scope in _scopes(content):
+        here = energy is not None and row.scope == scope
+        found += [millijoules(energy.gross), millijoules(energy.net)] if energy and here else ["-", "-"]
+    if any(other.cell.energy_mj is None for other in content.rows):
+        found.append("" if energy else row.cell.energy_reason or "not measured")
+    return found
 
 
 def validity(cell: Cell) -> str:
@@ -135,13 +159,14 @@ BASELINE_COLUMNS = (
 
 def baseline_fields(item: Comparison, limit: float | None) -> list[str]:
     """A row of the comparison with the baseline."""
+    hidden = item.verdict == "emulated"
     return [
         item.model,
         item.runtime,
         str(item.threads),
-        *("-" if value is None else milliseconds(value) for value in (item.old_ms, item.new_ms)),
-        "-" if item.ratio is None else f"{item.ratio:.3f}",
-        "-" if item.ci95 is None else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}",
+        *("-" if value is None or hidden else milliseconds(value) for value in (item.old_ms, item.new_ms)),
+        "-" if item.ratio is None or hidden else f"{item.ratio:.3f}",
+        "-" if item.ci95 is None or hidden else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}",
         verdict_text(item, limit),
     ]
 
@@ -162,10 +187,6 @@ def verdict_text(item: Comparison, limit: float | None) -> str:
 def milliseconds(value: float) -> str:
     """Four digits that count."""
     return f"{value:.3f}" if value < 100 else f"{value:.1f}"
-
-
-def _median(latency: Latency | None) -> str:
-    return "-" if latency is None else milliseconds(latency.p50)
 
 
 def aligned(table: Sequence[Column]) -> list[str]:

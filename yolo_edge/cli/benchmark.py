@@ -10,6 +10,7 @@ from yolo_edge.cli.options import Fast, Json, Names, Resize, Runtime, Sizes, Wei
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from yolo_edge.benchmarks.metering import Choice
     from yolo_edge.benchmarks.results import BenchmarkResult, Cell
     from yolo_edge.benchmarks.settings import Settings
 
@@ -48,6 +49,17 @@ def benchmark(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
     ] = False,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Energy of an inference, too, by a power meter; longer turns.")
+    ] = False,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="Which meter, where there are several, or the file of another (docs/energy.md).",
+            metavar="KIND|csv:FILE",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
     runtime: Runtime = "auto",
     fast: Fast = False,
@@ -109,7 +121,7 @@ def benchmark(
     if csv is not None:
         check_output_file(csv)
     settings = make_settings(
-        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof
+        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof, energy, meter
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
@@ -130,6 +142,8 @@ def benchmark(
             revision=git_revision(),
             command=command_line(),
         )
+        if settings.energy:
+            _announce(plan.meter)
         journal = None
         if output is not None:
             journal = stack.enter_context(Journal(output, plan.key, restart=restart))
@@ -157,6 +171,15 @@ def benchmark(
         note(f"The whole result, with all samples, is in {written}; `yolo-edge report` makes a page of it.")
 
 
+def _announce(meter: "Choice | str") -> None:
+    from yolo_edge.cli.output import note
+
+    if isinstance(meter, str):
+        note(f"energy: {meter}")
+    elif meter.others:
+        note(f"energy: {meter.kind} is read; --meter chooses among it and {', '.join(meter.others)}")
+
+
 def make_settings(
     quick: bool,
     threads: str | None,
@@ -170,6 +193,8 @@ def make_settings(
     pin: bool,
     profile: bool,
     roof: bool,
+    energy: bool,
+    meter: str | None,
 ) -> "Settings":
     """The settings that options say.
 
@@ -181,7 +206,7 @@ def make_settings(
 
     from msgspec.structs import replace
 
-    from yolo_edge.benchmarks.settings import Settings, quick_settings
+    from yolo_edge.benchmarks.settings import Settings, quick_settings, with_energy
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.images import read_image
 
@@ -199,6 +224,8 @@ def make_settings(
         read_image(image)
         digest = hashlib.sha256(image.read_bytes()).hexdigest()
     base = quick_settings() if quick else Settings()
+    if energy or meter is not None:
+        base = with_energy(base, meter)
     given = {"seconds": seconds, "inferences": inferences, "repeats": repeats, "cooldown_s": cooldown}
     return replace(
         base,
@@ -230,10 +257,12 @@ def _threads(text: str | None) -> tuple[int, ...]:
 
 
 def _print(result: "BenchmarkResult") -> None:
+    from yolo_edge.benchmarks.report.energy import describe_energy
     from yolo_edge.benchmarks.results import model_name
     from yolo_edge.cli.output import note, plural, print_table
 
     several = len({cell.model for cell in result.cells}) > 1
+    scopes = [result.power.label] if result.power else []
     print_table(
         [
             "model",
@@ -248,9 +277,13 @@ def _print(result: "BenchmarkResult") -> None:
             "load>",
             "memory>",
             "of peak>",
+            *(f"{kind} mJ, {scope}>" for scope in scopes for kind in ("gross", "net")),
             *(["to the first model", "rounds>"] if several else []),
         ],
-        ([*_row(cell), *(_ratio(result, cell) if several else [])] for cell in result.cells),
+        (
+            [*_row(cell), *(_energy(cell) if scopes else []), *(_ratio(result, cell) if several else [])]
+            for cell in result.cells
+        ),
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
@@ -264,6 +297,8 @@ def _print(result: "BenchmarkResult") -> None:
             f"{peak.gflops:.0f} GFLOP/s ({count} x, {peak.by})" for count, peak in result.host.peak.items()
         )
         note(f"of peak: of what this machine reached multiplying matrices in fp32: {peaks}.")
+    if result.power:
+        note(describe_energy(result.power))
     if several:
         note(
             f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads, of "
@@ -272,7 +307,9 @@ def _print(result: "BenchmarkResult") -> None:
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
     if any(cell.emulated for cell in result.cells):
-        note("emulated: an emulator's times mean nothing.")
+        note("emulated: an emulator's times and energy mean nothing; they are withheld here, and in reports.")
+    for reason in dict.fromkeys(cell.energy_reason for cell in result.cells if base.energy and cell.energy_reason):
+        note(f"no energy: {reason}")
     for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
         note(f"not valid: {reason}")
     for cell in result.cells:
@@ -286,10 +323,7 @@ def _row(cell: "Cell") -> list[object]:
     from yolo_edge.benchmarks.results import model_name
 
     latency = cell.latency_ms
-    return [
-        model_name(cell.model),
-        cell.threads,
-        validity(cell),
+    times = [
         f"{latency.p50:.3f}",
         f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
         f"{latency.p90:.3f}",
@@ -297,9 +331,22 @@ def _row(cell: "Cell") -> list[object]:
         "-" if cell.total_ms is None else f"{cell.total_ms.p50:.3f}",
         f"{cell.first_ms:.2f}",
         f"{cell.load_ms:.1f}",
-        f"{cell.memory_mb:.0f} MB",
-        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
     ]
+    return [
+        model_name(cell.model),
+        cell.threads,
+        validity(cell),
+        *(["-"] * len(times) if cell.emulated else times),
+        f"{cell.memory_mb:.0f} MB",
+        "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
+    ]
+
+
+def _energy(cell: "Cell") -> list[str]:
+    from yolo_edge.benchmarks.report.energy import millijoules
+
+    energy = cell.energy_mj
+    return ["-", "-"] if energy is None else [millijoules(energy.gross), millijoules(energy.net)]
 
 
 def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
@@ -307,6 +354,8 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
     from yolo_edge.benchmarks.report.table import ratio_marks
 
     for ratio in result.ratios:
+        if cell.emulated:
+            break
         if (ratio.a, ratio.threads_a, ratio.threads_b) == (cell.model, cell.threads, cell.threads):
             pair = {(ratio.a, cell.threads), (ratio.b, cell.threads)}
             trusted = all(c.valid and not c.emulated for c in result.cells if (c.model, c.threads) in pair)
@@ -314,7 +363,7 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
             words += ratio_marks(ratio, trusted)
             interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
             return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
-    return ["1" if cell.model == result.cells[0].model else "-", "-"]
+    return ["1" if cell.model == result.cells[0].model and not cell.emulated else "-", "-"]
 
 
 def _print_profiles(cells: "Sequence[Cell]") -> None:
@@ -325,7 +374,7 @@ def _print_profiles(cells: "Sequence[Cell]") -> None:
     from yolo_edge.ondevice.files import printable
 
     for cell in cells:
-        if cell.profile is None:
+        if cell.profile is None or cell.emulated:
             continue
         total = sum(operator.ms for operator in cell.profile.operators)
         kinds: Counter[str] = Counter()

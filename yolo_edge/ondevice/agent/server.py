@@ -1,13 +1,17 @@
 """Requests in, answers out: one JSON object a line."""
 
+import dataclasses
 import json
 import os
 import signal
 import sys
+import time
 from typing import Any, Callable, Dict, Optional, TextIO
 
 from yolo_edge.ondevice.agent import machine
 from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.power import open_meter, probe_all
+from yolo_edge.ondevice.power.sampler import Sampler, be_polite, describe
 
 PROTOCOL = 3  # changes when requests or answers do
 
@@ -20,17 +24,29 @@ class Agent:
 
     def __init__(self) -> None:
         self._worker: Any = None
+        self._sampler: Optional[Sampler] = None
         self._handlers: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
             "hello": self._hello,
+            "clock": self._clock,
             "conditions": self._conditions,
+            "meters": self._meters,
             "peak": self._peak,
             "roof": self._roof,
+            "idle": self._idle,
             "load": self._load,
             "warm_up": self._warm_up,
             "turn": self._turn,
             "memory": self._memory,
             "profile": self._profile,
+            "sample": self._sample,
+            "samples": self._samples,
         }
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
 
     def answer(self, request: Any) -> Dict[str, Any]:
         """Do what a request asks for.
@@ -58,6 +74,43 @@ class Agent:
 
     def _conditions(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return machine.conditions()
+
+    def _meters(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """`meters`: a `Probe` of each kind, by `board`, what the host knows of it."""
+        rows = probe_all(board=request["board"])
+        return {"meters": [dataclasses.asdict(row) for row in rows]}
+
+    def _clock(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """`monotonic_ns`, the clock of windows and of power readings."""
+        return {"monotonic_ns": time.monotonic_ns()}
+
+    def _idle(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Do nothing for `seconds`, after `settle_s`; `window_ns` is when, on the monotonic clock.
+
+        Where a power meter is read, there are readings before and after.
+        """
+        time.sleep(request["settle_s"])
+        if self._sampler is not None:
+            self._sampler.wait()
+        begins = time.monotonic_ns()
+        time.sleep(request["seconds"])
+        ends = time.monotonic_ns()
+        if self._sampler is not None:
+            self._sampler.wait()
+        return {"window_ns": [begins, ends]}
+
+    def _sample(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Begin to read the power meter `kind` with its `options`, until `deadline_s` after the last `samples`."""
+        self.close()
+        meter = open_meter(request["kind"], request["options"], board=request["board"])
+        be_polite()
+        self._sampler = Sampler(meter, request["deadline_s"], _leave)
+        return describe(meter)
+
+    def _samples(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        if self._sampler is None:
+            raise YoloEdgeError("the agent reads no power meter")
+        return self._sampler.take()
 
     def _peak(self, request: Dict[str, Any]) -> Dict[str, Any]:
         from yolo_edge.ondevice.agent.peak import measure_peak  # noqa: PLC0415 - imports numpy
@@ -123,7 +176,14 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8")
+    agent = Agent()
     try:
-        serve(Agent(), requests, answers)
+        serve(agent, requests, answers)
+        agent.close()
     except BrokenPipeError:  # the coordinator went away
-        os._exit(1)
+        _leave()
+
+
+def _leave() -> None:
+    """End at once, whatever this process is in the middle of."""
+    os._exit(1)
