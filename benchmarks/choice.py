@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
-from yolo_edge.benchmarks.results import BenchmarkResult, Cell, Latency, model_name
+from yolo_edge.benchmarks.results import BenchmarkResult, Cell, Latency, energy_scope, model_name
+from yolo_edge.timing import mean_interval
 
 Quantity = Literal["latency", "energy", "mAP", "mAP50", "memory", "size"]
 Interval = tuple[float, float]
@@ -60,12 +61,14 @@ class Candidate:
         cell: What was measured.
         accuracy: Of its model, where known.
         figures: By quantity; what was not measured is missing.
+        scope: What the power meter saw; None without energy.
     """
 
     result: BenchmarkResult
     cell: Cell
     accuracy: Accuracy | None
     figures: Mapping[Quantity, Figure]
+    scope: str | None = None
 
     @property
     def name(self) -> str:
@@ -207,7 +210,7 @@ def find_candidates(
             if before is not None and before.cell.valid and not cell.valid:
                 continue
             accuracy = accuracy_of(cell.model, accuracies, cell.sha256)
-            newest[key] = Candidate(result, cell, accuracy, _figures(cell, accuracy, basis))
+            newest[key] = Candidate(result, cell, accuracy, _figures(cell, accuracy, basis), energy_scope(result, cell))
     return list(newest.values())
 
 
@@ -220,7 +223,8 @@ def _figures(cell: Cell, accuracy: Accuracy | None, basis: Basis) -> dict[Quanti
             getattr(latency, basis.percentile), latency.ci95 if basis.percentile == "p50" else None
         )
     if cell.energy_mj is not None:
-        found["energy"] = Figure(getattr(cell.energy_mj, basis.energy))
+        repeats = getattr(cell.power, f"{basis.energy}_mj") if cell.power is not None else ()
+        found["energy"] = Figure(getattr(cell.energy_mj, basis.energy), mean_interval(repeats))
     if accuracy is not None:
         found["mAP"] = Figure(accuracy.mAP50_95, accuracy.intervals.get("mAP50_95"))
         found["mAP50"] = Figure(accuracy.mAP50, accuracy.intervals.get("mAP50"))

@@ -19,6 +19,7 @@ from yolo_edge.benchmarks.report.figures import (
     data,
     dressed,
     facts,
+    in_key,
     linked,
     samples,
     scale,
@@ -200,8 +201,8 @@ def _energies(content: Content, ink: str) -> list[Figure]:
     """Energy of an inference, a figure for each scope."""
     by_scope: dict[str, list[Row]] = {}
     for row in content.rows:
-        if row.cell.energy_mj is not None:
-            by_scope.setdefault(row.cell.energy_mj.scope, []).append(row)
+        if row.scope is not None:
+            by_scope.setdefault(row.scope, []).append(row)
     found = []
     for scope, every in sorted(by_scope.items()):
         rows = sorted(every, key=lambda row: row.cell.energy_mj.gross if row.cell.energy_mj else 0)[:MOST_ROWS]
@@ -226,7 +227,7 @@ def _energies(content: Content, ink: str) -> list[Figure]:
             )
         )
         caption = f"What {scope} shows. Both parts together are gross. Energies of other scopes are never beside these."
-        key = f"energies-{scope.replace(':', '-')}"
+        key = f"energies-{in_key(scope)}"
         height = max(20 * len(rows), 50)
         found.append(Figure(key, f"Energy: {scope}", caption, dressed(chart, ink, height), conditions_of(rows)))
     return found

@@ -319,7 +319,7 @@ def _mark_fronts(rows: Sequence[Row]) -> list[Row]:
     """
     fast = _front({row.id: (row.pool, row.cell.latency_ms.p50) for row in rows}, rows)
     frugal = _front(
-        {row.id: (f"{row.pool} {e.scope}", e.gross) for row in rows if (e := row.cell.energy_mj) is not None}, rows
+        {row.id: (f"{row.pool} {row.scope}", e.gross) for row in rows if (e := row.cell.energy_mj) is not None}, rows
     )
     return [replace(row, pareto=row.id in fast, frugal=row.id in frugal) for row in rows]
 

@@ -1,5 +1,6 @@
 """What all charts of a report share: colours, marks of trust, data that answers to filters, and their dress."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,11 @@ def dressed(chart: Any, ink: str, height: int | None = None, width: int = WIDTH)
         .configure_legend(labelColor=ink, titleColor=ink, labelFontSize=12, titleFontWeight="normal")
     )
     return worn
+
+
+def in_key(text: str) -> str:
+    """As a part of a figure's key, which names files and elements."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text)
 
 
 def short(value: float) -> float:

@@ -1,13 +1,16 @@
 """What the machine allows, and how it fared: the roofline, and what ran over time."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import altair as alt
 import numpy as np
 
 from yolo_edge.benchmarks.host import Conditions, Host
+from yolo_edge.benchmarks.power import trace_of
 from yolo_edge.benchmarks.report.content import Content, Row
 from yolo_edge.benchmarks.report.figures import (
     MOST_CURVES,
@@ -139,16 +142,24 @@ def over_time(content: Content, ink: str) -> Figure | None:
     panels = [_steadiness(rows, ink)]
     runs = list(dict.fromkeys(row.run for row in rows))
     results = [(number, content.results[number - 1]) for number in runs]
+    makers: list[tuple[Callable[[int, BenchmarkResult], Records], str, str]] = [
+        (_temperatures, "hottest sensor, °C", "°C"),
+        (_clocks, "CPU clock, MHz", "MHz"),
+    ]
+    # what meters of different scopes show is not drawn on one axis
+    labels = dict.fromkeys(result.power.label for _, result in results if result.power is not None)
+    makers += [(partial(_power, label=label), f"{label}, W", "W") for label in labels]
     found = [
         _panel([item for number, result in results for item in make(number, result)], title, unit)
-        for make, title, unit in ((_temperatures, "hottest sensor, °C", "°C"), (_clocks, "CPU clock, MHz", "MHz"))
+        for make, title, unit in makers
     ]
     panels += [panel for panel in found if panel is not None]
     caption = "Flat: the machine was steady. All rising together: it slowed down; the ratios hold, the times do not."
     caption += f" Times above {_CUT:g} times the median are cut." if _is_cut(rows) else ""
-    missing = [name for name, panel in zip(("temperatures", "clocks"), found, strict=True) if panel is None]
+    missing = [name for name, panel in zip(("temperatures", "clocks"), found, strict=False) if panel is None]
+    missing += [] if any(panel is not None for panel in found[2:]) else ["power"]
     if missing:
-        caption += f" Not available on this machine: {' and '.join(missing)}."
+        caption += f" Not available: {', '.join(missing)}."
     chart = alt.vconcat(*panels).resolve_scale(x="shared", color="independent") if len(panels) > 1 else panels[0]
     return Figure("steadiness", "Over time", caption, dressed(chart, ink), conditions_of(rows))
 
@@ -208,12 +219,17 @@ def _panel(records: Records, title: str, unit: str) -> Any:
     return chart.properties(width=WIDTH, height=90)
 
 
-def _moments(result: BenchmarkResult) -> list[tuple[float, Conditions]]:
+def _origin(result: BenchmarkResult) -> float:
+    """When the run began, in seconds since 1970; NaN where it does not say."""
     try:
-        origin = datetime.fromisoformat(result.created).timestamp()
+        return datetime.fromisoformat(result.created).timestamp()
     except ValueError:
-        return []
-    return [(round(moment.time - origin, 1), moment) for moment in result.conditions]
+        return math.nan
+
+
+def _moments(result: BenchmarkResult) -> list[tuple[float, Conditions]]:
+    origin = _origin(result)
+    return [] if math.isnan(origin) else [(round(moment.time - origin, 1), moment) for moment in result.conditions]
 
 
 def _temperatures(number: int, result: BenchmarkResult) -> Records:
@@ -243,6 +259,22 @@ def _clocks(number: int, result: BenchmarkResult) -> Records:
         for at, moment in _moments(result)
         if moment.clock_mhz
     ]
+
+
+def _power(number: int, result: BenchmarkResult, label: str) -> Records:
+    """Mean watts of as many parts of each repeat as can be seen."""
+    origin = _origin(result)
+    if result.power is None or result.power.label != label or math.isnan(origin):
+        return []
+    records: Records = []
+    for repeat in result.power.repeats:
+        times, watts = trace_of(repeat, result.power.meter).watts()
+        known = np.isfinite(watts)
+        parts = min(_CURVE_POINTS // len(result.power.repeats) + 2, int(known.sum()))
+        for part in np.array_split(np.flatnonzero(known), parts) if parts else ():
+            at, value = repeat.time + float(times[part].mean()) - origin, float(watts[part].mean())
+            records.append({"run": f"run {number}", "sensor": label, "s": round(at, 1), "value": short(value)})
+    return records
 
 
 def distribution(content: Content, ink: str) -> Figure | None:

@@ -20,8 +20,8 @@ from yolo_edge.benchmarks.report.content import (
     describe_method,
     when,
 )
-from yolo_edge.benchmarks.report.packing import SharedData, filters
 from yolo_edge.benchmarks.report.energy import cell_energy, meter_facts
+from yolo_edge.benchmarks.report.packing import SharedData, filters
 from yolo_edge.benchmarks.report.table import (
     BASELINE_COLUMNS,
     RATIO_COLUMNS,

@@ -15,6 +15,7 @@ from yolo_edge.benchmarks.report.figures import (
     drawn,
     dressed,
     facts,
+    in_key,
     linked,
     shape,
     short,
@@ -44,13 +45,9 @@ def accuracy_and_latency(content: Content, ink: str) -> Figure | None:
 def accuracy_and_energy(content: Content, ink: str) -> list[Figure]:
     """The same with energy, a figure for each scope of power: what meters see differs, and is never mixed."""
     found = []
-    scopes = sorted({row.cell.energy_mj.scope for row in content.rows if row.cell.energy_mj is not None})
+    scopes = sorted({row.scope for row in content.rows if row.scope is not None})
     for scope in scopes:
-        rows = [
-            row
-            for row in content.rows
-            if row.accuracy is not None and row.cell.energy_mj is not None and row.cell.energy_mj.scope == scope
-        ]
+        rows = [row for row in content.rows if row.accuracy is not None and row.scope == scope]
         if not rows:
             continue
         chart = _scatter(
@@ -62,7 +59,7 @@ def accuracy_and_energy(content: Content, ink: str) -> list[Figure]:
         )
         found.append(
             Figure(
-                f"energy-{scope.replace(':', '-')}",
+                f"energy-{in_key(scope)}",
                 f"Accuracy against energy: {scope}",
                 caption,
                 chart,

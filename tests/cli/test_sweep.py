@@ -26,7 +26,7 @@ from yolo_edge.export.exporter import export
 from yolo_edge.export.verify import VerificationError
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 
-PICTURES = 200  # of 13 chunks
+PICTURES = 120  # of 8 chunks
 TIMED = ["--quick", "--seconds", "0.1", "--repeats", "1", "--threads", "1"]
 
 
@@ -64,7 +64,7 @@ def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def arguments(source: Path, dataset: Path) -> list[object]:
     names = source.with_name("a.names")
-    return ["sweep", source, "--sizes", "64,96", "--data", dataset, "--names", names, "--workers", "2", *TIMED]
+    return ["sweep", source, "--sizes", "64,96", "--data", dataset, "--names", names, "--workers", "2", *TIMED, "--resamples", "20"]
 
 
 def without(document: Any) -> Any:
@@ -154,7 +154,7 @@ def test_a_killed_sweep_goes_on(arguments: list[object], expected: Any, tmp_path
     assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
     assert "Traceback" not in err
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / ".work").rglob("*.chunk")}
-    assert 2 <= len(kept) < 26
+    assert 2 <= len(kept) < 16
     assert not (tmp_path / "results" / "accuracy.json").exists()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "models").iterdir()}
     wait_until(lambda: not children_of(process.pid), 20)  # no worker outlives its sweep
@@ -189,7 +189,7 @@ def test_a_killed_worker_loses_nothing(source: Path, dataset: Path, tmp_path: Pa
 
     models = [(Path(file.path), hashlib.sha256(Path(file.path).read_bytes()).hexdigest())]
     work = ChunkedWork(models, labelled, Options(), tmp_path / "work")
-    assert work.missing == work.chunks == 13
+    assert work.missing == work.chunks == 8
     done: list[str] = []
 
     def progress(name: str) -> None:
@@ -198,7 +198,7 @@ def test_a_killed_worker_loses_nothing(source: Path, dataset: Path, tmp_path: Pa
             os.kill(children_of(os.getpid())[0], signal.SIGKILL)
 
     work.run(LocalWorkers(2), progress)
-    assert len(done) == 13
+    assert len(done) == 8
     assert work.missing == 0
     run = work.collect(skip_bad=False)
     assert run.found[0].images == PICTURES
@@ -336,7 +336,7 @@ def test_a_bad_picture_stops_the_sweep_or_is_left_out(run: Run, source: Path, da
     shutil.copytree(dataset.parent, copy)
     (copy / "images" / "3.png").write_bytes(b"nothing")
     command = ["sweep", source, "--sizes", "64", "--names", source.with_name("a.names"), *TIMED]
-    command += ["--data", copy / "instances.json", "-o", tmp_path / "out"]
+    command += ["--data", copy / "instances.json", "--resamples", "20", "-o", tmp_path / "out"]
     done = run(*command)
     assert done.code == 2
     assert "3.png: not a picture" in done.err

@@ -188,7 +188,7 @@ def _of_one_scope(candidates: "Sequence[Candidate]", scope: str | None, *, wante
 
     from yolo_edge.ondevice.errors import InputError
 
-    scopes = sorted({item.cell.energy_mj.scope for item in candidates if item.cell.energy_mj is not None})
+    scopes = sorted({item.scope for item in candidates if item.scope is not None})
     if scope is not None and scope not in scopes:
         raise InputError(f"--scope {scope}: no energy of that scope; there are {', '.join(scopes) or 'none'}")
     if scope is None and wanted and len(scopes) > 1:
@@ -196,7 +196,7 @@ def _of_one_scope(candidates: "Sequence[Candidate]", scope: str | None, *, wante
     kept = scope or (scopes[0] if len(scopes) == 1 else None)
     return [
         item
-        if item.cell.energy_mj is None or item.cell.energy_mj.scope == kept
+        if item.scope in (None, kept)
         else replace(item, figures={name: figure for name, figure in item.figures.items() if name != "energy"})
         for item in candidates
     ]

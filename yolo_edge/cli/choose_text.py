@@ -123,8 +123,8 @@ def show(choice: Choice, basis: Basis) -> None:
 def _figure_title(name: Quantity, candidate: Candidate, basis: Basis) -> str:
     if name == "latency":
         return f"latency, {basis.percentile} of {'inference' if basis.stage == 'inference' else 'picture to boxes'}"
-    if name == "energy" and candidate.cell.energy_mj is not None:
-        return f"energy, {basis.energy} ({candidate.cell.energy_mj.scope})"
+    if name == "energy" and candidate.scope is not None:
+        return f"energy, {basis.energy} ({candidate.scope})"
     return _TITLES[name]
 
 

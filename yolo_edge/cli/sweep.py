@@ -106,6 +106,8 @@ def sweep(
         bool, typer.Option("--quick", help="Time a few seconds a cell, and label the results so.")
     ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Time by operator, too (onnxruntime only).")] = False,
+    energy: Annotated[bool, typer.Option("--energy", help="Read a power meter, too.")] = False,
+    meter: Annotated[str | None, typer.Option(help="As of benchmark.", show_default=False)] = None,
     roof: Annotated[bool, typer.Option("--roof", help="How fast memory is copied and int8 multiplied, too.")] = False,
     seconds: Annotated[float | None, typer.Option(help="As of benchmark.", show_default=False)] = None,
     inferences: Annotated[int | None, typer.Option(help="As of benchmark.", show_default=False)] = None,
@@ -114,6 +116,7 @@ def sweep(
     runtime: Runtime = "auto",
     fast: Fast = False,
     seed: Annotated[int, typer.Option(min=0, help="Of int8 and of the bootstrap.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 1000,
     weights: Weights = None,
     resize: Resize = None,
     names: Names = None,
@@ -141,6 +144,8 @@ def sweep(
         raise InputError(f"--workers {workers}: expected 1..1024")
     if workers is not None and scheduler is not None:
         raise InputError("--workers goes without --scheduler, whose workers are its own")
+    if not 1 <= resamples <= 100_000:
+        raise InputError(f"--resamples {resamples}: expected 1..100000")
     if data is None and scheduler is not None:
         raise InputError("--scheduler: finds accuracies, and goes with --data")
     named = parse_list(devices, "devices")
@@ -150,7 +155,7 @@ def sweep(
     if "int8" in wanted and calibration is None:
         raise InputError("--precisions int8: wants --calibration, a folder of pictures like those it will see")
     settings = make_settings(
-        quick, threads, runtime, fast, None, seconds, inferences, repeats, cooldown, True, profile, roof
+        quick, threads, runtime, fast, None, seconds, inferences, repeats, cooldown, True, profile, roof, energy, meter
     )
     options = ExportOptions(
         formats=parse_list(formats, "formats"),
@@ -175,7 +180,9 @@ def sweep(
         accuracy = None
         if data is not None:
             accuracy = step.AccuracyWork(
-                step.Accuracies(files, data, split, images, skip_bad, Options(runtime=runtime, fast=fast), seed=seed),
+                step.Accuracies(
+                    files, data, split, images, skip_bad, Options(runtime=runtime, fast=fast), resamples, seed
+                ),
                 output,
             )
         timings = [

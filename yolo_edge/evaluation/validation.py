@@ -13,6 +13,7 @@ from yolo_edge.evaluation.metrics import (
     METRICS,
     Difference,
     average_precision_50,
+    bootstrap,
     differences,
     evaluate,
     intervals,
@@ -123,7 +124,8 @@ def assess(
         evaluate(truth, boxes.in_classes(match.to_dataset), classes=counted)
         for boxes, match in zip(found, classes.matches, strict=True)
     ]
-    changes = [None, *differences(accuracies, resamples=resamples, seed=seed)]
+    drawn = bootstrap(accuracies, resamples=resamples, seed=seed)
+    changes = [None, *differences(accuracies, drawn=drawn)]
     agreements = [None, *(_agreement(models[0], found[0], *pair) for pair in zip(models[1:], found[1:], strict=True))]
     return [
         {
@@ -131,7 +133,7 @@ def assess(
             "sha256": model.sha256,
             "images": accuracy.images,
             **{metric: accuracy.value(metric) for metric in METRICS},
-            "intervals": intervals(accuracy, resamples=resamples, seed=seed),
+            "intervals": intervals(accuracy, again),
             "by_size": accuracy.by_size,
             "difference": _difference(change),
             "agreement": agreement,
@@ -141,8 +143,8 @@ def assess(
             "inference_ms": float(np.median(times)),
             "settings": {**how, "resamples": resamples, "seed": seed},
         }
-        for model, accuracy, change, agreement, times, how in zip(
-            models, accuracies, changes, agreements, milliseconds, settings, strict=True
+        for model, accuracy, again, change, agreement, times, how in zip(
+            models, accuracies, drawn, changes, agreements, milliseconds, settings, strict=True
         )
     ]
 
