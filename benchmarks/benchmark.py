@@ -51,7 +51,10 @@ from yolo_edge.timing import Ratio, median_interval, paired_ratio
 NOT_ASKED = "not measured: --energy reads a power meter"
 EMULATED = "an emulator's energy means nothing"
 
+EMULATED_TIMES = "emulated: an emulator's times mean nothing"
+
 LEAST_REPEATS = 3  # fewer say too little
+_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 _LEAST_ROUNDS = 10  # undisturbed
 _IDLE_DRIFT = 0.1  # of the power above idle, or of a tenth of that of the idle machine: less does not matter
 _PEAK_NOISE = 0.05  # by which the peak of more threads may be below that of fewer, on as many CPUs
@@ -76,10 +79,10 @@ class Benchmark:
 
         Args:
             subjects: What to measure; the first is what the others are compared with.
-            settings: How.
+            settings: How. No numbers of threads stand for 1, and as many as the machine has CPUs, up to 4.
             connect: Starts an agent on the machine; its argument says what for.
             device: The machine's name.
-            emulated: It is an emulator: its times and energy mean nothing.
+            emulated: Its processor is a program; it may find out by itself.
             revision: For the result.
             command: For the result.
 
@@ -90,19 +93,21 @@ class Benchmark:
             InputError: The same model twice, or no model; a power meter that there is none of.
             YoloEdgeError: The machine does not answer, or the power meter cannot be read.
         """
-        if not subjects or not settings.threads:
-            raise InputError("a benchmark wants a model and a number of threads")
+        if not subjects:
+            raise InputError("a benchmark wants a model")
         names = [subject.name for subject in subjects]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{name}: named twice; its copy under another name can be compared with it")
-        self._slots = [Slot(subject, threads) for subject in subjects for threads in settings.threads]
-        self._settings, self._connect, self._device = settings, connect, device
+        self._connect, self._device = connect, device
         self._revision, self._command = revision, tuple(command)
-        self._emulated = emulated
-        self._host = find_host(connect)
+        host = find_host(connect)
+        self._host = msgspec.structs.replace(host, emulated=emulated or host.emulated)
+        threads = settings.threads or tuple(dict.fromkeys([1, min(host.cpu.cpus or 1, _MOST_THREADS)]))
+        self._settings = msgspec.structs.replace(settings, threads=threads)
+        self._slots = [Slot(subject, number) for subject in subjects for number in threads]
         self.meter: Choice | str = NOT_ASKED
-        if emulated:
+        if self._host.emulated:
             self.meter = EMULATED
         elif settings.energy:
             self.meter = choose_meter(connect, settings.meter, match(self._host.model))
@@ -137,8 +142,9 @@ class Benchmark:
         repeats = list(journal.repeats) if journal else []
         before = None if repeats else ask_conditions(self._connect, "before")
         progress("finding the fp32 peak")
-        peaks = find_peaks(self._connect, self._settings.threads, self._settings)
-        roofs = find_roofs(self._connect, self._settings.threads, self._settings)
+        threads = self._settings.threads
+        peaks = {} if self._host.emulated else find_peaks(self._connect, threads, self._settings)
+        roofs = {} if self._host.emulated else find_roofs(self._connect, threads, self._settings)
         for number in range(len(repeats) + 1, self._settings.repeats + 1):
             if repeats:
                 time.sleep(self._settings.cooldown_s)
@@ -236,6 +242,8 @@ class Benchmark:
         faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self._settings.limits)
         clocks = [clock for part in parts for clock in part.clock_mhz]
         faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
+        if self._host.emulated:
+            faults = [EMULATED_TIMES]
         inference = latency["inference"]
         notes = list(subject.notes)
         if isinstance(profile, str):
@@ -260,7 +268,7 @@ class Benchmark:
             energy_reason=found if isinstance(found, str) else None,
             valid=not faults,
             invalid_reason="; ".join(faults) or None,
-            emulated=self._emulated,
+            emulated=self._host.emulated,
             sha256=subject.sha256,
             bytes=subject.bytes,
             precision=subject.precision,

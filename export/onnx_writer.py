@@ -1,9 +1,11 @@
 """Canonical graph, or one with a plan, + spec → the bytes of an ONNX file.
 
 fp16 files keep the weights of convolutions as float16 behind a Cast, which onnxruntime folds when it loads: half the
-size, float32 arithmetic, float32 inputs and outputs.
+size, float32 arithmetic, float32 inputs and outputs. int8-weights keeps them as int8 behind a Cast and a Mul with a
+scale an output channel, a quarter of the size; a DequantizeLinear would be computed anew at each inference.
 """
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -18,7 +20,7 @@ from yolo_edge.export.onnx_int8 import accept_int8, accept_pixels_as_integers, d
 from yolo_edge.export.options import FileOptions
 from yolo_edge.export.provenance import written
 from yolo_edge.export.quantization.apply import QuantizedGraph
-from yolo_edge.export.rounding import as_float16
+from yolo_edge.export.rounding import as_float16, as_int8
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
@@ -59,8 +61,8 @@ def write_onnx(network: Graph | QuantizedGraph, spec: ModelSpec, options: FileOp
     if options.precision != "int8":  # onnxruntime's precise kernels for x86 do not load files that share zero-points
         common.DeduplicateInitializersPass()(model)
     model.graph.opset_imports.pop(FUNCTION_DOMAIN, None)
-    if options.precision == "fp16":
-        _store_weights_as_float16(model)
+    if options.precision in _STORED:
+        _store_weights(model, options.precision)
     _forget_inner_shapes(model)
     model.producer_name, model.producer_version = "yolo-edge", __version__
     model.metadata_props[METADATA_KEY] = written(spec, options.precision).to_json()
@@ -85,23 +87,46 @@ def _quantized(network: QuantizedGraph, spec: ModelSpec, options: FileOptions) -
     return model, spec
 
 
-def _store_weights_as_float16(model: ir.Model) -> None:
-    graph = model.graph
+def _store_weights(model: ir.Model, precision: str) -> None:
+    graph, store = model.graph, _STORED[precision]
     convolutions: dict[ir.Value, list[ir.Node]] = {}  # equal weights are one initializer by now
     for node in graph:
         if node.op_type == "Conv" and node.inputs[1] is not None:
             convolutions.setdefault(node.inputs[1], []).append(node)
     for weight, nodes in convolutions.items():
         array = constant_of(weight)
-        rounded = None if array is None else as_float16(array)
-        if rounded is None:
+        chain = [] if array is None else store(graph, weight.name or "weights", array)
+        if not chain:
             continue
-        cast = ir.node("Cast", [add_constant(graph, f"{weight.name}.h", rounded)], {"to": ir.DataType.FLOAT.value})
-        cast.outputs[0].name = f"{weight.name}.f"
-        graph.insert_before(nodes[0], cast)
+        graph.insert_before(nodes[0], chain)
         for node in nodes:
-            node.replace_input_with(1, cast.outputs[0])
+            node.replace_input_with(1, chain[-1].outputs[0])
     drop_unused_constants(graph)
+
+
+def _as_float16(graph: ir.Graph, name: str, array: np.ndarray) -> list[ir.Node]:
+    """The operators that make float32 of weights kept as float16; none where they must stay as they are."""
+    rounded = as_float16(array)
+    return [] if rounded is None else [_widened(graph, name, "h", rounded, f"{name}.f")]
+
+
+def _as_int8(graph: ir.Graph, name: str, array: np.ndarray) -> list[ir.Node]:
+    """The same for int8."""
+    integers, scale = as_int8(array)
+    cast = _widened(graph, name, "q", integers, f"{name}.steps")
+    factor = add_constant(graph, f"{name}.scale", scale.reshape(-1, *[1] * (array.ndim - 1)))
+    product = ir.node("Mul", [cast.outputs[0], factor])
+    product.outputs[0].name = f"{name}.f"
+    return [cast, product]
+
+
+def _widened(graph: ir.Graph, name: str, suffix: str, array: np.ndarray, result: str) -> ir.Node:
+    cast = ir.node("Cast", [add_constant(graph, f"{name}.{suffix}", array)], {"to": ir.DataType.FLOAT.value})
+    cast.outputs[0].name = result
+    return cast
+
+
+_STORED = {"fp16": _as_float16, "int8-weights": _as_int8}
 
 
 def _forget_inner_shapes(model: ir.Model) -> None:

@@ -6,7 +6,7 @@ from yolo_edge.ondevice.detector import check_options
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import NmsOptions
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int8x16")
 HEADS = ("raw", "decoded", "nms")
 INPUTS = ("float32", "uint8", "int8")
 OUTPUT_TYPES = ("float32", "int8")

@@ -1,8 +1,10 @@
-"""Rounding weights to float16 so that what a convolution makes of an even surface stays the same."""
+"""Rounding weights: to float16 so that what a convolution makes of an even surface stays the same, and to int8."""
 
 import numpy as np
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
+INT8_MAX = 127  # symmetric: -128 is not used
+_FRACTIONS = np.linspace(1.0, 0.6, 17)
 
 _WORST_NOISE = 1e-6  # 60 dB; a float16 weight usually has 70 or more
 _BLOCK = 1 << 14  # weights that are worked on at a time: some 1.6 MB of float64
@@ -63,3 +65,26 @@ def to_float16(weight: np.ndarray) -> np.ndarray:
     chosen = np.zeros_like(flips)
     np.put_along_axis(chosen, order, flips, axis=1)
     return np.where(chosen, other, nearest).reshape(weight.shape)
+
+
+def as_int8(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of a convolution as integers with a scale an output channel, for files that compute in float.
+
+    Args:
+        weight: float32 [out, ...].
+
+    Returns:
+        int8 of the same shape, -127..127, and float32 [out]: of scales that reach to the largest weight of a channel or
+        a little less the one that leaves the smallest square error.
+    """
+    exact = weight.reshape(len(weight), -1).astype(np.float64)
+    largest = np.maximum(np.abs(exact).max(axis=1, keepdims=True), 1e-30)
+    best = np.full((len(exact), 1), np.inf)
+    scale = np.empty_like(largest)
+    for fraction in _FRACTIONS:
+        step = (fraction * largest / INT8_MAX).astype(np.float32).astype(np.float64)
+        error = np.square(np.clip(np.rint(exact / step), -INT8_MAX, INT8_MAX) * step - exact).sum(axis=1, keepdims=True)
+        better = error < best
+        best, scale = np.where(better, error, best), np.where(better, step, scale)
+    integers = np.clip(np.rint(exact / scale), -INT8_MAX, INT8_MAX).astype(np.int8)
+    return integers.reshape(weight.shape), scale[:, 0].astype(np.float32)

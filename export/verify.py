@@ -25,7 +25,13 @@ from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 from yolo_edge.timing import interleave
 
 MAX_RELATIVE_ERROR = 1e-4
-MIN_SNR_DB = {"fp32": None, "fp16": 50.0, "int8": 15.0}  # None: the relative error counts
+MIN_SNR_DB = {
+    "fp32": None,
+    "fp16": 50.0,
+    "int8": 15.0,
+    "int8-weights": 20.0,
+    "int8x16": 20.0,
+}  # None: the relative error counts
 MAX_SNR_DB = 200.0  # what identical outputs are reported as; float32 itself ends at about 140
 CANDIDATE_CONFIDENCE = 0.001
 

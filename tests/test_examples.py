@@ -10,7 +10,7 @@ from tests.int8_support import quantize
 from tests.support import ROOT, random_darknet, random_picture
 from yolo_edge import Detector
 from yolo_edge.export import canonicalize
-from yolo_edge.export.exporter import FORMATS, WRITERS
+from yolo_edge.export.job import FORMATS, WRITERS
 from yolo_edge.export.load import load_model
 from yolo_edge.export.options import FileOptions
 from yolo_edge.export.tflite import write_tflite

@@ -12,7 +12,6 @@ from yolo_edge.benchmarks.report.figures import (
     MOST_CURVES,
     MOST_ROWS,
     PALETTE,
-    Figure,
     Records,
     colours,
     conditions_of,
@@ -24,13 +23,13 @@ from yolo_edge.benchmarks.report.figures import (
     samples,
     scale,
     shape,
-    short,
     tips,
     unless_another,
 )
 from yolo_edge.benchmarks.report.machine import distribution, over_time, rooflines
 from yolo_edge.benchmarks.report.tradeoffs import accuracy_and_energy, accuracy_and_latency, dial
 from yolo_edge.benchmarks.results import model_name
+from yolo_edge.charts import Figure, short
 
 _VERDICTS = {"faster": PALETTE[0], "no difference": GREY, "too few repeats": PALETTE[3], "slower": PALETTE[5]}
 _VERDICT_SHAPES = ["triangle-left", "circle", "diamond", "triangle-right"]

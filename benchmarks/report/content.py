@@ -202,6 +202,7 @@ def gather(
         for i, (number, result, cell) in enumerate(cells)
     ]
     of_cell = {(row.run, row.cell.model, row.cell.threads): row for row in rows}
+    withheld = {key for key, row in of_cell.items() if row.cell.emulated}
     ratios = [
         LabelledRatio(
             f"{labels[number, ratio.a]} ×{ratio.threads_a}",
@@ -212,9 +213,9 @@ def gather(
         )
         for number, result in enumerate(results, 1)
         for ratio in result.ratios
-        if (number, ratio.a) in labels and (number, ratio.b) in labels
-        # no time of an emulator is published, as a ratio neither
-        if not any(cell.emulated for cell in result.cells if cell.model in (ratio.a, ratio.b))
+        if (number, ratio.a) in labels
+        and (number, ratio.b) in labels
+        and not {(number, ratio.a, ratio.threads_a), (number, ratio.b, ratio.threads_b)} & withheld
         for pair in [(of_cell.get((number, ratio.a, ratio.threads_a)), of_cell.get((number, ratio.b, ratio.threads_b)))]
     ]
     data = accuracies[0].on if accuracies else ""
@@ -249,6 +250,7 @@ def describe_conditions(result: BenchmarkResult) -> list[tuple[str, str]]:
     facts = {
         "CPU clocks": _span([clock for moment in moments for clock in moment.clock_mhz], "MHz"),
         "governor": ", ".join(sorted({name for moment in moments for name in moment.governors})),
+        "power mode": ", ".join(sorted({moment.power_mode for moment in moments if moment.power_mode})),
         "temperature": _hottest(moments),
         "load of the last minute": _span([moment.load for moment in moments if moment.load is not None], "", 2),
         "CPU time of other programs": None if others is None else f"{others:.0%}",
@@ -385,4 +387,10 @@ def _throttling(moments: Sequence[Conditions], inside: Sequence[Conditions]) -> 
     events = throttle_events(inside)
     if events is not None:
         texts.append(f"{events} events of the CPU")
+    counts = [moment.overcurrent_count for moment in moments if moment.overcurrent_count is not None]
+    if counts:
+        texts.append(f"over-current count {counts[0]} before, {counts[-1]} after")
+    steps = [step for moment in moments for step in moment.cooling.values()]
+    if steps:
+        texts.append(f"slowed down by the kernel by {max(steps)} steps at most" if any(steps) else "none by the kernel")
     return "; ".join(texts) or None

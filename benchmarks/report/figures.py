@@ -3,50 +3,28 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
+from yolo_edge import charts
 from yolo_edge.benchmarks.report.content import STATES, Row
 from yolo_edge.benchmarks.report.labels import Axis
+from yolo_edge.charts import WIDTH
 
 Chart = alt.TopLevelMixin
 Records = list[dict[str, Any]]
 
 MOST_ROWS = 60  # of a chart with a line a cell: beyond, the table says it better
 MOST_CURVES = 6  # of a chart with a line a cell: more colours are not told apart
-WIDTH = 760
 # Okabe and Ito (2008), told apart with any colour vision, less the yellow that white paper swallows
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 GREY = "#8c8c8c"
 OF_PRECISION = {"fp32": PALETTE[0], "fp16": PALETTE[1], "int8": PALETTE[2], "not known": GREY}
 SHAPES = dict(zip(STATES, ("circle", "diamond", "cross", "triangle-up"), strict=True))
-_SANS = "system-ui, sans-serif"
 _TEXTS = ("cell", "model", "pair", "operator", "precision", "verdict", "state", "device", "size", "roof", "marks")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its words.
-
-    Attributes:
-        key: A name for files and ids.
-        title: Above it.
-        caption: What it shows, and how to read it.
-        chart: The chart; a Vega-Lite document.
-        conditions: How what it shows was measured, where that speaks against it; "" where nothing does.
-        points: Marks of a chart with one a cell; 0 of others, which are never many.
-    """
-
-    key: str
-    title: str
-    caption: str
-    chart: Chart
-    conditions: str = ""
-    points: int = 0
 
 
 def conditions_of(rows: Iterable[Row]) -> str:
@@ -143,36 +121,14 @@ def tips(*names: str) -> list[alt.Tooltip]:
 
 
 def dressed(chart: Any, ink: str, height: int | None = None, width: int = WIDTH) -> Chart:
-    """Colours of text, axes and grid that suit the page, light or dark."""
-    faint = "#88888844"
-    if height is not None:
-        chart = chart.properties(width=width, height=height)
-    worn: Chart = (
-        _with_links(chart)
-        .properties(background="transparent" if ink == "currentColor" else "white")
-        .configure(font=_SANS, aria=False)  # a description for each of a thousand marks helps nobody; the table does
-        .configure_view(stroke=None)
-        .configure_title(color=ink, fontSize=12, fontWeight="normal", anchor="start")
-        .configure_axis(
-            labelColor=ink,
-            titleColor=ink,
-            domainColor=ink,
-            tickColor=ink,
-            gridColor=faint,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-        )
-        .configure_legend(labelColor=ink, titleColor=ink, labelFontSize=12, titleFontWeight="normal")
-    )
-    return worn
+    """As `yolo_edge.charts.dressed`, with the signals that the page sets."""
+    # a description for each of a thousand marks helps nobody; the table does
+    worn: Any = charts.dressed(_with_links(chart), ink, height, width)
+    worn.config.aria = False
+    found: Chart = worn
+    return found
 
 
 def in_key(text: str) -> str:
     """As a part of a figure's key, which names files and elements."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", text)
-
-
-def short(value: float) -> float:
-    """Five digits: more are not seen, and make the page larger."""
-    return float(f"{value:.5g}")

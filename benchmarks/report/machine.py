@@ -15,8 +15,6 @@ from yolo_edge.benchmarks.report.content import Content, Row
 from yolo_edge.benchmarks.report.figures import (
     MOST_CURVES,
     PALETTE,
-    WIDTH,
-    Figure,
     Records,
     colours,
     conditions_of,
@@ -27,12 +25,12 @@ from yolo_edge.benchmarks.report.figures import (
     linked,
     samples,
     shape,
-    short,
     tips,
     unless_another,
 )
 from yolo_edge.benchmarks.report.labels import axis_of
 from yolo_edge.benchmarks.results import BenchmarkResult
+from yolo_edge.charts import WIDTH, Figure, short
 
 _CURVE_POINTS = 120
 _CUT = 3.0  # of the steadiness chart: one interruption would flatten all the rest

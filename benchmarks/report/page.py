@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-from markupsafe import Markup
-
 from yolo_edge._version import __version__
 from yolo_edge.benchmarks.baseline import differences
 from yolo_edge.benchmarks.report import charts
@@ -33,9 +30,9 @@ from yolo_edge.benchmarks.report.table import (
 )
 from yolo_edge.benchmarks.results import BenchmarkResult
 from yolo_edge.charts import to_svg
+from yolo_edge.charts.page import INK, environment, render
 
 _HERE = Path(__file__).parent
-_MOST_DRAWN = 600  # points of a chart that is drawn without the script, too: more would be most of the page
 _MOST_RATIOS = 400  # rows of that table
 _MOST_RUNS = 12  # that are described each by itself
 _PAPER_INK = "#222222"
@@ -47,33 +44,9 @@ def html(content: Content) -> str:
     Raises:
         ModuleNotFoundError: The `report` extra is not installed.
     """
-    shared = SharedData(content)
-    drawn = [
-        {
-            "key": figure.key,
-            "title": figure.title,
-            "caption": figure.caption,
-            # drawn already, so that it is there without scripts and on paper; the script makes it answer to the mouse
-            "conditions": figure.conditions,
-            "svg": Markup(to_svg(figure.chart)) if figure.points <= _MOST_DRAWN else "",  # noqa: S704 - it escapes texts
-            "points": figure.points,
-            "spec": _script_json(shared.without_data(figure.chart.to_dict())),
-        }
-        for figure in charts.figures(content, "currentColor")
-    ]
-    return (
-        _environment(autoescape=True)
-        .get_template("page.html.j2")
-        .render(
-            **_common(content),
-            figures=drawn,
-            datasets=_script_json(shared.packed()),
-            filters=_script_json(filters(content)),
-            style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-            script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
-            vega=Markup(_in_script(_bundle())),  # noqa: S704 - Vega's own
-        )
-    )
+    figures = charts.figures(content, INK)
+    shared, choices = SharedData(content), filters(content)
+    return render(_HERE, "page.html.j2", figures, shared=shared, filters=choices, **_common(content))
 
 
 def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
@@ -95,14 +68,15 @@ def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
         pictures[name] = to_svg(figure.chart)
         words = [figure.caption, *([figure.conditions] if figure.conditions else [])]
         shown.append({"title": figure.title, "caption": " ".join(words), "file": quote(name)})
-    template = _environment(autoescape=False).get_template("report.md.j2")
-    return template.render(**_common(content), figures=shown, aligned=aligned), pictures
+    templates = environment(_HERE, autoescape=False)
+    templates.filters["cell"] = _markdown_cell
+    template = templates.get_template("report.md.j2")
+    return template.render(**_common(content), version=__version__, figures=shown, aligned=aligned), pictures
 
 
 def _common(content: Content) -> dict[str, Any]:
     return {
         "content": content,
-        "version": __version__,
         "not_measured": charts.not_measured(content),
         "columns": columns(content),
         "rows": [(row, fields(content, row)) for row in content.rows],
@@ -192,38 +166,7 @@ def _notes(content: Content, run: int) -> list[str]:
     return found
 
 
-def _environment(autoescape: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=autoescape,  # noqa: S701 - not for Markdown, which has a filter of its own
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = _markdown_cell
-    return environment
-
-
 def _markdown_cell(text: str) -> str:
     """A text that stays in its field: names come from files."""
     escaped = "".join(f"\\{letter}" if letter in "\\`*_[]<>|" else letter for letter in text)
     return " ".join(escaped.split())
-
-
-def _script_json(value: object) -> Markup:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))  # noqa: S704
-
-
-def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that sets `vegaEmbed`."""
-    import vl_convert  # noqa: PLC0415 - 80 MB, loaded when a page is made
-
-    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg] # its stub demands what it does not
-
-
-def _in_script(code: str) -> str:
-    """Code that cannot end the script element, nor open a comment in it: both stand in strings only."""
-    return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row
 from yolo_edge.benchmarks.report.energy import millijoules
-from yolo_edge.benchmarks.results import Cell, CellRatio
+from yolo_edge.benchmarks.results import Cell, CellRatio, Latency
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,17 @@ def fields(content: Content, row: Row) -> list[str]:
     cell, latency = row.cell, row.cell.latency_ms
     several = len(content.results) > 1
     devices = len({other.cell.device for other in content.rows}) > 1
-
-    def time(value: float | None) -> str:
-        return "-" if cell.emulated or value is None else milliseconds(value)
-
     found = [row.label, str(cell.threads), validity(cell)]
     found += [str(row.run)] if several else []
     found += [cell.device] if devices else []
-    found += [
-        cell.runtime,
-        time(latency.p50),
-        "-" if cell.emulated else f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
-        *(time(value) for value in (latency.p90, latency.p99, latency.mean)),
+    times = [
+        milliseconds(latency.p50),
+        f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
+        *(milliseconds(value) for value in (latency.p90, latency.p99, latency.mean)),
         f"{latency.n}",
-        *(time(part.p50 if part else None) for part in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
+        *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
     ]
+    found += [cell.runtime, *(["withheld", *["-"] * (len(times) - 1)] if cell.emulated else times)]
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
         found += (
@@ -88,8 +84,7 @@ def fields(content: Content, row: Row) -> list[str]:
     found += [
         cell.precision or "-",
         f"{cell.bytes / 1e6:.2f}",
-        time(cell.first_ms),
-        time(cell.load_ms),
+        *("-" if cell.emulated else milliseconds(value) for value in (cell.first_ms, cell.load_ms)),
         f"{cell.memory_mb:.0f}",
         "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
     ]
@@ -187,6 +182,10 @@ def verdict_text(item: Comparison, limit: float | None) -> str:
 def milliseconds(value: float) -> str:
     """Four digits that count."""
     return f"{value:.3f}" if value < 100 else f"{value:.1f}"
+
+
+def _median(latency: Latency | None) -> str:
+    return "-" if latency is None else milliseconds(latency.p50)
 
 
 def aligned(table: Sequence[Column]) -> list[str]:

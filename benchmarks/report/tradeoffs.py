@@ -8,7 +8,6 @@ import altair as alt
 from yolo_edge.benchmarks.report.content import Content, Row
 from yolo_edge.benchmarks.report.figures import (
     SHAPES,
-    Figure,
     Records,
     colours,
     conditions_of,
@@ -18,11 +17,11 @@ from yolo_edge.benchmarks.report.figures import (
     in_key,
     linked,
     shape,
-    short,
     tips,
     unless_another,
 )
 from yolo_edge.benchmarks.report.labels import Align, Axis, axis_of, place
+from yolo_edge.charts import Figure, short
 
 _WIDTH, _HEIGHT = 740, 360
 _MOST_LABELS = 25

@@ -1,6 +1,5 @@
 """A plan put to a float network: the integers that writers write."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,6 @@ from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused
 from yolo_edge.export.quantization.plan import (
     MAX_WEIGHT,
     ConvolutionPlan,
-    HeadPlan,
     QuantizationPlan,
     TensorPlan,
     decode_weights,
@@ -46,30 +44,27 @@ class QuantizedGraph:
 
     Attributes:
         structure: Of the graph, whose convolutions hold the float weights W', b' of the plan.
-        plan: The plan.
-        heads: Raw head → the value before its factor and offset, which is an output of the graph as it is here, and the
-            two; those without are not among them.
+        plan: The plan. What has a factor and an offset in it is an output of the graph as it is before both.
     """
 
     structure: Structure
     plan: QuantizationPlan
-    heads: Mapping[str, HeadPlan]
 
     @property
     def graph(self) -> Graph:
         """The network, with expanded activations."""
         return self.structure.graph
 
-    def tensor(self, value: ir.Value | None) -> TensorPlan:
+    def tensor(self, value: ir.Value) -> TensorPlan:
         """The parameters of a quantized tensor."""
-        return self.plan.tensors[value.name or ""] if value is not None else self.plan.tensors[""]
+        return self.plan.tensors[name_of(value)]
 
     def convolution(self, node: ir.Node) -> IntegerConvolution:
         """The integers of an int8 convolution."""
         plan, (weight, bias) = self.plan.convolutions[name_of(node)], weights_of(node)
         scale = np.array(plan.weight_scale, np.float32)
         integers = integer_weights(weight, scale, plan, name_of(node))
-        bias_scale = np.float32(self.tensor(node.inputs[0]).scale) * scale
+        bias_scale = np.float32(self.tensor(computed_inputs(node)[0]).scale) * scale
         steps = np.rint(bias.astype(np.float64) / bias_scale)
         return IntegerConvolution(integers, scale, np.clip(steps, _INT32.min, _INT32.max).astype(np.int32), bias_scale)
 
@@ -80,6 +75,19 @@ def weights_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
     if weight is None or bias is None:
         raise ValueError(f"node {node.name!r} (Conv): weights and bias are constants in canonical form")
     return weight, bias
+
+
+def changed_weights(
+    node: ir.Node, output_factor: np.ndarray, input_factor: np.ndarray, bias_shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """W' and b' of `ConvolutionPlan`, float64; each of the three has a number a channel, or one for all."""
+    weight, bias = (array.astype(np.float64) for array in weights_of(node))
+    out, each = weight.shape[:2]
+    groups, tail = node.attributes.get_int("group", 1) or 1, [1] * (weight.ndim - 2)
+    by_group = np.broadcast_to(input_factor, groups * each).reshape(groups, each).repeat(out // groups, axis=0)
+    rows = np.broadcast_to(output_factor, out)
+    changed: np.ndarray = weight * by_group.reshape(out, each, *tail) * rows.reshape(-1, 1, *tail)
+    return changed, bias * rows + bias_shift
 
 
 def integer_weights(weight: np.ndarray, scale: np.ndarray, plan: ConvolutionPlan, where: str) -> np.ndarray:
@@ -131,16 +139,15 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, where: str = "plan") -> Qua
     _check(structure, plan, where)
     # tensors between nodes that were made float by hand are stored as they are
     needed = {name: tensor for name, tensor in plan.tensors.items() if name in structure.group}
-    quantized = QuantizedGraph(structure, structs.replace(plan, tensors=needed), plan.heads)
+    quantized = QuantizedGraph(structure, structs.replace(plan, tensors=needed))
     for node in structure.int8_convolutions():
         _check_integers(quantized, node, f"{where}.convolutions.{node.name}")
     return quantized
 
 
 def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str) -> None:
-    weight, bias = (array.astype(np.float64) for array in weights_of(node))
+    out, each = weights_of(node)[0].shape[:2]
     groups = node.attributes.get_int("group", 1) or 1
-    out, each = weight.shape[:2]
     expected = {"weight_scale": out, "output_factor": out, "input_factor": groups * each, "bias_shift": out}
     for name, length in expected.items():
         found = len(getattr(plan, name))
@@ -148,15 +155,8 @@ def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str
             raise InputError(f"{where}.{name}: expected {length} numbers, got {found}")
     if not (plan.output_factor or plan.input_factor or plan.bias_shift):
         return
-    if plan.input_factor:
-        by_group = np.array(plan.input_factor).reshape(groups, each).repeat(out // groups, axis=0)
-        weight = weight * by_group.reshape(out, each, *[1] * (weight.ndim - 2))
-    if plan.output_factor:
-        factor = np.array(plan.output_factor)
-        weight, bias = weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), bias * factor
-    if plan.bias_shift:
-        bias = bias + np.array(plan.bias_shift)
-    for place, array in ((1, weight), (2, bias)):
+    sides = (np.array(side) for side in (plan.output_factor or 1.0, plan.input_factor or 1.0, plan.bias_shift or 0.0))
+    for place, array in enumerate(changed_weights(node, *sides), 1):
         if not np.abs(array).max() < np.finfo(np.float32).max:
             raise InputError(f"{where}: its factors lead beyond float32")
         old = node.inputs[place]
@@ -169,7 +169,7 @@ def _check_integers(quantized: QuantizedGraph, node: ir.Node, where: str) -> Non
     weight, bias = weights_of(node)
     scale = np.array(convolution.weight_scale, np.float32)
     integer_weights(weight, scale, convolution, f"{where}.weights")
-    steps = np.abs(bias.astype(np.float64)) / (np.float64(quantized.tensor(node.inputs[0]).scale) * scale)
+    steps = np.abs(bias.astype(np.float64)) / (np.float64(quantized.tensor(computed_inputs(node)[0]).scale) * scale)
     if steps.max() > _INT32.max:
         channel = int(steps.argmax())
         raise InputError(f"{where}.weight_scale: too small in channel {channel}: its bias has no room in 32 bits")

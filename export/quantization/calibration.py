@@ -8,13 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx_ir as ir
 
 from yolo_edge.export.graph import Graph, shape_of
 from yolo_edge.export.quantization.gradients import Gradients
 from yolo_edge.export.quantization.importance import importance
+from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.quantization.structure import activation_behind, name_of
-from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import ModelSpec
 
 BINS = 256
@@ -71,16 +70,49 @@ class TensorStatistics:
             found.append(np.take_along_axis(side, np.argmax(enough, axis=1)[:, None], axis=1)[:, 0])
         return found[0], found[1]
 
-    def scaled(self, divisor: np.ndarray, offset: float | np.ndarray = 0) -> "TensorStatistics":
-        """The statistics of the tensor less an offset, divided, channel by channel, by numbers above 0."""
+    def scaled(self, divisor: np.ndarray) -> "TensorStatistics":
+        """The statistics of the tensor divided, channel by channel, by numbers above 0."""
         square = np.square(divisor)
         return TensorStatistics(
-            (self.low - offset) / divisor,
-            (self.high - offset) / divisor,
+            self.low / divisor,
+            self.high / divisor,
             self.histogram,
             self.energy * square[:, None],
             self.gain * square,
         )
+
+
+def all_outputs(graph: Graph) -> Graph:
+    """A copy of a graph that gives every tensor with channels."""
+    model = graph.clone()
+    for node in model.graph:
+        value = node.outputs[0]
+        if not value.is_graph_output() and len(shape_of(value)) >= 2:
+            model.graph.outputs.append(value)
+    return model
+
+
+def reach(
+    session: GraphSession, source: str, tensors: Iterable[np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """How far each channel reaches.
+
+    Args:
+        session: Of `all_outputs`.
+        source: The name of its input.
+        tensors: Inputs, float32 [1, 3, height, width].
+
+    Returns:
+        By name of a tensor the smallest and the largest values, float32 [channels].
+    """
+    low: dict[str, np.ndarray] = {}
+    high: dict[str, np.ndarray] = {}
+    for tensor in tensors:
+        for name, value in {source: tensor, **session({source: tensor})}.items():
+            smallest, largest = (each(_rows(value), axis=1) for each in (np.min, np.max))
+            low[name] = np.minimum(low.get(name, smallest), smallest)
+            high[name] = np.maximum(high.get(name, largest), largest)
+    return low, high
 
 
 class Calibration:
@@ -94,18 +126,12 @@ class Calibration:
     def __init__(self, graph: Graph, spec: ModelSpec, seed: int = 0):
         """Prepare to run `graph`, canonical with expanded activations, whose raw heads `spec` describes."""
         self._spec = spec
-        self._gradients = Gradients(graph)
+        self._slopes_of = Gradients(graph)
         self._weighed_by = _activations(graph)
         self._heads = [name_of(value) for value in graph.graph.outputs]
         self._convolved = [name_of(node.outputs[0]) for node in graph.graph if node.op_type == "Conv"]
-        model = graph.clone()
-        for node in model.graph:
-            value = node.outputs[0]
-            if not value.is_graph_output() and len(shape_of(value)) >= 2:
-                model.graph.outputs.append(value)
-        self._input = name_of(model.graph.inputs[0])
-        self._session = new_session(ir.to_proto(model).SerializeToString(), spin=False, enable_cpu_mem_arena=False)
-        self._names = [output.name for output in self._session.get_outputs()]
+        self._input = name_of(graph.graph.inputs[0])
+        self._session = GraphSession(all_outputs(graph))
         self._rng = np.random.default_rng(seed)
         self.pictures = 0
         self.statistics: Mapping[str, TensorStatistics] = {}
@@ -116,17 +142,11 @@ class Calibration:
         Args:
             tensors: Gives the input tensors, float32 [1, 3, height, width], from the first on each time.
         """
-        low: dict[str, np.ndarray] = {}
-        high: dict[str, np.ndarray] = {}
+        low, high = reach(self._session, self._input, tensors())
+        tallies = {name: _Tally(low[name], high[name]) for name in low}
         self.pictures = 0
         for tensor in tensors():
             self.pictures += 1
-            for name, value in self._values(tensor).items():
-                smallest, largest = (each(_rows(value), axis=1) for each in (np.min, np.max))
-                low[name] = np.minimum(low.get(name, smallest), smallest)
-                high[name] = np.maximum(high.get(name, largest), largest)
-        tallies = {name: _Tally(low[name], high[name]) for name in low}
-        for tensor in tensors():
             self._tally(tensor, tallies)
         self.statistics = {name: tally.statistics(self.pictures) for name, tally in tallies.items()}
 
@@ -153,22 +173,22 @@ class Calibration:
         self, tensor: np.ndarray, names: Collection[str] | None = None
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Value and derivative of tensors, in a direction of random signs weighted with importance."""
-        heads = self._session.run(self._heads, {self._input: tensor})
-        weights = importance(self._spec, dict(zip(self._heads, heads, strict=True)))
+        values = self._values(tensor)
+        weights = importance(self._spec, {name: values[name] for name in self._heads})
         signs = np.array([-1, 1], np.float32)
         directions = {name: np.sqrt(weight) * self._rng.choice(signs, weight.shape) for name, weight in weights.items()}
-        return self._gradients(tensor, directions, names)
+        slopes = self._slopes_of(values, directions, names)
+        return {name: (values[name], slope) for name, slope in slopes.items()}
 
     def _values(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = self._session.run(self._names, {self._input: tensor})
-        return {self._input: tensor, **dict(zip(self._names, outputs, strict=True))}
+        return {self._input: tensor, **self._session({self._input: tensor})}
 
     def _tally(self, tensor: np.ndarray, tallies: Mapping[str, "_Tally"]) -> None:
         found = self._slopes(tensor)
         for name, tally in tallies.items():
             if name in found:
                 value, own = found[name]
-                _, behind = found.get(self._weighed_by.get(name, name), (None, None))
+                _, behind = found[self._weighed_by.get(name, name)]
                 tally.add(value, own, behind, self._rng)
 
 
@@ -182,9 +202,7 @@ class _Tally:
         self._energy = np.zeros(len(low) * BINS)
         self._gain = np.zeros(len(low))
 
-    def add(
-        self, value: np.ndarray, own: np.ndarray | None, behind: np.ndarray | None, rng: np.random.Generator
-    ) -> None:
+    def add(self, value: np.ndarray, own: np.ndarray, behind: np.ndarray, rng: np.random.Generator) -> None:
         """Count the values of one picture; `own` and `behind` are derivatives, of its shape."""
         value = _rows(value)
         channels, places = value.shape
@@ -200,11 +218,9 @@ class _Tally:
         bins += (np.arange(channels, dtype=np.int32) * BINS)[:, None]
         flat = bins.reshape(-1)
         self._counts += np.bincount(flat, minlength=len(self._counts))
-        if own is not None:
-            self._gain += np.square(_rows(own)).sum(axis=1)
-        if behind is not None:
-            energy = np.square(_rows(behind)[:, picked]).reshape(-1)
-            self._energy += np.bincount(flat, energy, minlength=len(self._energy)) * share
+        self._gain += np.square(_rows(own)).sum(axis=1)
+        energy = np.square(_rows(behind)[:, picked]).reshape(-1)
+        self._energy += np.bincount(flat, energy, minlength=len(self._energy)) * share
 
     def statistics(self, pictures: int) -> TensorStatistics:
         """What comes of the sums."""

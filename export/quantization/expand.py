@@ -1,7 +1,7 @@
 """Activations taken apart into operators that have int8 forms in both formats.
 
 SiLU: Sigmoid, Mul. Hard-swish: x · clip(x/6 + ½, 0, 1), whose clip is the saturation of what holds it
-(facts: XNNPACK has no int8 HARD_SWISH). Mish stays whole: it computes in float.
+(XNNPACK has no int8 HARD_SWISH). Mish stays whole: it computes in float.
 """
 
 import numpy as np

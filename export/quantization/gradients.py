@@ -1,4 +1,4 @@
-"""The derivative of the raw heads with respect to every tensor, as an ONNX graph behind the network itself.
+"""The derivative of the raw heads with respect to every tensor, as an ONNX graph of its own.
 
 For a vector v at the heads the graph gives vᵀ·∂heads/∂x for each tensor x (reverse mode). With v of random signs its
 square is, on average, the noise energy that noise of variance 1 on an element of x makes at the heads
@@ -11,61 +11,73 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from yolo_edge.export.graph import Graph, add_constant, constant_of, shape_of
+from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.quantization.structure import clip_bounds, computed_inputs, name_of
-from yolo_edge.ondevice.runtimes.onnx import new_session
 
 _STEP = 1e-2  # of the difference quotient of activations without a derivative of their own
 
 
 class Gradients:
-    """A network and its derivative, loaded."""
+    """The derivative of a network, loaded."""
 
     def __init__(self, graph: Graph):
         """Build the derivative of `graph`, canonical with expanded activations."""
         model = graph.clone()
         tape = _Tape(model)
-        self._heads = [name_of(value) for value in model.graph.outputs]
-        self._input = name_of(model.graph.inputs[0])
+        directions = []
         for value in list(model.graph.outputs):
             direction = ir.Value(name=f"{value.name}.direction", shape=value.shape, type=value.type)
-            model.graph.inputs.append(direction)
+            directions.append(direction)
             tape.add(value, direction)
         nodes = [node for node in model.graph if node not in tape.own]
+        within = set(nodes)
         for node in reversed(nodes):
             total = tape.total(node.outputs[0])
             if total is not None:
                 _RULES.get(node.op_type, _unknown)(tape, node, total)
         tape.total(model.graph.inputs[0])
-        forward = {name_of(value) for value in model.graph.outputs}
         self._slopes = {name: name_of(total) for name, total in tape.totals.items()}
+        # what the network itself computes is given: it has been run already
+        used: dict[str, ir.Value] = {}
+        for own in (node for node in model.graph if node in tape.own):
+            for place, read in enumerate(own.inputs):
+                if read is not None and read.producer() in within:
+                    given = ir.Value(name=read.name, shape=read.shape, type=read.type)
+                    own.replace_input_with(place, used.setdefault(name_of(read), given))
+        model.graph.outputs.clear()
+        for node in reversed(nodes):
+            model.graph.remove(node, safe=True)
+        model.graph.inputs.extend([*used.values(), *directions])
         for name, total in tape.totals.items():
-            value = tape.values[name]
-            if name not in forward and not value.is_graph_input():
-                model.graph.outputs.append(value)
             if not total.is_graph_output() and not total.is_graph_input():
-                total.shape, total.type = value.shape, ir.TensorType(ir.DataType.FLOAT)
+                total.shape, total.type = tape.values[name].shape, ir.TensorType(ir.DataType.FLOAT)
                 model.graph.outputs.append(total)
-        data = ir.to_proto(model).SerializeToString()
-        self._session = new_session(data, spin=False, enable_cpu_mem_arena=False)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        drop_unused_constants(model.graph)
+        self._given = [name_of(value) for value in model.graph.inputs if value not in directions]
+        self._session = GraphSession(model) if model.graph.outputs else None
 
     def __call__(
-        self, tensor: np.ndarray, directions: Mapping[str, np.ndarray], names: Collection[str] | None = None
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """For each tensor its value and its derivative in a direction at the heads.
+        self,
+        values: Mapping[str, np.ndarray],
+        directions: Mapping[str, np.ndarray],
+        names: Collection[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The derivative of each tensor in a direction at the heads.
 
         Args:
-            tensor: The input.
+            values: Of the input and of every tensor of the network, by name.
             directions: Name of a head → the direction, of its shape.
             names: Of tensors; None: all that have a derivative.
         """
         slopes = {name: slope for name, slope in self._slopes.items() if names is None or name in names}
-        feed = {self._input: tensor, **{f"{name}.direction": array for name, array in directions.items()}}
-        reached = set(slopes.values())
-        wanted = [name for name in self._outputs if name in slopes or name in reached]
-        found = {**feed, **dict(zip(wanted, self._session.run(wanted, feed), strict=True))}
-        return {name: (found[name], found[slope]) for name, slope in slopes.items()}
+        feed = {name: values[name] for name in self._given}
+        feed.update({f"{name}.direction": array for name, array in directions.items()})
+        wanted = set(slopes.values())
+        found = dict(feed)
+        if self._session is not None:  # None: sums alone lead to the heads
+            found.update(self._session(feed, [name for name in self._session.outputs if name in wanted]))
+        return {name: found[slope] for name, slope in slopes.items()}
 
 
 class _Tape:

@@ -54,10 +54,19 @@ class TensorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def quantize(self, x: np.ndarray) -> np.ndarray:
         """The integers of an array, int8; halves to even, as runtimes do."""
-        result: np.ndarray = np.clip(np.rint(x / np.float32(self.scale)) + self.zero_point, LOWEST, HIGHEST).astype(
-            np.int8
-        )
+        return (self._steps(x) + self.zero_point).astype(np.int8)
+
+    def stored(self, x: np.ndarray) -> np.ndarray:
+        """What is left of an array that is stored as integers, of its type."""
+        result = self._steps(x)
+        result *= np.float32(self.scale)
         return result
+
+    def _steps(self, x: np.ndarray) -> np.ndarray:
+        """How many steps an array is away from 0."""
+        result: np.ndarray = np.asarray(x * (1 / x.dtype.type(self.scale)))
+        np.rint(result, out=result)
+        return np.clip(result, LOWEST - self.zero_point, HIGHEST - self.zero_point, out=result)
 
 
 class NodePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,11 +131,6 @@ class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     nodes: dict[str, NodePlan] = {}
     convolutions: dict[str, ConvolutionPlan] = {}
     heads: dict[str, HeadPlan] = {}
-
-    def is_int8(self, node: str | None) -> bool:
-        """Whether a node computes in int8."""
-        plan = self.nodes.get(node or "")
-        return plan is not None and plan.precision == "int8"
 
     def to_json(self) -> bytes:
         """Indented JSON; equal plans give equal bytes."""

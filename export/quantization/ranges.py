@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.quantization.calibration import TensorStatistics, join
-from yolo_edge.export.quantization.plan import HIGHEST, LOWEST, TensorPlan
+from yolo_edge.export.quantization.plan import TensorPlan
 from yolo_edge.export.quantization.structure import SIGMOID, Structure, activation_behind, name_of
 
 MODES = ("minmax", "percentile", "mse", "auto")
@@ -136,16 +136,9 @@ def _search(members: list[_Member], low: float, high: float, power: float) -> Te
 
 
 def _error(member: _Member, plan: TensorPlan, power: float) -> float:
-    found = _held(member.values, plan)
+    found = plan.stored(member.values)
     expected = member.values
     if member.activation is not None:
         found, expected = member.activation(found), member.activation(expected)
     difference = np.abs(found - expected)
     return float((member.weights * (np.square(difference) if power == 2 else difference**power)).sum())
-
-
-def _held(values: np.ndarray, plan: TensorPlan) -> np.ndarray:
-    """What is left of values that are stored."""
-    steps = np.clip(np.rint(values / plan.scale) + plan.zero_point, LOWEST, HIGHEST)
-    result: np.ndarray = (steps - plan.zero_point) * plan.scale
-    return result

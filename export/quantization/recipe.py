@@ -9,7 +9,7 @@ from msgspec import structs
 
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.quantization.affine import correct_affine
-from yolo_edge.export.quantization.apply import apply_plan, channel_scale, integer_weights, weights_of
+from yolo_edge.export.quantization.apply import apply_plan, changed_weights, channel_scale, integer_weights, weights_of
 from yolo_edge.export.quantization.calibration import TensorStatistics
 from yolo_edge.export.quantization.equalize import Equalisation, equalize
 from yolo_edge.export.quantization.heads import rescale_heads
@@ -137,7 +137,7 @@ def finish(
         plan: Of `Drafts`.
         recipe: Its recipe.
         tensors: Inputs, float32 [1, 3, height, width].
-        importance: Of the places of what convolutions give, by `Sensitivity.places`.
+        importance: Of the places of what convolutions give, by `Calibration.importance_of_places`.
     """
     if not recipe.rounding and recipe.affine == "none":
         return plan
@@ -168,18 +168,14 @@ def finish(
 def _convolution(
     node: ir.Node, found: Equalisation, head: HeadPlan | None, source: TensorPlan | None
 ) -> ConvolutionPlan:
-    weight, bias = (array.astype(np.float64) for array in weights_of(node))
     out, into = found.factors(node)
-    shift = np.zeros(len(weight))
+    shift = np.zeros(len(out))
     if head is not None:
         factor = np.array(head.factor)
         out, shift = out / factor, -np.array(head.offset) / factor
-    groups = node.attributes.get_int("group", 1) or 1
-    by_group = into.reshape(groups, -1).repeat(len(weight) // groups, axis=0)
-    tail = [1] * (weight.ndim - 2)
-    changed = weight * by_group.reshape(*weight.shape[:2], *tail) * out.reshape(-1, 1, *tail)
+    changed = changed_weights(node, out, into, shift)
     return ConvolutionPlan(
-        tuple(map(float, channel_scale(changed, bias * out + shift, 1.0 if source is None else source.scale))),
+        tuple(map(float, channel_scale(*changed, 1.0 if source is None else source.scale))),
         _numbers(out, 1),
         _numbers(into, 1),
         _numbers(shift, 0),

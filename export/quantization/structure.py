@@ -123,11 +123,10 @@ def _fusable(node: ir.Node) -> ir.Node | None:
     if node.op_type not in _FUSES or len(uses) != 1 or node.outputs[0].is_graph_output():
         return None
     following = uses[0].node
-    if following.op_type == "Clip":
-        low, high = (constant_of(bound) for bound in following.inputs[1:])
-        holds = low is not None and high is not None and float(low.max()) <= 0 <= float(high.min())
-        return following if holds else None
-    return following if following.op_type == "Relu" else None
+    if following.op_type not in ("Clip", "Relu"):
+        return None
+    low, high = clip_bounds(following)
+    return following if low <= 0 <= high else None
 
 
 def _group(graph: Graph, nodes: Mapping[str, NodePlan], fused: Mapping[str, ir.Node]) -> dict[str, str]:

@@ -11,9 +11,8 @@ import onnx_ir as ir
 
 from yolo_edge.export.graph import IR_VERSION, OPSET, Graph
 from yolo_edge.export.quantization.apply import QuantizedGraph, integer_weights, weights_of
-from yolo_edge.export.quantization.plan import TensorPlan
+from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.quantization.structure import computed_inputs, name_of
-from yolo_edge.ondevice.runtimes.onnx import new_session
 
 Arrays = Sequence[np.ndarray]
 
@@ -116,17 +115,7 @@ def walk(quantized: QuantizedGraph, tensors: Arrays, importance: Mapping[str, Ar
 
 def _held(quantized: QuantizedGraph, name: str, arrays: Arrays) -> Arrays:
     plan = quantized.plan.tensors.get(name)
-    return arrays if plan is None else [stored(array, plan) for array in arrays]
-
-
-def stored(array: np.ndarray, plan: TensorPlan) -> np.ndarray:
-    """What is left of an array that is stored as integers, float32."""
-    scale = np.float32(plan.scale)
-    result = array * (1 / scale)
-    np.rint(result, out=result)
-    result *= scale
-    np.clip(result, *(np.float32(bound) for bound in plan.bounds), out=result)
-    return np.asarray(result)
+    return arrays if plan is None else [plan.stored(array) for array in arrays]
 
 
 def _session_of(graph: Graph, node: ir.Node) -> Callable[..., np.ndarray]:
@@ -155,10 +144,9 @@ def _session_of(graph: Graph, node: ir.Node) -> Callable[..., np.ndarray]:
         ir_version=IR_VERSION,
         functions=[graph.functions[node.op_identifier()].clone()] if node.domain else [],
     )
-    session = new_session(ir.to_proto(model).SerializeToString(), spin=False, enable_cpu_mem_arena=False)
-    names = [value.name or "" for value in inputs]
+    session, names = GraphSession(model), [name_of(value) for value in inputs]
 
     def run(*arrays: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run(None, dict(zip(names, arrays, strict=True)))[0])
+        return session(dict(zip(names, arrays, strict=True)))["y"]
 
     return run

@@ -14,6 +14,7 @@ SIGNATURE = "serving_default"
 
 _FIRST_RUNTIME = _CUSTOM_RUNTIME = "1.5.0"
 _SMALL_BYTES = 4096
+_TYPES = {number: name for name, number in TENSOR_TYPES.items()}
 _VERSION_BYTES = 16  # of the buffer that holds `min_runtime_version`
 
 
@@ -92,6 +93,10 @@ class Assembly:
     def shape(self, tensor: int) -> tuple[int, ...]:
         """The shape of a tensor, as it is stored."""
         return tuple(self._tensors[tensor]["shape"])
+
+    def dtype(self, tensor: int) -> str:
+        """The numpy type name of a tensor."""
+        return _TYPES[self._tensors[tensor]["type"]]
 
     def quantization(self, tensor: int) -> Quantization | None:
         """What the integers of a tensor stand for; None: they are no such, or floats."""

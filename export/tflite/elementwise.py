@@ -1,9 +1,9 @@
 """Operators that work element by element: arithmetic and activations."""
 
-import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import constant_of, shape_of
+from yolo_edge.export.quantization.structure import clip_bounds
 from yolo_edge.export.tflite.lowering import Lowering, Output, Stored
 
 _BROADCASTING = {
@@ -28,13 +28,6 @@ _UNARY = {
 
 # bounds of a Clip → the activation, which convolutions and sums can do along
 CLIPS = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
-
-
-def clip_bounds(node: ir.Node) -> tuple[float, float]:
-    """The bounds of a Clip."""
-    bounds = [constant_of(value) for value in node.inputs[1:]]
-    low, high = (float(np.asarray(bound).reshape(())) for bound in bounds)
-    return low, high
 
 
 def lower_elementwise(ctx: Lowering, node: ir.Node, out: Output) -> None:

@@ -62,8 +62,8 @@ def lower_heads(
         InputError: The head cannot be decoded within a file.
     """
     if quantized is not None and options.output_type == "int8":
-        return _integer_heads(IntegerLowering(ctx, quantized), raw, spec, quantized.heads)
-    restore = {} if quantized is None else quantized.heads
+        return _integer_heads(IntegerLowering(ctx, quantized), raw, spec, quantized.plan.heads)
+    restore = {} if quantized is None else quantized.plan.heads
     for name, plan in restore.items():
         _restore(ctx, raw[name], name, plan)
     if options.head == "raw":

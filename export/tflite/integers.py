@@ -40,7 +40,12 @@ class IntegerLowering(Lowering):
 
     Attributes:
         view: How nodes that compute in float32 see the same values.
+        dtype: Of the integers.
+        lowest: The smallest of them.
     """
+
+    dtype = "int8"
+    lowest = LOWEST
 
     def __init__(self, floats: Lowering, quantized: QuantizedGraph):
         super().__init__(floats.assembly, floats.precision)
@@ -67,23 +72,38 @@ class IntegerLowering(Lowering):
         found = self._found(value)
         if value is None or self.assembly.quantization(found.tensor) is not None:
             return found
-        to = quantization_of(self.plan(value))
-        return Stored(self._convert("QUANTIZE", found.tensor, f"{value.name}.int8", to), found.order)
+        return self._as(found, value, self.steps(value))
+
+    def _as(self, found: Stored, value: ir.Value, to: Quantization) -> Stored:
+        version = self._version("QUANTIZE", [found.tensor], found.tensor)
+        name = f"{value.name}.{self.dtype}"
+        return Stored(self._convert("QUANTIZE", found.tensor, name, to, version, self.dtype), found.order)
+
+    def steps(self, value: ir.Value) -> Quantization:
+        """The parameters of a value, as the file has them."""
+        return quantization_of(self.plan(value))
+
+    def constant_steps(self, array: np.ndarray) -> Quantization:
+        """The parameters of a constant operand."""
+        return quantization_of(TensorPlan.of_constant(array))
+
+    def quantized(self, array: np.ndarray, steps: Quantization) -> np.ndarray:
+        """The integers of floats."""
+        return TensorPlan(steps.scale[0], steps.zero_point[0]).quantize(array)
 
     def settle(self, value: ir.Value) -> None:
         """Store a value that was computed in float32 as integers from now on."""
         stored = self.stored(value)
         self.bind(value, stored.tensor, stored.order)
 
-    def requantized(self, value: ir.Value, plan: TensorPlan) -> Stored:
+    def requantized(self, value: ir.Value, steps: Quantization) -> Stored:
         """Where a computed value is as other integers than its own."""
-        found = self.stored(value)
-        return Stored(self._convert("QUANTIZE", found.tensor, f"{value.name}.int8", quantization_of(plan)), found.order)
+        return self._as(self.stored(value), value, steps)
 
     def add(self, op: str, inputs: Sequence[int], out: Output, order: Sequence[int], **options: object) -> None:
         """Add the operator that computes `out`, as integers."""
         sizes = [out.shape[axis] for axis in order]
-        tensor = self._operator(op, inputs, out.value.name or op, sizes, quantization_of(self.plan(out.value)), options)
+        tensor = self._operator(op, inputs, out.value.name or op, sizes, self.steps(out.value), options)
         self.bind(out.value, tensor, order)
 
     def step(self, op: str, inputs: Sequence[int], name: str, shape: Sequence[int], **options: object) -> int:
@@ -99,7 +119,7 @@ class IntegerLowering(Lowering):
         quantization: Quantization | None,
         options: dict[str, object],
     ) -> int:
-        tensor = self.assembly.tensor(name, shape, "int8", quantization)
+        tensor = self.assembly.tensor(name, shape, self.dtype, quantization)
         version = max(int(options.pop("version", 1)), self._version(op, inputs, tensor))  # type: ignore[call-overload]
         self.assembly.operator(op, inputs, [tensor], version, **options)
         return tensor
@@ -116,19 +136,19 @@ class IntegerLowering(Lowering):
         array = constant_of(value)
         if value is None or array is None:
             return super().operand(value, order)
-        plan = self._operand_plan(value)
-        integers = plan.quantize(array).reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(tuple(order))
-        return self.assembly.constant(value.name or "constant", integers, quantization_of(plan))
+        steps, shape = self.constant_steps(array), (1,) * (len(order) - array.ndim) + array.shape
+        integers = self.quantized(array, steps).reshape(shape).transpose(tuple(order))
+        return self.assembly.constant(value.name or "constant", integers, steps)
 
     def number(self, name: str, integer: int, like: int) -> int:
         """A constant of one element, as the integers of a tensor."""
-        array = np.array([integer], np.int8)
+        array = np.array([integer], self.dtype)
         return self.assembly.constant(name, array, self.assembly.quantization(like))
 
     def padded_low(self, tensor: int, name: str, sides: np.ndarray) -> int:
         """A tensor with the lowest integer around it, which is often that of 0; XNNPACK does not run PADV2."""
         quantization = self.assembly.quantization(tensor)
-        if quantization is not None and quantization.zero_point == (LOWEST,):
+        if quantization is not None and quantization.zero_point == (self.lowest,):
             return self.padded(tensor, name, sides)
         for axis in np.flatnonzero(sides.sum(axis=1)).tolist():
             before, after = (self._margin(tensor, name, axis, count) for count in sides[axis].tolist())
@@ -141,7 +161,7 @@ class IntegerLowering(Lowering):
         """What lies beside a tensor along an axis: one constant of the lowest integer, or nothing."""
         shape = list(self.assembly.shape(tensor))
         shape[axis] = count
-        margin = np.full(shape, LOWEST, np.int8)
+        margin = np.full(shape, self.lowest, self.dtype)
         return [self.assembly.constant(f"{name}.margin", margin, self.assembly.quantization(tensor))] if count else []
 
     def weight(self, node: ir.Node, permutation: Sequence[int]) -> int:
@@ -182,12 +202,12 @@ class IntegerLowering(Lowering):
         if node.op_type == "Conv":
             ratios = self._convolution(node).bias_scale / result
             return bool(np.max(ratios) < high)
-        scales = np.array([self._operand_plan(value).scale for value in node.inputs])
+        scales = np.array([self._operand_plan(value).scale for value in node.inputs if value is not None])
         if node.op_type == "Mul":
             scales = scales.prod(keepdims=True)
         return bool((low <= scales / result).all() and (scales / result < high).all())
 
-    def _operand_plan(self, value: ir.Value | None) -> TensorPlan:
+    def _operand_plan(self, value: ir.Value) -> TensorPlan:
         array = constant_of(value)
         return self._quantized.tensor(value) if array is None else TensorPlan.of_constant(array)
 
@@ -203,12 +223,13 @@ class IntegerLowering(Lowering):
 
     def saturate(self, out: Output, bounds: tuple[float, float]) -> None:
         """Clip a value that is stored, where its integers reach further than the bounds."""
-        plan, stored = self.plan(out.value), self.stored(out.value)
-        low, high = (int(number) for number in plan.quantize(np.array(bounds, np.float32)))
-        tolerance = plan.scale / 2
+        steps, stored = self.steps(out.value), self.stored(out.value)
+        low, high = (int(number) for number in self.quantized(np.array(bounds, np.float32), steps))
+        (scale,), (zero,) = steps.scale, steps.zero_point
+        reached = [scale * (bound - zero) for bound in (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max)]
         for op, reaches, integer in (
-            ("MAXIMUM", plan.bounds[0] < bounds[0] - tolerance, low),
-            ("MINIMUM", plan.bounds[1] > bounds[1] + tolerance, high),
+            ("MAXIMUM", reached[0] < bounds[0] - scale / 2, low),
+            ("MINIMUM", reached[1] > bounds[1] + scale / 2, high),
         ):
             if reaches:
                 bound = self.number(f"{out.value.name}.bound", integer, stored.tensor)
@@ -232,15 +253,15 @@ def lower_clip(ctx: Lowering, node: ir.Node, out: Output) -> None:
     ctx, value = _integers(ctx), node.inputs[0]
     if value is None:
         raise ValueError(f"node {node.name!r} has no input")
-    bounds, plan = clip_bounds(node), ctx.plan(out.value)
+    bounds = clip_bounds(node)
     activation = _ACTIVATIONS.get(bounds)
     if activation is not None:
         x = ctx.stored(value)
-        zero = ctx.number("zero", ctx.plan(value).zero_point, x.tensor)
+        zero = ctx.number("zero", ctx.steps(value).zero_point[0], x.tensor)
         active = Output(out.value, activation)
         ctx.add("ADD", [x.tensor, zero], active, x.order, **active.options)
         return
-    stored = ctx.requantized(value, plan)
+    stored = ctx.requantized(value, ctx.steps(out.value))
     ctx.bind(out.value, stored.tensor, stored.order)
     ctx.saturate(out, bounds)
 

@@ -16,13 +16,14 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import constant_of, shape_of
-from yolo_edge.export.rounding import as_float16
+from yolo_edge.export.rounding import as_float16, as_int8
 from yolo_edge.export.tflite.assembly import Assembly, Quantization, identity
 from yolo_edge.export.tflite.schema import ACTIVATION
 
 NHWC = (0, 2, 3, 1)
 
 _LOWEST = np.finfo(np.float32).min
+_DEQUANTIZE = {"int8": 2, "int16": 3}  # type → version
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Lowering:
 
     Attributes:
         assembly: Where tensors and operators go.
-        precision: "fp16": the weights of convolutions are stored as float16.
+        precision: Of the file. "fp16" and "int8-weights": how the weights of convolutions are stored.
     """
 
     def __init__(self, assembly: Assembly, precision: str):
@@ -95,18 +96,21 @@ class Lowering:
         if self.assembly.quantization(found.tensor) is None:
             return found
         name = f"{value.name if value is not None else None}.float"
-        return Stored(self._convert("DEQUANTIZE", found.tensor, name, None, version=2), found.order)
+        version = _DEQUANTIZE[self.assembly.dtype(found.tensor)]
+        return Stored(self._convert("DEQUANTIZE", found.tensor, name, None, version), found.order)
 
     def _found(self, value: ir.Value | None) -> Stored:
         if value is None or id(value) not in self._stored:
             raise ValueError(f"value {value.name if value else None!r} is not computed yet")
         return self._stored[id(value)]
 
-    def _convert(self, op: str, tensor: int, name: str, to: Quantization | None, version: int = 1) -> int:
+    def _convert(
+        self, op: str, tensor: int, name: str, to: Quantization | None, version: int, dtype: str = "float32"
+    ) -> int:
         """A tensor as floats, or as other integers."""
         key = (tensor, to)
         if key not in self._converted:
-            result = self.assembly.tensor(name, self.assembly.shape(tensor), "float32" if to is None else "int8", to)
+            result = self.assembly.tensor(name, self.assembly.shape(tensor), dtype, to)
             self.assembly.operator(op, [tensor], [result], version)
             self._converted[key] = result
         return self._converted[key]
@@ -223,13 +227,19 @@ class Lowering:
         key = identity(stored)
         if key not in self._weights:
             half = as_float16(array) if self.precision == "fp16" else None
-            if half is None:
-                self._weights[key] = self.assembly.constant(name, stored)
+            if half is not None:
+                constant = self.assembly.constant(f"{name}.half", half.transpose(permutation))
+                self._weights[key] = self._widened(name, constant, version=3)
+            elif self.precision == "int8-weights":
+                integers, scale = as_int8(array)
+                axis = tuple(permutation).index(0)
+                steps = Quantization(tuple(scale.tolist()), (0,) * len(scale), axis)
+                constant = self.assembly.constant(f"{name}.q", integers.transpose(permutation), steps)
+                self._weights[key] = self._widened(name, constant, version=5)
             else:
-                self._weights[key] = self._widened(name, half.transpose(permutation))
+                self._weights[key] = self.assembly.constant(name, stored)
         return self._weights[key]
 
-    def _widened(self, name: str, half: np.ndarray) -> int:
-        """The tensor in float32 of a constant in float16."""
-        stored = self.assembly.constant(f"{name}.half", half)
-        return self.step("DEQUANTIZE", [stored], name, half.shape, version=3)
+    def _widened(self, name: str, constant: int, version: int) -> int:
+        """The tensor in float32 of a constant in float16 or int8."""
+        return self.step("DEQUANTIZE", [constant], name, self.assembly.shape(constant), version=version)

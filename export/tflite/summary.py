@@ -37,7 +37,7 @@ def summarize_tflite(path: Path) -> Summary:
 class _File:
     def __init__(self, model: dict[str, Any]):
         graph = model["subgraphs"][0]
-        self._codes: list[str] = [_name(code) for code in model["operator_codes"]]
+        self._codes: list[str] = [operator_name(code) for code in model["operator_codes"]]
         self._buffers = model["buffers"]
         self._tensors = graph["tensors"] or []
         self.operators = graph["operators"] or []
@@ -95,7 +95,8 @@ class _File:
         return tuple(self._tensor(inputs[place])["shape"] or ()) if place < len(inputs) else ()
 
 
-def _name(code: dict[str, Any]) -> str:
+def operator_name(code: dict[str, Any]) -> str:
+    """The name of an operator code, as `flatbuffer.decode` gives it."""
     if code["custom_code"]:
         return str(code["custom_code"])
     # files from before 2.4 have only the old field

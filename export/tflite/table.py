@@ -11,6 +11,7 @@ from yolo_edge.export.quantization.structure import clip_bounds
 from yolo_edge.export.tflite import decoding, elementwise, integers, shapes, windows
 from yolo_edge.export.tflite.integers import IntegerLowering
 from yolo_edge.export.tflite.lowering import Lowering, Output
+from yolo_edge.export.tflite.wide import WideLowering
 from yolo_edge.ondevice.errors import InputError
 
 Function: TypeAlias = Callable[[Lowering, ir.Node, Output], None]
@@ -88,7 +89,8 @@ def lower_nodes(ctx: Lowering, nodes: Iterable[ir.Node], quantized: QuantizedGra
     for node in nodes:
         if node.op_type not in LOWERINGS:
             raise InputError(f"layer {node.name!r} ({node.op_type}): cannot be written as TFLite; use --format onnx")
-    within = None if quantized is None else IntegerLowering(ctx, quantized)
+    kind = WideLowering if ctx.precision == "int8x16" else IntegerLowering
+    within = None if quantized is None else kind(ctx, quantized)
     done: set[str | None] = set()
     for node in nodes:
         if node.name in done:
@@ -131,6 +133,6 @@ def _activation_behind(node: ir.Node) -> tuple[ir.Node, str] | None:
     if following.op_type == "Relu":
         return following, "RELU"
     if following.op_type == "Clip":
-        name = elementwise.CLIPS.get(elementwise.clip_bounds(following))
+        name = elementwise.CLIPS.get(clip_bounds(following))
         return (following, name) if name else None
     return None

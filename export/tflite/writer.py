@@ -40,13 +40,14 @@ def write_tflite(network: Graph | QuantizedGraph, spec: ModelSpec, options: File
     options.check()
     options = options.resolved("tflite")
     quantized = network if isinstance(network, QuantizedGraph) else None
-    if (quantized is not None) != (options.precision == "int8"):
+    if (quantized is not None) != (options.precision in ("int8", "int8x16")):
         raise ValueError(f"precision {options.precision} {'without' if quantized is None else 'with'} a plan")
     graph = network.graph if isinstance(network, QuantizedGraph) else network
     check_canonical(graph)
     assembly = Assembly()
     ctx = Lowering(assembly, options.precision)
-    source, spec = lower_input(ctx, graph.graph.inputs[0], spec, options.input or "float32", quantized)
+    pixels = quantized if options.precision == "int8" else None
+    source, spec = lower_input(ctx, graph.graph.inputs[0], spec, options.input or "float32", pixels)
     lower_nodes(ctx, graph.graph, quantized)
     raw = {value.name or "": value for value in graph.graph.outputs}
     outputs, spec = lower_heads(ctx, raw, spec, options, quantized)

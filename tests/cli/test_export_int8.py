@@ -12,7 +12,7 @@ from tests.cli.conftest import Run
 from tests.export.quantization.support import depthwise_darknet
 from tests.support import random_picture
 from yolo_edge import Detector
-from yolo_edge.export import exporter
+from yolo_edge.export import exporter, job
 from yolo_edge.export.quantization import choose
 from yolo_edge.export.quantization.plan import read_plan
 from yolo_edge.export.quantization.recipe import RECIPES
@@ -38,7 +38,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _quick() -> Iterator[None]:
     """Timing, and all recipes, are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "speed_ratio", lambda *_: 1.25)
+        patch.setattr(job, "speed_ratio", lambda *_: 1.25)
         patch.setattr(choose.quantize, "__kwdefaults__", {**choose.quantize.__kwdefaults__, "recipes": RECIPES[3::2]})
         yield
 

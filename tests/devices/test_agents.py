@@ -17,6 +17,7 @@ from tests.ondevice.test_detector import foreign
 from tests.support import shared_dir
 from yolo_edge import Detector
 from yolo_edge.devices.agents import AgentError, AgentProcess, local_command
+from yolo_edge.devices.device import DeviceError
 from yolo_edge.ondevice.agent import machine
 from yolo_edge.ondevice.agent.server import PROTOCOL, Agent
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
@@ -149,7 +150,7 @@ def test_agents_that_are_none(text: str, message: str, monkeypatch: pytest.Monke
 
 
 def test_no_such_program() -> None:
-    with pytest.raises(AgentError, match="does not start"):
+    with pytest.raises(DeviceError, match="the board: /nonexistent/python does not start"):
         AgentProcess(["/nonexistent/python"], "the board")
 
 

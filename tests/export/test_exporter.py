@@ -9,7 +9,8 @@ import pytest
 from tests.support import random_darknet, random_picture
 from yolo_edge import Detector, InputError
 from yolo_edge.export import exporter, onnx_writer, rounding
-from yolo_edge.export.exporter import ExportOptions, export, file_name
+from yolo_edge.export.exporter import export
+from yolo_edge.export.job import ExportOptions, file_name
 from yolo_edge.export.onnx_heads import append_head
 from yolo_edge.export.options import FileOptions
 from yolo_edge.export.tflite import heads as tflite_heads

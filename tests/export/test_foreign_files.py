@@ -8,7 +8,8 @@ import pytest
 
 from tests.export import foreign
 from tests.tflite_support import operators
-from yolo_edge.export.exporter import ExportOptions, export
+from yolo_edge.export.exporter import export
+from yolo_edge.export.job import ExportOptions
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.runtimes.onnx import new_session
 

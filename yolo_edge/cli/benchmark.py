@@ -5,7 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Fast, Json, Names, Resize, Runtime, Sizes, Weights, check_resize, path, sizes, split
+from yolo_edge.cli.options import (
+    DeviceName,
+    Fast,
+    InventoryFile,
+    Json,
+    Names,
+    Resize,
+    Runtime,
+    Sizes,
+    Weights,
+    check_resize,
+    path,
+    sizes,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +29,6 @@ if TYPE_CHECKING:
     from yolo_edge.benchmarks.settings import Settings
 
 _PROFILED = 100
-_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 
 
 def benchmark(
@@ -41,7 +54,7 @@ def benchmark(
     threads: Annotated[
         str | None,
         typer.Option(
-            help="With commas between. Default: 1, and as many as there are CPUs, up to 4.",
+            help="With commas between. Default: 1, and as many as the device has CPUs, up to 4.",
             metavar="LIST",
             show_default=False,
         ),
@@ -60,7 +73,8 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
+    device: DeviceName = "local",
+    inventory: InventoryFile = None,
     runtime: Runtime = "auto",
     fast: Fast = False,
     image: Annotated[
@@ -109,12 +123,12 @@ def benchmark(
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
-    from yolo_edge.devices.agents import AgentProcess, local_command
-    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.devices.inventory import LOCAL, find_device
+    from yolo_edge.devices.session import session_on
+    from yolo_edge.ondevice.errors import YoloEdgeError
     from yolo_edge.ondevice.files import check_output_folder, write_atomically
 
-    if device != "local":
-        raise InputError(f"--device {device}: there is only local, this machine; boards and phones are to come")
+    entry = find_device(device, inventory)
     check_resize(resize)
     if output is not None:
         check_output_folder(output)
@@ -132,13 +146,16 @@ def benchmark(
             names=names,
             resize=resize,
             runtime=runtime,
-            threads=settings.threads,
+            threads=settings.threads or (1,),
             sizes=sizes(size),
+            here=device == LOCAL,
         )
         plan = Benchmark(
             subjects,
             settings,
-            lambda what: AgentProcess(local_command(), what),
+            stack.enter_context(session_on(device, entry)),
+            device=device,
+            emulated=entry.emulated,
             revision=git_revision(),
             command=command_line(),
         )
@@ -155,7 +172,7 @@ def benchmark(
         try:
             with steps(plan.steps(done)) as advance:
                 result = plan.run(journal, advance)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, YoloEdgeError):
             if journal and journal.repeats:
                 finished = f"{len(journal.repeats)} of {settings.repeats} repeats are kept"
                 note(f"{finished}: the same command goes on from there")
@@ -242,13 +259,11 @@ def make_settings(
 
 
 def _threads(text: str | None) -> tuple[int, ...]:
-    import os
-
+    """Nothing where it is left to the machine that is measured."""
     from yolo_edge.ondevice.errors import InputError
 
     if text is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return tuple(dict.fromkeys([1, min(cpus, _MOST_THREADS)]))
+        return ()
     numbers = split(text, "threads")
     for number in numbers:
         if not (number.isascii() and number.isdigit() and len(number) <= 4 and 1 <= int(number) <= 1024):
@@ -306,8 +321,6 @@ def _print(result: "BenchmarkResult") -> None:
         )
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
-    if any(cell.emulated for cell in result.cells):
-        note("emulated: an emulator's times and energy mean nothing; they are withheld here, and in reports.")
     for reason in dict.fromkeys(cell.energy_reason for cell in result.cells if base.energy and cell.energy_reason):
         note(f"no energy: {reason}")
     for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
@@ -323,7 +336,11 @@ def _row(cell: "Cell") -> list[object]:
     from yolo_edge.benchmarks.results import model_name
 
     latency = cell.latency_ms
-    times = [
+    first = [model_name(cell.model), cell.threads, validity(cell)]
+    if cell.emulated:
+        return [*first, "withheld", *["-"] * 6, f"{cell.memory_mb:.0f} MB", "-"]
+    return [
+        *first,
         f"{latency.p50:.3f}",
         f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
         f"{latency.p90:.3f}",
@@ -331,14 +348,8 @@ def _row(cell: "Cell") -> list[object]:
         "-" if cell.total_ms is None else f"{cell.total_ms.p50:.3f}",
         f"{cell.first_ms:.2f}",
         f"{cell.load_ms:.1f}",
-    ]
-    return [
-        model_name(cell.model),
-        cell.threads,
-        validity(cell),
-        *(["-"] * len(times) if cell.emulated else times),
         f"{cell.memory_mb:.0f} MB",
-        "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
+        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
     ]
 
 
@@ -354,13 +365,13 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
     from yolo_edge.benchmarks.report.table import ratio_marks
 
     for ratio in result.ratios:
-        if cell.emulated:
-            break
         if (ratio.a, ratio.threads_a, ratio.threads_b) == (cell.model, cell.threads, cell.threads):
             pair = {(ratio.a, cell.threads), (ratio.b, cell.threads)}
             trusted = all(c.valid and not c.emulated for c in result.cells if (c.model, c.threads) in pair)
             words: list[str] = [] if ratio.verdict in ("faster", "slower") else [ratio.verdict]
             words += ratio_marks(ratio, trusted)
+            if cell.emulated:
+                return ["-", "-"]
             interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
             return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
     return ["1" if cell.model == result.cells[0].model and not cell.emulated else "-", "-"]

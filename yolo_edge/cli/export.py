@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from yolo_edge.export.controlled import ControlOptions
     from yolo_edge.export.exporter import ExportedFile
 
 # enough to see that a file works; calibration takes more
@@ -28,7 +29,14 @@ def export(
     format_: Annotated[
         str, typer.Option("--format", help="onnx, tflite, with commas between.", metavar="LIST")
     ] = "onnx",
-    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, with commas between.", metavar="LIST")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, fp16, int8, int8-weights, int8x16, with commas between; or auto: the fastest that holds a "
+            "limit.",
+            metavar="LIST",
+        ),
+    ] = "fp32",
     size: Annotated[
         str | None,
         typer.Option(
@@ -95,7 +103,42 @@ def export(
     plan: Annotated[
         Path | None,
         typer.Option(
-            help="The .plan.json of an earlier int8 export, edited or not, instead of --calibration.",
+            help="The .plan.json or .front.json of an earlier int8 export, edited or not, instead of --calibration.",
+            show_default=False,
+            parser=path,
+        ),
+    ] = None,
+    point: Annotated[
+        int | None, typer.Option(help="Of a .front.json; default: the one that was chosen.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a limit: a labelled dataset. Its training part calibrates, one half of its validation part "
+            "steers, the other judges.",
+            metavar="DATASET",
+            show_default=False,
+            parser=path,
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="With --data: layers go back to float until int8 loses at most so many points of mAP50.",
+            show_default=False,
+        ),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            help="The same without labels: AP50 with the float model's detections as labels, 0..1.",
+            show_default=False,
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where results of a limit are kept, so that an interrupted job goes on. Default: the user's cache.",
             show_default=False,
             parser=path,
         ),
@@ -104,8 +147,8 @@ def export(
 ) -> None:
     """Write ONNX and TFLite files of a trained model, each run and compared with the source before it is written."""
     from yolo_edge.cli.output import note, note_names, print_json, steps
-    from yolo_edge.export.exporter import ExportOptions, Int8Options
     from yolo_edge.export.exporter import export as export_model
+    from yolo_edge.export.job import PLANNED, ExportOptions, Int8Options
     from yolo_edge.export.quantization.recipe import RECIPES
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import printable
@@ -116,6 +159,17 @@ def export(
     if head != "nms" and nms != NmsOptions():
         raise InputError("--confidence, --iou and --max-detections of export go with --head nms")
     paths, precisions = find_calibration(calibration), split(precision, "precision")
+    notes: list[str] = []
+    control = None
+    if max_drop is not None or min_agreement is not None:
+        control, paths, notes = _limit(max_drop, min_agreement, data, paths, calibration_images, seed, cache)
+    elif data is not None:
+        raise InputError("--data goes with --max-drop or --min-agreement")
+    quantizes = bool({*PLANNED, "auto"}.intersection(precisions))
+    if control is not None and (not {"int8", "auto"}.intersection(precisions) or plan is not None):
+        raise InputError("--max-drop and --min-agreement go with --precision int8 or auto, and without --plan")
+    if point is not None and plan is None:
+        raise InputError("--point goes with --plan FILE.front.json")
     options = ExportOptions(
         formats=split(format_, "format"),
         precisions=precisions,
@@ -128,23 +182,24 @@ def export(
         licence=licence,
         spec=spec,
         output_type=output_type,
-        int8=Int8Options(paths if "int8" in precisions else (), calibration_images, seed, range_, plan),
+        int8=Int8Options(paths if quantizes else (), calibration_images, seed, range_, plan, point, control),
     )
-    pictures = _read(paths) if "int8" not in precisions else []
+    pictures = _read(paths) if not quantizes else []
     trials = len(RECIPES) + 1 if options.int8.pictures else 0
-    with steps(len(options.sizes) * (1 + trials + len(options.formats) * len(precisions))) as advance:
+    many = len(options.sizes) * (1 + trials + len(options.formats) * len(precisions))
+    with steps(many if control is None else None) as advance:
         exported = export_model(model, output, options, weights=weights, pictures=pictures, progress=advance)
     if json:
         print_json([replace(file, path=printable(file.path)) for file in exported.files])
     else:
         _print_files(exported.files)
-    for text in exported.notes:
+    for text in (*notes, *exported.notes):
         note(f"note: {text}")
     note_names(exported.spec)
 
 
 def _print_files(files: "Sequence[ExportedFile]") -> None:
-    from yolo_edge.cli.output import note, print_table
+    from yolo_edge.cli.output import file_size, note, print_table
 
     print_table(
         ["file", "input", "size>", "SNR dB>", "agreement>", "fused>", "speed>"],
@@ -152,7 +207,7 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
             [
                 Path(file.path).name,
                 f"{file.input} {file.size[0]}x{file.size[1]}",
-                f"{file.bytes / 1e6:.2f} MB" if file.bytes >= 1e6 else f"{file.bytes / 1e3:.0f} kB",
+                file_size(file.bytes),
                 f"{min(file.snr_db):.1f}",
                 "-" if file.agreement is None else f"{file.agreement:.3f}",
                 f"{file.fused}/{file.convolutions}",
@@ -181,6 +236,50 @@ def find_calibration(calibration: Path | None) -> list[Path]:
     if calibration.suffix.lower() in (".yaml", ".yml", ".json"):
         return list(read_dataset(calibration, training=True).paths)
     return find_images([str(calibration)])
+
+
+def _limit(
+    max_drop: float | None,
+    min_agreement: float | None,
+    data: Path | None,
+    pictures: "Sequence[Path]",
+    count: int,
+    seed: int,
+    cache: Path | None,
+) -> "tuple[ControlOptions, list[Path], list[str]]":
+    """A limit with the pictures that steer and judge, those that calibrate, and who is who in words.
+
+    Raises:
+        InputError: The options contradict each other, or there are too few pictures.
+    """
+    from yolo_edge.cli.data import note_dataset
+    from yolo_edge.datasets import read_dataset
+    from yolo_edge.export.controlled import ControlOptions
+    from yolo_edge.export.quantization.cache import default_folder
+    from yolo_edge.export.quantization.control import Limit
+    from yolo_edge.export.quantization.roles import roles_of_dataset, roles_of_pictures
+    from yolo_edge.ondevice.errors import InputError
+
+    if max_drop is not None and min_agreement is not None:
+        raise InputError("--max-drop and --min-agreement: one of both")
+    if max_drop is not None and data is None:
+        raise InputError("--max-drop needs labels: --data DATASET; without labels there is --min-agreement")
+    if data is None and not pictures:
+        raise InputError("--min-agreement needs pictures: --data DATASET or --calibration DIR")
+    if not 0 <= (min_agreement or 0.0) <= 1:
+        raise InputError(f"--min-agreement: expected 0..1, got {min_agreement}")
+    if not 0 <= (max_drop or 0.0) <= 100:
+        raise InputError(f"--max-drop: expected points of mAP50, 0..100, got {max_drop}")
+    if data is None:
+        roles = roles_of_pictures(pictures, count, seed)
+    else:
+        validation = read_dataset(data)
+        note_dataset(validation)
+        training = list(pictures) or read_dataset(data, training=True).paths
+        roles = roles_of_dataset(validation, training, count, seed)
+    limit = Limit(max_drop, min_agreement)
+    options = ControlOptions(limit, roles.steer, roles.judge, cache or default_folder() / "control")
+    return options, list(roles.calibration), list(roles.notes)
 
 
 def _read(paths: "Sequence[Path]") -> "list[np.ndarray]":

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_edge.benchmarks.rounds import Subject
-from yolo_edge.cli.models import MAX_MODEL_BYTES, check_one_size, check_suffix, export_in_memory, open_exported
+from yolo_edge.cli.models import (
+    MAX_MODEL_BYTES,
+    adapt,
+    check_one_size,
+    check_suffix,
+    export_in_memory,
+    open_exported,
+    spec_inside,
+)
 from yolo_edge.cli.options import sized_name
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
 from yolo_edge.ondevice.files import printable, read_bytes, write_atomically
@@ -23,6 +31,7 @@ def find_subjects(
     runtime: str,
     threads: Sequence[int],
     sizes: Sequence[tuple[int, int] | None] = (None,),
+    here: bool = True,
 ) -> list[Subject]:
     """Load each model once, so that nothing is measured before all are known to work.
 
@@ -35,6 +44,7 @@ def find_subjects(
         runtime: The `--runtime` option.
         threads: Of the cells; a model is loaded with the most of them.
         sizes: To export a `.cfg`, or an `.onnx` of another trainer, for; None: its own.
+        here: They will run on this machine; else what runs them need not be installed.
 
     Raises:
         InputError: A model or an option cannot be used.
@@ -51,7 +61,7 @@ def find_subjects(
             raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
         else:
             check_one_size(model, size)
-        found.append(_subject(sized_name(model, size), path, names, resize, runtime, max(threads)))
+        found.append(_subject(sized_name(model, size), path, names, resize, runtime, max(threads) if here else None))
     return found
 
 
@@ -64,12 +74,17 @@ def _is_foreign(model: Path) -> bool:
     return read_spec_text(model) is None
 
 
-def _subject(name: str, path: Path, names: str | None, resize: str | None, runtime: str, threads: int) -> Subject:
+def _subject(
+    name: str, path: Path, names: str | None, resize: str | None, runtime: str, threads: int | None
+) -> Subject:
     notes: tuple[str, ...] = ()
     spec: ModelSpec | None = None
     check_suffix(path)
     try:
-        spec = open_exported(path, names, resize, runtime=runtime, threads=threads).spec
+        if threads is None:
+            spec = adapt(spec_inside(path), names, resize)
+        else:
+            spec = open_exported(path, names, resize, runtime=runtime, threads=threads).spec
     except MissingSpecError:
         notes = ("no spec in the file: the inference alone was measured, of made-up values",)
     data = read_bytes(path, MAX_MODEL_BYTES)

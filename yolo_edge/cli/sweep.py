@@ -8,6 +8,7 @@ import typer
 from yolo_edge.cli.options import (
     Fast,
     Images,
+    InventoryFile,
     Json,
     Names,
     Resize,
@@ -68,8 +69,15 @@ def sweep(
         ),
     ] = None,
     devices: Annotated[
-        str, typer.Option("--devices", "--device", help="local: this machine; with commas between.", metavar="LIST")
+        str,
+        typer.Option(
+            "--devices",
+            "--device",
+            help="Of the inventory, or local: this machine; with commas between.",
+            metavar="LIST",
+        ),
     ] = "local",
+    inventory: InventoryFile = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -133,8 +141,9 @@ def sweep(
     from yolo_edge.cli.output import note, print_json, steps
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.sweep_files import MODELS, Plan, export_files, locked
+    from yolo_edge.devices.inventory import find_device
     from yolo_edge.evaluation.parallel import Options
-    from yolo_edge.export.exporter import ExportOptions, Int8Options
+    from yolo_edge.export.job import AUTO, PLANNED, ExportOptions, Int8Options
     from yolo_edge.ondevice.errors import InputError, YoloEdgeError
     from yolo_edge.ondevice.files import check_output_folder
 
@@ -150,9 +159,11 @@ def sweep(
         raise InputError("--scheduler: finds accuracies, and goes with --data")
     named = parse_list(devices, "devices")
     for device in named:
-        step.check_device(device)
+        find_device(device, inventory)
     wanted = parse_list(precisions, "precisions")
-    if "int8" in wanted and calibration is None:
+    if AUTO in wanted:
+        raise InputError("--precisions auto: a sweep makes all that are named, auto chooses one; name them")
+    if set(PLANNED) & set(wanted) and calibration is None:
         raise InputError("--precisions int8: wants --calibration, a folder of pictures like those it will see")
     settings = make_settings(
         quick, threads, runtime, fast, None, seconds, inferences, repeats, cooldown, True, profile, roof, energy, meter
@@ -188,9 +199,10 @@ def sweep(
         timings = [
             step.Timing(
                 device,
-                _batches(exported, output, len(settings.threads)),
+                _batches(exported, output, len(settings.threads) or 2),
                 settings,
                 output,
+                inventory,
                 command_line(),
                 git_revision(),
             )

@@ -17,7 +17,7 @@ from yolo_edge.ondevice.files import not_written, printable, read_bytes, write_a
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from yolo_edge.export.exporter import ExportOptions
+    from yolo_edge.export.job import ExportOptions
 
 RECORD = "sweep.json"
 MODELS = "models"
@@ -118,7 +118,8 @@ def export_files(plan: Plan, progress: Progress) -> list[Exported]:
     Raises:
         InputError: The model or an option cannot be used.
     """
-    from yolo_edge.export.exporter import export, plan_name
+    from yolo_edge.export.exporter import export
+    from yolo_edge.export.job import PLANNED, plan_name
     from yolo_edge.export.load import load_model
     from yolo_edge.export.verify import VerificationError
 
@@ -149,11 +150,11 @@ def export_files(plan: Plan, progress: Progress) -> list[Exported]:
                 progress(what)
                 one = replace(options, sizes=(size,), precisions=(precision,), formats=(format_,))
                 made = Exported(key=key, size=size, precision=precision, format=format_)
-                kept = models / plan_name(source.stem, shape)
+                kept = models / plan_name(source.stem, shape, precision)
                 sibling = next(
-                    (item for item in found if (item.size, item.precision) == (size, "int8") and item.name), None
+                    (item for item in found if (item.size, item.precision) == (size, precision) and item.name), None
                 )
-                if precision == "int8" and sibling is not None and kept.exists():
+                if precision in PLANNED and sibling is not None and kept.exists():
                     # both formats obey one plan; the one that was written with the first
                     one = replace(one, int8=replace(one.int8, pictures=(), plan=kept))
                 try:
@@ -179,13 +180,15 @@ def _is_there(models: Path, item: Exported) -> bool:
 
 def _key(plan: Plan, size: tuple[int, int] | None, precision: str, format_: str) -> str:
     """The same for the same source files, options and version."""
+    from yolo_edge.export.job import PLANNED
+
     options = plan.options
     given = plan.weights or plan.model.with_suffix(".weights")
     sources = [plan.model, *([given] if plan.model.suffix.lower() == ".cfg" else []), options.spec, options.int8.plan]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() if path and path.exists() else None for path in sources]
     int8 = options.int8
-    calibration = [str(path) for path in int8.pictures] if precision == "int8" else []
+    calibration = [str(path) for path in int8.pictures] if precision in PLANNED else []
     how = [options.head, options.input, options.resize, options.names, options.licence, options.output_type]
-    settings = [int8.count, int8.seed, int8.ranges] if precision == "int8" else []
+    settings = [int8.count, int8.seed, int8.ranges] if precision in PLANNED else []
     content = [__version__, digests, size, precision, format_, how, calibration, settings]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

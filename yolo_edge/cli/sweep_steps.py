@@ -2,8 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +173,7 @@ class Timing:
         batches: Files that are measured side by side, as many as fit into memory together.
         settings: How.
         folder: Of the sweep.
+        inventory: The file that names the devices; None: the usual one.
         command: For the results.
         revision: For the results.
     """
@@ -181,6 +182,7 @@ class Timing:
     batches: Sequence[Sequence[Path]]
     settings: "Settings"
     folder: Path
+    inventory: Path | None = None
     command: Sequence[str] = ()
     revision: str | None = None
 
@@ -201,17 +203,29 @@ class Timing:
         """
         from yolo_edge.benchmarks.benchmark import Benchmark, save
         from yolo_edge.benchmarks.journal import Journal
+        from yolo_edge.cli.subjects import find_subjects
+        from yolo_edge.devices.inventory import LOCAL, find_device
+        from yolo_edge.devices.session import session_on
 
         def step(what: str) -> None:
             if stop.is_set():
                 raise StoppedError(f"{self.device}: stopped")
             progress(what)
 
+        entry = find_device(self.device, self.inventory)
         results = []
         for files in self.batches:
+            subjects = find_subjects(
+                files,
+                Path(),
+                weights=None,
+                names=None,
+                resize=None,
+                runtime=self.settings.runtime,
+                threads=self.settings.threads or (1,),
+                here=self.device == LOCAL,
+            )
             with ExitStack() as stack:
-                target = stack.enter_context(open_target(self.device))
-                subjects = target.prepare(files, self.settings)
                 there = self._find(subjects)
                 if there is not None:
                     step(f"{self.device}: {len(files)} files are measured")
@@ -221,8 +235,9 @@ class Timing:
                 plan = Benchmark(
                     subjects,
                     self.settings,
-                    target.connect,
+                    stack.enter_context(session_on(self.device, entry)),
                     device=self.device,
+                    emulated=entry.emulated,
                     revision=self.revision,
                     command=self.command,
                 )
@@ -238,64 +253,17 @@ class Timing:
         """
         from yolo_edge.benchmarks.results import read_result
 
-        wanted = [(item.sha256, threads) for item in subjects for threads in self.settings.threads]
+        # threads that were left to the device are those of the result
+        wanted = {(item.sha256, threads) for item in subjects for threads in self.settings.threads or (0,)}
         for path in sorted((self.folder / RESULTS).glob("benchmark-*.json")):
             try:
                 result = read_result(path)
             except InputError:
                 continue
-            cells = [(cell.sha256, cell.threads) for cell in result.cells]
+            left = not self.settings.threads
+            cells = {(cell.sha256, 0 if left else cell.threads) for cell in result.cells}
             same = all(cell.device == self.device for cell in result.cells)
-            if cells == wanted and same and result.settings == self.settings:
+            how = msgspec.structs.replace(result.settings, threads=()) if left else result.settings
+            if cells == wanted and same and how == self.settings:
                 return path
         return None
-
-
-@dataclass(frozen=True)
-class Target:
-    """A device that can be asked.
-
-    Attributes:
-        connect: Starts an agent there.
-        prepare: Files and settings → what is measured, where it lies there.
-    """
-
-    connect: Callable[[str], Any]
-    prepare: Callable[[Sequence[Path], Any], Sequence[Any]]
-
-
-def open_target(device: str) -> "AbstractContextManager[Target]":
-    """A device by its name.
-
-    Raises:
-        InputError: It is not known.
-    """
-    from contextlib import nullcontext
-
-    from yolo_edge.cli.subjects import find_subjects
-    from yolo_edge.devices.agents import AgentProcess, local_command
-
-    check_device(device)
-
-    def prepare(files: Sequence[Path], settings: "Settings") -> Sequence[Any]:
-        return find_subjects(
-            files,
-            Path(),
-            weights=None,
-            names=None,
-            resize=None,
-            runtime=settings.runtime,
-            threads=settings.threads,
-        )
-
-    return nullcontext(Target(lambda what: AgentProcess(local_command(), what), prepare))
-
-
-def check_device(device: str) -> None:
-    """Check that a device can be measured.
-
-    Raises:
-        InputError: It is not known.
-    """
-    if device != "local":
-        raise InputError(f"device {device}: there is only local, this machine; boards and phones are to come")

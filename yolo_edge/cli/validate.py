@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    DeviceName,
+    ExactResize,
     Fast,
     Images,
+    InventoryFile,
     Json,
     Names,
     Resize,
@@ -63,15 +66,18 @@ def validate(
     resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of all classes too.")] = False,
+    device: DeviceName = "local",
+    inventory: InventoryFile = None,
+    exact_resize: ExactResize = False,
     skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Measure how well models detect: COCO's mAP on labelled pictures, side by side."""
     from yolo_edge.cli.data import note_dataset, note_skipped
-    from yolo_edge.cli.models import open_hashed
     from yolo_edge.cli.output import note, note_fixed_nms, note_names, print_json, track
+    from yolo_edge.cli.places import detectors_on
     from yolo_edge.datasets import read_dataset
-    from yolo_edge.evaluation.run import run_detectors
+    from yolo_edge.evaluation.run import gather
     from yolo_edge.evaluation.validation import Validated, assess, check_labels, match_models, run_settings
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import printable
@@ -80,38 +86,56 @@ def validate(
     if not 1 <= resamples <= 100_000 or seed < 0:
         raise InputError(f"expected --resamples of 1..100000 and --seed of 0 or more, got {resamples} and {seed}")
     has_cfg = any(model.suffix.lower() == ".cfg" for model in models)
-    detectors, subjects = [], []
-    for model, wanted in [(model, wanted) for model in models for wanted in sizes(size)]:
-        detector, sha256 = open_hashed(
-            model,
-            weights if model.suffix.lower() == ".cfg" or not has_cfg else None,
-            names,
-            resize,
-            _spec_of(model, spec),
-            wanted,
-            confidence=confidence,
-            iou=iou,
-            max_detections=max_detections,
-            threads=threads,
-            runtime=runtime,
-            fast=fast,
-        )
-        detectors.append(detector)
-        subjects.append(Validated(sized_name(model, wanted), sha256, detector.spec))
-    dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
-    classes = match_models(subjects, dataset)
-    check_labels(dataset, classes)
-    run = run_detectors(
-        detectors, dataset, skip_bad=skip_bad, track=lambda items, total: track(items, "detecting", total)
-    )
-    check_labels(run.dataset, classes)  # pictures may have been left out
-    limits = (confidence, iou, max_detections)
-    settings = [
-        {**run_settings(detector.spec, *limits), "data": printable(str(data)), "split": split, "fast": fast}
-        for detector in detectors
+    options = {
+        "confidence": confidence,
+        "iou": iou,
+        "max_detections": max_detections,
+        "threads": threads,
+        "runtime": runtime,
+        "fast": fast,
+    }
+    wanted = [(model, one) for model in models for one in sizes(size)]
+    arguments = [
+        {
+            "model": model,
+            "weights": weights if model.suffix.lower() == ".cfg" or not has_cfg else None,
+            "names": names,
+            "resize": resize,
+            "spec_file": _spec_of(model, spec),
+            "exact": exact_resize,
+            "size": one,
+            **options,
+        }
+        for model, one in wanted
     ]
+    with detectors_on(device, inventory, arguments) as place:
+        detectors = place.detectors
+        dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
+        subjects = [
+            Validated(sized_name(model, one), sha256, detector.spec)
+            for (model, one), sha256, detector in zip(wanted, place.sha256, detectors, strict=True)
+        ]
+        classes = match_models(subjects, dataset)
+        check_labels(dataset, classes)
+        run = gather(
+            place.search(dataset.paths),
+            dataset,
+            len(detectors),
+            skip_bad=skip_bad,
+            track=lambda items, total: track(items, "detecting", total),
+        )
+    check_labels(run.dataset, classes)  # pictures may have been left out
+    how = {"data": printable(str(data)), "split": split, "fast": fast, "device": device, "exact_resize": exact_resize}
+    settings = [{**run_settings(detector.spec, confidence, iou, max_detections), **how} for detector in detectors]
     results = assess(
-        subjects, run.dataset, classes, run.found, run.milliseconds, settings, resamples=resamples, seed=seed
+        subjects,
+        run.dataset,
+        classes,
+        run.found,
+        None if place.emulated else run.milliseconds,
+        settings,
+        resamples=resamples,
+        seed=seed,
     )
     if json:
         print_json(results)
@@ -164,7 +188,8 @@ def _print(results: list[dict[str, Any]]) -> None:
             change = result["difference"] or {}
             row += [_change(change.get(metric)) for metric in ("mAP50", "mAP50_95")]
             row.append("-" if result["agreement"] is None else f"{result['agreement']:.3f}")
-        rows.append([*row, f"{result['inference_ms']:.1f} ms"])
+        time = result["inference_ms"]
+        rows.append([*row, "withheld" if time is None else f"{time:.1f} ms"])
     print_table([*columns, "inference>"], rows)
 
 
@@ -192,6 +217,7 @@ def _holds_zero(result: dict[str, Any], metric: str) -> bool:
 
 def _explain(results: list[dict[str, Any]], seconds: float) -> None:
     from yolo_edge.cli.output import note, plural
+    from yolo_edge.devices.inventory import LOCAL
     from yolo_edge.evaluation import LABEL_CONFIDENCE
 
     settings, images = results[0]["settings"], results[0]["images"]
@@ -212,8 +238,12 @@ def _explain(results: list[dict[str, Any]], seconds: float) -> None:
             if unclear:
                 note(f"No difference can be told in {shown}: {', '.join(unclear)} (the interval holds 0).")
         note(f"agreement: AP50 with the first model's detections above {LABEL_CONFIDENCE:g} as labels.")
+    where = "" if settings["device"] == LOCAL else f" on {settings['device']}"
+    if results[0]["inference_ms"] is None:
+        note(f"Detected{where}, which is emulated: its times mean nothing, and are withheld.")
+        return
     rate = images * len(results) / seconds if seconds else 0.0
     note(
-        f"{seconds:.1f} s, {rate:.1f} pictures a second and model. inference: median in this job, beside the loading "
-        "of pictures; no benchmark."
+        f"{seconds:.1f} s{where}, {rate:.1f} pictures a second and model. inference: median in this job, beside the "
+        "loading of pictures; no benchmark."
     )

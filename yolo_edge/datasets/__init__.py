@@ -10,7 +10,16 @@ from yolo_edge.datasets.matching import ClassMatch, match_classes
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable, reason
 
-__all__ = ["ClassMatch", "Dataset", "Loaded", "Preparer", "load_images", "match_classes", "read_dataset"]
+__all__ = [
+    "ClassMatch",
+    "Dataset",
+    "Loaded",
+    "Preparer",
+    "has_labels",
+    "load_images",
+    "match_classes",
+    "read_dataset",
+]
 
 
 def read_dataset(
@@ -71,3 +80,17 @@ def read_dataset(
         f"{path}: expected a dataset: a data.yaml, COCO's instances.json, a VOC folder, or a folder of pictures with "
         "YOLO label files"
     )
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether a folder is a dataset, and not just pictures: VOC's, or with a label file of YOLO.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    from yolo_edge.datasets.voc import voc_root  # noqa: PLC0415
+    from yolo_edge.datasets.yolo import label_path, pictures_in  # noqa: PLC0415
+
+    inside = folder / "images"
+    pictures = pictures_in(folder) or (pictures_in(inside) if inside.is_dir() else [])
+    return voc_root(folder) is not None or any(label_path(picture).is_file() for picture in pictures)

@@ -14,6 +14,7 @@ from yolo_edge.evaluation.metrics import (
     evaluate,
     intervals,
 )
+from yolo_edge.evaluation.overlap import shared_overlaps
 
 __all__ = [
     "LABEL_CONFIDENCE",
@@ -29,4 +30,5 @@ __all__ = [
     "differences",
     "evaluate",
     "intervals",
+    "shared_overlaps",
 ]

@@ -100,7 +100,7 @@ def assess(
     dataset: Dataset,
     classes: Classes,
     found: Sequence[Found],
-    milliseconds: Sequence[Floats],
+    milliseconds: Sequence[Floats] | None,
     settings: Sequence[dict[str, Any]],
     *,
     resamples: int,
@@ -113,7 +113,7 @@ def assess(
         dataset: The pictures that were looked at.
         classes: Of `match_models`.
         found: One entry a model, with its own class ids.
-        milliseconds: One entry a model: of each inference.
+        milliseconds: One entry a model: of each inference; None: they mean nothing.
         settings: One entry a model: how it was run.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
@@ -127,6 +127,7 @@ def assess(
     drawn = bootstrap(accuracies, resamples=resamples, seed=seed)
     changes = [None, *differences(accuracies, drawn=drawn)]
     agreements = [None, *(_agreement(models[0], found[0], *pair) for pair in zip(models[1:], found[1:], strict=True))]
+    times_of: Sequence[Floats | None] = [None] * len(models) if milliseconds is None else milliseconds
     return [
         {
             "model": printable(model.name),
@@ -140,11 +141,11 @@ def assess(
             "per_class": {
                 names[i]: {**values, "boxes": int(accuracy.boxes[i])} for i, values in accuracy.per_class.items()
             },
-            "inference_ms": float(np.median(times)),
+            "inference_ms": None if times is None else float(np.median(times)),
             "settings": {**how, "resamples": resamples, "seed": seed},
         }
         for model, accuracy, again, change, agreement, times, how in zip(
-            models, accuracies, drawn, changes, agreements, milliseconds, settings, strict=True
+            models, accuracies, drawn, changes, agreements, times_of, settings, strict=True
         )
     ]
 

@@ -27,11 +27,11 @@ def read_image(path: PathLike) -> np.ndarray:
     Raises:
         InputError: No picture, or a truncated or damaged one.
     """
-    return decode_image(read_bytes(path, MAX_BYTES), path)
+    return decode_image(read_picture(path), path)
 
 
 def decode_image(data: bytes, name: PathLike) -> np.ndarray:
-    """The picture in the bytes of a file, as `read_image`; `name` is for errors.
+    """The same of the bytes of a file; `name` is for messages.
 
     Raises:
         InputError: No picture, or a truncated or damaged one.
@@ -52,7 +52,16 @@ def check_image(path: PathLike) -> None:
     Raises:
         InputError: It does not.
     """
-    _check(read_bytes(path, MAX_BYTES), path)
+    _check(read_picture(path), path)
+
+
+def read_picture(path: PathLike) -> bytes:
+    """The bytes of a file that may be a picture, neither checked nor decoded.
+
+    Raises:
+        InputError: It cannot be read, is empty, or is too large for a picture.
+    """
+    return read_bytes(path, MAX_BYTES)
 
 
 def _check(data: bytes, name: PathLike) -> None:

@@ -147,8 +147,8 @@ def test_reach_ends_at_what_was_seen() -> None:
 
 def test_scaled_statistics_are_those_of_scaled_values(prepared: Prepared) -> None:
     found = prepared.statistics["images"]
-    scaled = found.scaled(np.array([2.0, 4, 0.5]), 0.25)
-    np.testing.assert_allclose(scaled.values, (found.values - 0.25) / np.array([[2.0], [4], [0.5]]))
+    scaled = found.scaled(np.array([2.0, 4, 0.5]))
+    np.testing.assert_allclose(scaled.values, found.values / np.array([[2.0], [4], [0.5]]))
     # an error of one on a value divided by 2 is one of 2 on the value
     np.testing.assert_allclose(scaled.gain, found.gain * [4, 16, 0.25])
     np.testing.assert_allclose(scaled.energy, found.energy * np.array([[4], [16], [0.25]]))

@@ -21,17 +21,16 @@ STEPS = (3e-4, 6e-5, 1e-5)  # a kink may lie within the longer ones, and the sho
 
 
 def check(graph: Graph, seed: int = 0, limit: float = 0.03, label: str = "") -> None:
-    """The derivative at the input in random directions, and the values of all tensors that it comes with."""
+    """The derivative at the input in random directions."""
     rng, shape = np.random.default_rng(seed), shape_of(graph.graph.inputs[0])
     tensor = rng.normal(0.5, 0.3, shape).astype(np.float32)
     outputs = {value.name or "": shape_of(value) for value in graph.graph.outputs}
     directions = {name: rng.normal(0, 1, size).astype(np.float32) for name, size in outputs.items()}
-    found = Gradients(graph)(tensor, directions)
     exact = all_tensors(graph, tensor)
-    for name, (value, slope) in found.items():
-        assert value.shape == slope.shape == exact[name].shape
-        np.testing.assert_allclose(value, exact[name], rtol=1e-3, atol=1e-4 * np.abs(exact[name]).max())
-    slope = found["images"][1].astype(np.float64)
+    found = Gradients(graph)(exact, directions)
+    for name, slope in found.items():
+        assert slope.shape == exact[name].shape
+    slope = found["images"].astype(np.float64)
     for _ in range(2):
         way = rng.normal(0, 1, shape).astype(np.float32)
         expected = [quotient(graph, tensor, way * np.float32(step), directions) / step for step in STEPS]
@@ -91,7 +90,8 @@ def test_what_is_used_twice_adds_up() -> None:
     graph = builder.build({"head_0": y})
     tensor = np.random.default_rng(0).normal(0, 1, (1, 3, 2, 3)).astype(np.float32)
     ones = np.ones_like(tensor)
-    np.testing.assert_allclose(Gradients(graph)(tensor, {"head_0": ones})["images"][1], 2 * tensor + 1, rtol=1e-5)
+    found = Gradients(graph)(all_tensors(graph, tensor), {"head_0": ones})
+    np.testing.assert_allclose(found["images"], 2 * tensor + 1, rtol=1e-5)
 
 
 def test_every_operator_has_a_rule() -> None:

@@ -70,7 +70,8 @@ def test_a_clip_leaves_26_db(tmp_path: Path, shift: float) -> None:
     (name,) = (value.name or "" for value in prepared.graph.graph.outputs)
     kinds = channel_kinds(prepared.spec, name, len(statistics[name].low))
     logits = kinds != BOX
-    statistics[name] = statistics[name].scaled(np.where(logits, 5.0, 1.0), np.where(logits, -5 * shift, 0.0))
+    seen, moved = statistics[name].scaled(np.where(logits, 5.0, 1.0)), np.where(logits, shift, 0.0)
+    statistics[name] = replace(seen, low=seen.low + moved, high=seen.high + moved)
     plan = rescale_heads(prepared.graph, statistics, prepared.spec)[name]
     low = np.array(plan.offset)
     values, weights = statistics[name].values, statistics[name].histogram

@@ -12,7 +12,6 @@ from yolo_edge.export.quantization.calibration import TensorStatistics
 from yolo_edge.export.quantization.plan import TensorPlan
 from yolo_edge.export.quantization.ranges import MODES, choose_ranges, silu
 from yolo_edge.export.quantization.structure import SIGMOID, Structure
-from yolo_edge.export.quantization.walk import stored
 
 
 @pytest.fixture(scope="module", params=["leaky", "swish"])
@@ -29,7 +28,7 @@ def members(structure: Structure) -> dict[str, list[str]]:
 
 def square_error(statistics: TensorStatistics, plan: TensorPlan) -> float:
     values = statistics.values.astype(np.float32)
-    return float((statistics.histogram * np.square(stored(values, plan).astype(np.float64) - values)).sum())
+    return float((statistics.histogram * np.square(plan.stored(values).astype(np.float64) - values)).sum())
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -47,7 +46,7 @@ def test_every_mode(prepared: Prepared, mode: str) -> None:
         low = min(prepared.statistics[name].low.min() for name in names)
         high = max(prepared.statistics[name].high.max() for name in names)
         assert plan.bounds[0] <= 0 <= plan.bounds[1]
-        assert stored(np.zeros(1, np.float32), plan) == 0
+        assert plan.stored(np.zeros(1, np.float32)) == 0
         assert plan.bounds[0] >= min(low, 0) - plan.scale
         assert plan.bounds[1] <= max(high, 0) + plan.scale
         if mode == "minmax" or "images" in names:
@@ -93,7 +92,7 @@ def test_auto_leaves_less_behind_the_activation(prepared: Prepared, power: float
 
     def error(name: str, plan: TensorPlan) -> float:
         found = prepared.statistics[name]
-        held, exact = stored(found.values.astype(np.float32), plan).astype(np.float64), found.values
+        held, exact = plan.stored(found.values.astype(np.float32)).astype(np.float64), found.values
         if name in silus:
             held, exact = silu(held), silu(exact)
         elif name in leaky:

@@ -24,7 +24,7 @@ from yolo_edge.export.quantization.plan import TensorPlan
 from yolo_edge.export.quantization.recipe import Recipe, finish
 from yolo_edge.export.quantization.rounding import _patches, _round_dense, _round_small, learn_rounding
 from yolo_edge.export.quantization.structure import name_of
-from yolo_edge.export.quantization.walk import Layer, stored, walk
+from yolo_edge.export.quantization.walk import Layer, walk
 from yolo_edge.ondevice.runtimes.onnx import new_session
 
 
@@ -88,7 +88,7 @@ def test_the_integer_side_is_what_onnxruntime_computes(prepared: Prepared) -> No
     session = new_session(qdq_bytes(quantized), precise=True)
     for tensor, array in zip(prepared.tensors, found[name], strict=True):
         (expected,) = session.run([name], {"images": tensor})
-        held = stored(array.copy(), quantized.plan.tensors[name])
+        held = quantized.plan.tensors[name].stored(array)
         steps = np.abs(held - expected) / quantized.plan.tensors[name].scale
         # ten layers of halves that round one way or the other
         assert np.mean(steps) < 2
@@ -101,9 +101,7 @@ def test_what_is_stored(low: float, high: float, seed: int) -> None:
     plan = TensorPlan.of_range(low, high)
     array = np.random.default_rng(seed).normal(0, 30, 200).astype(np.float32)
     integers = plan.quantize(array).astype(np.float64)
-    np.testing.assert_allclose(
-        stored(array.copy(), plan), (integers - plan.zero_point) * plan.scale, atol=1.01 * plan.scale
-    )
+    np.testing.assert_allclose(plan.stored(array), (integers - plan.zero_point) * plan.scale, atol=1.01 * plan.scale)
 
 
 # affine

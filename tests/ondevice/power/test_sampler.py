@@ -138,7 +138,7 @@ def test_an_agent_ends_at_its_deadline(tmp_path: Path) -> None:
     with AgentProcess(local_command(), "a meter") as agent:
         agent.ask("sample", 20, kind="rapl", options={"root": str(trees.rapl(tmp_path))}, board=None, deadline_s=0.3)
         agent._process.wait(20)
-        with pytest.raises(AgentError, match="ended with exit code 1"):
+        with pytest.raises(AgentError, match="ended"):
             agent.ask("samples", 20)
 
 

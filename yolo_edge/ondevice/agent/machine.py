@@ -13,6 +13,15 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from yolo_edge.ondevice.agent.throttling import (
+    arm_clock,
+    arm_temperature,
+    cooling,
+    overcurrent_count,
+    passive_limits,
+    throttle_count,
+    throttled_bits,
+)
 from yolo_edge.ondevice.sysfs import board_model, matches, read_number, read_text
 
 ROOT = Path("/")
@@ -42,11 +51,6 @@ _ARM_CORES = {
     ("0x4e", "0x004"): "Carmel",
 }
 _PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "opencv-python", "opencv-python-headless", "tflite-runtime")
-_THROTTLED_FILES = (  # the Raspberry Pi's: hex without 0x
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/devices/platform/soc/firmware/get_throttled",
-    "sys/devices/platform/firmware/get_throttled",
-)
 
 
 def host_facts(root: Path = ROOT) -> Dict[str, Any]:
@@ -70,8 +74,10 @@ def conditions(root: Path = ROOT) -> Dict[str, Any]:
     Returns:
         `time` in seconds since 1970; `load` of the last minute; `busy_s`, `stolen_s`: CPU time of all programs and that
         which a hypervisor took, since boot; `clock_mhz` and `governors` of the CPUs; `temperatures_c` by sensor;
-        `throttled`: the Raspberry Pi's bits; `throttle_count`: events of x86 cores; `available_mb` of memory. None or
-        empty where the machine does not show it.
+        `passive_limits_c`: from where on a sensor's zone is slowed down; `throttled`: the Raspberry Pi's bits;
+        `throttle_count`: events of x86 cores; `overcurrent_count`: events of a Jetson's supply; `cooling`: steps by
+        which the kernel slows something down; `available_mb` of memory. None or empty where the machine does not show
+        it.
     """
     busy, stolen = _cpu_time(root)
     return {
@@ -82,14 +88,23 @@ def conditions(root: Path = ROOT) -> Dict[str, Any]:
         "clock_mhz": clocks(root),
         "governors": sorted({read_text(path) for path in _cpu_files(root, "cpufreq/scaling_governor")} - {""}),
         "temperatures_c": _temperatures(root),
-        "throttled": _throttled(root),
-        "throttle_count": _throttle_count(root),
+        "passive_limits_c": passive_limits(root),
+        "throttled": throttled_bits(root),
+        "throttle_count": throttle_count(root),
+        "overcurrent_count": overcurrent_count(root),
+        "cooling": cooling(root),
         "available_mb": _kilobytes(root / "proc/meminfo", "MemAvailable"),
     }
 
 
 def clocks(root: Path = ROOT) -> List[float]:
-    """The clock of each CPU in MHz, as the kernel's frequency scaling reports it; empty where there is none."""
+    """The clock of each CPU in MHz, as the kernel's frequency scaling reports it; empty where there is none.
+
+    Of a Raspberry Pi the one that all its CPUs have, by the firmware, which does not tell the kernel when it throttles.
+    """
+    arm = arm_clock(root)
+    if arm is not None:
+        return [arm]
     found = (read_number(path) for path in _cpu_files(root, "cpufreq/scaling_cur_freq"))
     return [kilohertz / 1000 for kilohertz in found if kilohertz is not None]
 
@@ -137,17 +152,27 @@ def _speed(folder: Path) -> float:
     return 0.0
 
 
+def cores_of(root: Path = ROOT) -> List[Tuple[int, str]]:
+    """The number and the kind of each CPU that /proc/cpuinfo shows, "Cortex-A76"; none where it does not tell."""
+    found: List[Tuple[int, str]] = []
+    for block in re.split(r"\n\s*\n", read_text(root / "proc/cpuinfo")):
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        pair = (fields.get("CPU implementer", ""), fields.get("CPU part", ""))
+        kind = _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair)) if all(pair) else ""
+        kind = kind or fields.get("model name", "")
+        if kind:
+            number = fields.get("processor", "")
+            found.append((int(number) if number.isdigit() else len(found), kind))
+    return found
+
+
 def _cpu(root: Path) -> Dict[str, Any]:
     fields: Dict[str, List[str]] = {}
     for line in read_text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), []).append(value.strip())
     flags = " ".join(fields.get("flags", fields.get("Features", []))[:1]).split()
-    cores = [
-        _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair))
-        for pair in zip(fields.get("CPU implementer", []), fields.get("CPU part", []))
-    ]
-    names = fields.get("model name") or cores or fields.get("Model") or []
+    names = [kind for _, kind in cores_of(root)] or fields.get("Model") or []
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "name": " + ".join(dict.fromkeys(names)) or None,
@@ -208,25 +233,8 @@ def _temperatures(root: Path) -> Dict[str, float]:
         if value is not None and -100_000 < value < 200_000:
             label = read_text(sensor.with_name(sensor.name.replace("_input", "_label"))) or sensor.name[:-6]
             found[f"{read_text(sensor.parent / 'name')} {label} ({sensor.parent.name})"] = value / 1000
-    return found
-
-
-def _throttled(root: Path) -> Optional[int]:
-    for name in _THROTTLED_FILES:
-        text = read_text(root / name)
-        if re.fullmatch(r"[0-9a-fA-F]{1,8}", text):
-            return int(text, 16)
-    return None
-
-
-def _throttle_count(root: Path) -> Optional[int]:
-    found = [
-        read_number(path)
-        for kind in ("core", "package")
-        for path in _cpu_files(root, f"thermal_throttle/{kind}_throttle_count")
-    ]
-    numbers = [int(number) for number in found if number is not None]
-    return sum(numbers) if numbers else None
+    arm = None if found else arm_temperature(root)
+    return found if arm is None else {"vcgencmd": arm}
 
 
 def _cpu_files(root: Path, name: str) -> List[Path]:

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Optional, Union
 
 import numpy as np
 
-from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.errors import InputError, MissingRuntimeError
 from yolo_edge.ondevice.files import PathLike, check_readable, first_line, mapped, read_bytes, reason
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, check_model, is_tflite, read_metadata
@@ -27,21 +27,25 @@ def interpreter_class() -> Any:
     Raises:
         InputError: None is, or one that cannot work with this numpy.
     """
+    return _module().Interpreter
+
+
+def _module() -> Any:
     broken = ""
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
             continue
         if package == "tflite_runtime" and int(np.__version__.split(".", maxsplit=1)[0]) >= 2:
             # it imports all the same, and fails once a model is loaded
-            raise InputError(
+            raise MissingRuntimeError(
                 f"tflite-runtime does not work with numpy {np.__version__}; "
                 "run: pip install 'numpy<2', or: pip install ai-edge-litert"
             )
         try:
-            return importlib.import_module(f"{package}.interpreter").Interpreter
+            return importlib.import_module(f"{package}.interpreter")
         except ImportError as error:
             broken = f"{package}, which runs TFLite files, does not load ({error})"
-    raise InputError(
+    raise MissingRuntimeError(
         f"{broken or 'nothing that runs TFLite files is installed'}; run: pip install ai-edge-litert "
         "(where there is none for the device: pip install tflite-runtime 'numpy<2')"
     )
@@ -66,6 +70,12 @@ def load_interpreter(model: Union[PathLike, bytes], threads: Optional[int] = Non
         loaded = interpreter(num_threads=threads or 1, **source, **settings)
         loaded.allocate_tensors()
     return loaded
+
+
+def load_plain_interpreter(model: Union[PathLike, bytes]) -> Any:
+    """An interpreter of plain kernels, without XNNPACK, that keeps what every operator gives; as `load_interpreter`."""
+    resolver = _module().OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return load_interpreter(model, experimental_op_resolver_type=resolver, experimental_preserve_all_tensors=True)
 
 
 class TfliteRuntime(Runtime):

@@ -65,7 +65,7 @@ const filter = () => {
   said.textContent = `${shown} of ${rows.length} cells`;
   tell("hidden", hidden);
 };
-for (const [name, values] of choices) {
+for (const [name, values] of form ? choices : []) {
   const label = document.createElement("label");
   const select = document.createElement("select");
   select.name = name;
@@ -78,7 +78,7 @@ for (const [name, values] of choices) {
   label.append(`${name} `, select);
   form.append(label);
 }
-if (choices.length) {
+if (form && choices.length) {
   const all = document.createElement("button");
   all.type = "reset";
   all.textContent = "show all";
@@ -104,8 +104,10 @@ const unpacked = (name) =>
   toRecords(unpackAll(packed.charts[name])).map((record) => (record.id >= 0 ? { ...facts[record.id], ...record } : record));
 const draw = async (chart) => {
   const spec = JSON.parse(chart.querySelector("script").textContent);
-  spec.datasets = Object.fromEntries(spec.usermeta.data.map((name) => [name, unpacked(name)]));
-  delete spec.usermeta;
+  if (spec.usermeta) {
+    spec.datasets = Object.fromEntries(spec.usermeta.data.map((name) => [name, unpacked(name)]));
+    delete spec.usermeta;
+  }
   const place = document.createElement("div");
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   const options = { actions: false, renderer: "svg", tooltip: { theme: dark ? "dark" : "light" } };

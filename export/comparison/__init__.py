@@ -1,0 +1,1 @@
+"""Two files of one network, layer by layer: what the second lost, where, and why."""
