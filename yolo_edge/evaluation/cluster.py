@@ -45,7 +45,7 @@ class DaskWorkers:
 
         self._distributed, self._address, self._patience = distributed, address, patience_s
         try:
-            self._client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
+            self._client = distributed.Client(address, timeout=_CONNECT_S)  # `wait` wants a default one
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             raise InputError(f"--scheduler {address}: no Dask scheduler answers there ({first_line(error)})") from error
 
