@@ -1,7 +1,7 @@
 """Where labels go beside points, so that none lies on another: Vega-Lite has nothing for that."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,6 +75,8 @@ _PLACES: tuple[tuple[float, float, Align], ...] = (
     (-_GAP + 2, -_GAP, "right"),
     (-_GAP + 2, _GAP, "right"),
 )
+# above to the left and below to the right a stepped line does not come
+_BESIDE_STEPS = (_PLACES[6], _PLACES[5], _PLACES[1], _PLACES[2])
 
 
 def place(
@@ -82,6 +84,7 @@ def place(
     texts: Sequence[tuple[int, str]],
     width: float,
     height: float,
+    stepped: Collection[int] = (),
 ) -> list[Label]:
     """Find room for labels; one that has none is left out.
 
@@ -90,12 +93,13 @@ def place(
         texts: Number of a point, and its label; the first are the more important.
         width: Of the chart, in pixels.
         height: Of it.
+        stepped: Numbers of points that a line leaves to the right, and comes to from below.
     """
     taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     labels = []
     for number, text in texts:
         x, y = points[number]
-        for dx, dy, align in _PLACES:
+        for dx, dy, align in _BESIDE_STEPS if number in stepped else _PLACES:
             box = _box(x + dx, y - dy, text, align)
             inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
             if inside and not any(_overlap(box, other) for i, other in enumerate(taken) if i != number):

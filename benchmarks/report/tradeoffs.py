@@ -191,7 +191,9 @@ def _scatter(
     leading = [i for i, row in enumerate(rows) if leads(row)]
     rest = [i for i, row in enumerate(rows) if not leads(row)] if len(records) <= _MOST_LABELS else []
     wanted = [(i, records[i]["tag"]) for i in (*_spread(leading), *rest)]
-    return dressed(alt.layer(*layers, points, *_texts(records, spots, wanted, x, y, ink)), ink, _HEIGHT, _WIDTH)
+    return dressed(
+        alt.layer(*layers, points, *_texts(records, spots, wanted, x, y, ink, leading)), ink, _HEIGHT, _WIDTH
+    )
 
 
 def _texts(
@@ -201,11 +203,12 @@ def _texts(
     x: alt.X,
     y: alt.Y,
     ink: str,
+    stepped: Sequence[int] = (),
 ) -> list[Any]:
     """A layer for each place that labels are in beside their points."""
     by_place: dict[tuple[float, float, Align], Records] = {}
     named = dict(wanted)
-    for label in place(spots, wanted, _WIDTH, _HEIGHT):
+    for label in place(spots, wanted, _WIDTH, _HEIGHT, stepped):
         record = {**records[label.number], "label": named[label.number]}
         by_place.setdefault((label.dx, label.dy, label.align), []).append(record)
     return [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -163,6 +163,7 @@ def test_what_was_not_measured_is_said(content: Content) -> None:
     assert ("Energy", "no meter") in not_measured(gather([bare]))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([2.0, 3.0, 4.0]), st.sampled_from([0.1, 0.2]), st.sampled_from("ab")), max_size=6
@@ -186,6 +187,7 @@ def test_the_front_of_energy_is_within_a_scope(content: Content, points: list[tu
         assert row.frugal is not beaten
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 700), st.floats(0, 340)), min_size=1, max_size=20),
     st.lists(st.text("abc ×", min_size=1, max_size=20), min_size=20, max_size=20),
@@ -211,6 +213,7 @@ def test_labels_lie_on_nothing(points: list[tuple[float, float]], texts: list[st
                 assert not (x1 < x + 5 and x - 5 < x2 and y1 < y + 5 and y - 5 < y2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=9))
 def test_axes_hold_their_values(values: list[float]) -> None:
     axis = axis_of(values, 100)
