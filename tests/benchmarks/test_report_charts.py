@@ -15,12 +15,12 @@ from tests.benchmarks import rich
 from tests.browser import Page, open_page
 from yolo_edge.benchmarks.report.charts import figures, not_measured
 from yolo_edge.benchmarks.report.content import STATES, Content, Row, gather
-from yolo_edge.benchmarks.report.figures import Figure
 from yolo_edge.benchmarks.report.labels import Label, axis_of, place
 from yolo_edge.benchmarks.report.packing import SharedData
 from yolo_edge.benchmarks.report.page import html
 from yolo_edge.benchmarks.results import Energy
 from yolo_edge.benchmarks.verdicts import in_words
+from yolo_edge.charts import Figure
 
 Records = list[dict[str, Any]]
 BYTES = 4_000_000
