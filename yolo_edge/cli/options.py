@@ -57,6 +57,15 @@ Names = Annotated[
         show_default=False,
     ),
 ]
+Sizes = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="Of models that are exported for this: 320 or 352x288 (width x height), with commas between.",
+        metavar="LIST",
+        show_default=False,
+    ),
+]
 Resize = Annotated[
     str | None,
     typer.Option(
@@ -129,6 +138,14 @@ def sizes(text: str | None) -> list[tuple[int, int] | None]:
         if size not in found:
             found.append(size)
     return found
+
+
+def sized_name(model: Path, size: tuple[int, int] | None) -> str:
+    """What a model is called at a size of its own: `model.cfg@320`; without one as it was named."""
+    if size is None:
+        return str(model)
+    width, height = size
+    return f"{model}@{width}" if width == height else f"{model}@{width}x{height}"
 
 
 def check_resize(resize: str | None) -> None:
