@@ -11,7 +11,7 @@ from pathlib import Path
 from yolo_edge.cli import main as yolo_edge
 from yolo_edge.export.quantization.front import Front, read_front
 
-COLUMNS = "| model | fp16 or fp32 only | groups in float | convolutions in int8 | steering | judging | time, fp32 = 1 | points |"
+COLUMNS = "| model | only float holds | groups in float | int8 convolutions | steering | judging | time | points |"
 
 
 def main() -> None:
