@@ -1,4 +1,4 @@
-# make quickstart   set up and say what to do next
+# make quickstart   set up, and show the whole way on the sample model (DIR=quickstart)
 # make test         every check: ruff, mypy, import-linter, pytest
 # make lint         the first three
 # make format       let ruff format and fix what it can
@@ -6,6 +6,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
+DIR ?= quickstart
 DEV ?= .venv-dev
 BIN := $(VENV)/bin
 # of its own: the tests need an OpenCV with a darknet importer, users get the newest
@@ -18,7 +19,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: quickstart test lint format clean schema
 
 quickstart: $(VENV)/.installed
-	@$(BIN)/python tools/next_steps.py $(BIN)
+	@$(BIN)/yolo-edge quickstart $(DIR)
+	@echo "More: source $(VENV)/bin/activate; yolo-edge --help; README.md"
 
 test: lint
 	$(DEV_BIN)/python -m pytest $(PYTEST_ARGS)
@@ -37,7 +39,7 @@ schema: $(DEV)/.installed
 	$(DEV_BIN)/python tools/write_schema.py
 
 clean:
-	rm -rf build dist out $(VENV) $(DEV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist out quickstart $(VENV) $(DEV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # mypy and import-linter follow folders, not setup.cfg: links show them the package as it is installed
 .PHONY: farm

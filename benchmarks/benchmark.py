@@ -8,11 +8,15 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from yolo_edge._version import __version__
+from yolo_edge.benchmarks.agents import Connect
 from yolo_edge.benchmarks.host import Conditions, Peak
 from yolo_edge.benchmarks.journal import CellRepeat, Journal, Repeat
+from yolo_edge.benchmarks.metering import Choice, choose_meter, with_recording
+from yolo_edge.benchmarks.power import CellPower, Energy, Power, cell_power, summarize, trace_of
 from yolo_edge.benchmarks.results import (
     STAGES,
     BenchmarkResult,
@@ -25,7 +29,6 @@ from yolo_edge.benchmarks.results import (
     to_json,
 )
 from yolo_edge.benchmarks.rounds import (
-    Connect,
     Progress,
     Slot,
     Subject,
@@ -39,14 +42,20 @@ from yolo_edge.benchmarks.rounds import (
 from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, decode_bytes, encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults
+from yolo_edge.devices.profiles import match
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import write_atomically
 from yolo_edge.timing import Ratio, median_interval, paired_ratio
 
-NO_METER = "not measured: no power meter is read on this device yet; a USB or wall meter shows it"
+NOT_ASKED = "not measured: --energy reads a power meter"
+EMULATED = "an emulator's energy means nothing"
+
+EMULATED_TIMES = "emulated: an emulator's times mean nothing"
 
 LEAST_REPEATS = 3  # fewer say too little
+_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 _LEAST_ROUNDS = 10  # undisturbed
+_IDLE_DRIFT = 0.1  # of the power above idle, or of a tenth of that of the idle machine: less does not matter
 _PEAK_NOISE = 0.05  # by which the peak of more threads may be below that of fewer, on as many CPUs
 _Medians = tuple[NDArray[np.float64], NDArray[np.float64]]  # of undisturbed inferences, of all
 
@@ -61,6 +70,7 @@ class Benchmark:
         connect: Connect,
         *,
         device: str = "local",
+        emulated: bool = False,
         revision: str | None = None,
         command: Sequence[str] = (),
     ):
@@ -68,39 +78,52 @@ class Benchmark:
 
         Args:
             subjects: What to measure; the first is what the others are compared with.
-            settings: How.
+            settings: How. No numbers of threads stand for 1, and as many as the machine has CPUs, up to 4.
             connect: Starts an agent on the machine; its argument says what for.
             device: The machine's name.
+            emulated: Its processor is a program; it may find out by itself.
             revision: For the result.
             command: For the result.
 
+        Attributes:
+            meter: The power meter that will be read, or why there is none.
+
         Raises:
-            InputError: The same model twice, or no model.
-            YoloEdgeError: The machine does not answer.
+            InputError: The same model twice, or no model; a power meter that there is none of.
+            YoloEdgeError: The machine does not answer, or the power meter cannot be read.
         """
-        if not subjects or not settings.threads:
-            raise InputError("a benchmark wants a model and a number of threads")
+        if not subjects:
+            raise InputError("a benchmark wants a model")
         names = [subject.name for subject in subjects]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{name}: named twice; its copy under another name can be compared with it")
-        self._slots = [Slot(subject, threads) for subject in subjects for threads in settings.threads]
-        self._settings, self._connect, self._device = settings, connect, device
+        self._connect, self._device = connect, device
         self._revision, self._command = revision, tuple(command)
-        self._host = find_host(connect)
+        host = find_host(connect)
+        self._host = msgspec.structs.replace(host, emulated=emulated or host.emulated)
+        threads = settings.threads or tuple(dict.fromkeys([1, min(host.cpu.cpus or 1, _MOST_THREADS)]))
+        self._settings = msgspec.structs.replace(settings, threads=threads)
+        self._slots = [Slot(subject, number) for subject in subjects for number in threads]
+        self.meter: Choice | str = NOT_ASKED
+        if self._host.emulated:
+            self.meter = EMULATED
+        elif settings.energy:
+            self.meter = choose_meter(connect, settings.meter, match(self._host.model))
 
     @property
     def key(self) -> str:
         """The same for the same models, settings and machine: what a killed run is found by."""
         models = [(slot.subject.name, slot.subject.sha256, slot.threads, slot.subject.spec) for slot in self._slots]
         return hashlib.sha256(
-            msgspec.json.encode([__version__, self._settings, models, self._device, self._host])
+            msgspec.json.encode([__version__, self._settings, models, self._device, self._host, str(self.meter)])
         ).hexdigest()
 
     def steps(self, done: int) -> int:
         """How often `run` reports progress when `done` repeats are there."""
         profiles = len(self._slots) if self._settings.profile else 0
-        return steps_of(self._slots, self._settings.repeats - done) + profiles + 1
+        energy = isinstance(self.meter, Choice)
+        return steps_of(self._slots, self._settings.repeats - done, energy=energy) + profiles + 1
 
     def run(self, journal: Journal | None = None, progress: Progress = lambda _: None) -> BenchmarkResult:
         """Measure what the journal lacks, and put it all together.
@@ -118,7 +141,7 @@ class Benchmark:
         repeats = list(journal.repeats) if journal else []
         before = None if repeats else ask_conditions(self._connect, "before")
         progress("finding the fp32 peak")
-        peaks = find_peaks(self._connect, self._settings.threads, self._settings)
+        peaks = {} if self._host.emulated else find_peaks(self._connect, self._settings.threads, self._settings)
         for number in range(len(repeats) + 1, self._settings.repeats + 1):
             if repeats:
                 time.sleep(self._settings.cooldown_s)
@@ -130,6 +153,7 @@ class Benchmark:
                 rounds=len(repeats[0].cells[0].turns) if repeats else None,
                 origin=origin,
                 before=before if number == 1 else None,
+                meter=self.meter if isinstance(self.meter, Choice) else None,
                 progress=progress,
             )
             if journal:
@@ -141,19 +165,52 @@ class Benchmark:
             for i, slot in enumerate(self._slots):
                 progress(f"{slot.subject.name}: time by operator")
                 profiles[i] = self._profile(slot)
-        host = msgspec.structs.replace(self._host, peak=peaks)
+        host = replace(self._host, peak=peaks)
+        repeats, power = self._read_power(repeats, kept=journal is not None)
         return BenchmarkResult(
             schema=1,
             host=host,
             settings=self._settings,
-            cells=tuple(self._cell(slot, i, repeats, profiles[i], peaks) for i, slot in enumerate(self._slots)),
+            cells=tuple(self._cell(slot, i, repeats, profiles[i], peaks, power) for i, slot in enumerate(self._slots)),
             ratios=tuple(self._ratios(repeats)),
+            power=power if isinstance(power, Power) else None,
             conditions=(*(one.before for one in repeats if one.before), *_moments(repeats), after),
             tool=f"yolo-edge {__version__}",
             revision=self._revision,
             command=self._command,
             created=created,
             seconds=round(sum(repeat.seconds for repeat in repeats), 3),
+        )
+
+    def _read_power(self, repeats: list[Repeat], *, kept: bool) -> tuple[list[Repeat], Power | str]:
+        """The repeats with what the meter read, and the meter; or why there is no power.
+
+        Raises:
+            InputError: A recorded file cannot be used, and the repeats are kept: it can be mended.
+        """
+        if isinstance(self.meter, str):
+            return repeats, self.meter
+        readings = [repeat.power for repeat in repeats if repeat.power is not None]
+        if self.meter.recording is not None:
+            try:
+                readings = with_recording(readings, self.meter.recording)
+            except InputError as error:
+                if not kept:
+                    return repeats, str(error)
+                raise InputError(f"{error}; all repeats are kept, the same command reads the file again") from error
+        merged = [replace(repeat, power=one) for repeat, one in zip(repeats, readings, strict=True)]
+        return merged, summarize(readings, self.meter.others)
+
+    def _energy(self, index: int, repeats: Sequence[Repeat], power: Power | str) -> tuple[Energy, CellPower] | str:
+        if isinstance(power, str):
+            return power
+        parts = [repeat.cells[index] for repeat in repeats]
+        return cell_power(
+            [trace_of(one, power.meter) for one in power.repeats],
+            power.repeats,
+            [part.windows for part in parts],
+            [part.turns for part in parts],
+            self._settings.limits,
         )
 
     def _profile(self, slot: Slot) -> Profile | str:
@@ -170,6 +227,7 @@ class Benchmark:
         repeats: Sequence[Repeat],
         profile: Profile | str | None,
         peaks: Mapping[str, Peak],
+        power: Power | str,
     ) -> Cell:
         parts = [repeat.cells[index] for repeat in repeats]
         samples = _merge(parts)
@@ -181,6 +239,8 @@ class Benchmark:
         faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self._settings.limits)
         clocks = [clock for part in parts for clock in part.clock_mhz]
         faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
+        if self._host.emulated:
+            faults = [EMULATED_TIMES]
         inference = latency["inference"]
         notes = list(subject.notes)
         if isinstance(profile, str):
@@ -189,6 +249,9 @@ class Benchmark:
             notes.append(f"warm-up did not settle within {self._settings.warm_up_cap_s:g} s")
         if subject.precision == "int8" and parts[0].precise:
             notes.append("int8 without VNNI: the exact, slower kernels; --fast takes those whose sums may saturate")
+        found = self._energy(index, repeats, power)
+        energy, how = (None, None) if isinstance(found, str) else found
+        notes += _drift(how, power)
         share, note = _share(subject.macs, inference.p50, slot.threads, peaks)
         notes += [note] if note else []
         return Cell(
@@ -198,11 +261,11 @@ class Benchmark:
             threads=slot.threads,
             latency_ms=inference,
             memory_mb=round(max(part.peak_mb for part in parts), 1),
-            energy_mj=None,
-            energy_reason=NO_METER,
+            energy_mj=energy,
+            energy_reason=found if isinstance(found, str) else None,
             valid=not faults,
             invalid_reason="; ".join(faults) or None,
-            emulated=False,
+            emulated=self._host.emulated,
             sha256=subject.sha256,
             bytes=subject.bytes,
             precision=subject.precision,
@@ -223,6 +286,7 @@ class Benchmark:
             detections=parts[0].detections,
             notes=tuple(notes),
             profile=profile if isinstance(profile, Profile) else None,
+            power=how,
             samples=samples,
         )
 
@@ -301,6 +365,7 @@ def _merge(parts: Sequence[CellRepeat]) -> Samples:
         repeats=len(parts),
         turns=tuple(count for part in parts for count in part.turns),
         at_s=tuple(at for part in parts for at in part.at_s),
+        windows=tuple(window for part in parts for window in part.windows),
         stages={name: encode(values[name] * 1e6) for name in names},
         cpu=encode_bytes(np.concatenate([decode_bytes(part.cpu, sum(part.turns)) for part in parts])),
     )
@@ -318,6 +383,21 @@ def _latency(turns: Sequence[NDArray[np.float64]], repeats: int) -> Latency:
         n=len(samples),
         ci95=(_milliseconds(low), _milliseconds(high)),
     )
+
+
+def _drift(how: CellPower | None, power: Power | str) -> list[str]:
+    """A note where the power of the idle machine changed so much that it matters to the net energy."""
+    if how is None or isinstance(power, str):
+        return []
+    changes = [after - before for before, after in power.idle_w if before is not None and after is not None]
+    change = float(np.mean(changes)) if changes else 0.0
+    above = how.gross_w - how.idle_w
+    if abs(change) <= _IDLE_DRIFT * max(above, _IDLE_DRIFT * how.idle_w):
+        return []
+    return [
+        f"net energy is uncertain: the idle machine took {change:+.2f} W after a repeat, compared with before, this "
+        f"cell {above:.2f} W more than idle"
+    ]
 
 
 def _milliseconds(value: float | np.floating) -> float:

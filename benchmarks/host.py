@@ -16,8 +16,12 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
         clock_mhz: Of each CPU.
         governors: Of the CPUs' clocks.
         temperatures_c: By sensor.
+        passive_limits_c: From where on the kernel slows down what a sensor is at.
         throttled: The Raspberry Pi's bits.
         throttle_count: Throttling events of x86 cores since boot.
+        overcurrent_count: Over-current events of a Jetson's supply since boot.
+        cooling: Steps by which the kernel slows something down for its heat, by cooling device.
+        power_mode: A Jetson's, as nvpmodel names it.
         available_mb: Memory that is free for programs.
     """
 
@@ -30,8 +34,12 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     clock_mhz: tuple[float, ...] = ()
     governors: tuple[str, ...] = ()
     temperatures_c: dict[str, float] = {}
+    passive_limits_c: dict[str, float] = {}
     throttled: int | None = None
     throttle_count: int | None = None
+    overcurrent_count: int | None = None
+    cooling: dict[str, int] = {}
+    power_mode: str | None = None
     available_mb: float | None = None
 
 
@@ -75,6 +83,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         kernel: Its version.
         python: Its version.
         versions: Of the packages that matter.
+        emulated: The processor is a program: times mean nothing.
         peak: Threads → the measured fp32 peak.
     """
 
@@ -87,6 +96,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str
     python: str
     versions: dict[str, str] = {}
+    emulated: bool = False
     peak: dict[str, Peak] = {}
 
     @property

@@ -15,12 +15,13 @@ from typing import IO, TypeVar
 import msgspec
 
 from yolo_edge.benchmarks.host import Conditions
+from yolo_edge.benchmarks.power import PowerRepeat, Window
 from yolo_edge.ondevice.files import not_written
 
 T = TypeVar("T")
 
 SUFFIX = ".part.jsonl"
-_VERSION = 3
+_VERSION = 4
 
 
 class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
         cpu_s: CPU time of its turns.
         turns: Inferences of each turn.
         at_s: When each began, in seconds since the run did.
+        windows: When the inferences of each began and ended, on the clock of the power readings; empty without.
         clock_mhz: Mean clock at the end of each turn; empty where there is none.
         stages: Stage → samples, encoded.
         cpu: CPU time of each inference in percent of its time, encoded.
@@ -60,6 +62,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     turns: tuple[int, ...]
     at_s: tuple[float, ...]
+    windows: tuple[Window, ...]
     clock_mhz: tuple[float, ...]
     stages: dict[str, str]
     cpu: str
@@ -75,6 +78,7 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
         begins: Conditions at its begin.
         ends: Conditions at its end.
         cells: One entry a cell.
+        power: What a meter read meanwhile; None: none was to be read.
     """
 
     number: int
@@ -83,6 +87,7 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     begins: Conditions
     ends: Conditions
     cells: tuple[CellRepeat, ...]
+    power: PowerRepeat | None
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):

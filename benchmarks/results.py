@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolo_edge.benchmarks.host import Conditions, Host
+from yolo_edge.benchmarks.power import CellPower, Energy, Power, trace_of
 from yolo_edge.benchmarks.samples import decode, decode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.ondevice.errors import InputError
@@ -49,20 +50,6 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     mean: Milliseconds
     n: Count
     ci95: tuple[Milliseconds, Milliseconds]
-
-
-class Energy(msgspec.Struct, frozen=True, kw_only=True):
-    """Energy of one inference in millijoules, of what `scope` says the meter sees.
-
-    Attributes:
-        gross: All of it.
-        net: Without what the idle machine takes.
-        scope: board_input, module_input, soc_rails, rail:NAME, battery or wall.
-    """
-
-    gross: float
-    net: float
-    scope: str
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +93,8 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
         at_s: When each turn began, in seconds since the run did.
         stages: Stage → its samples.
         cpu: The CPU time of each inference in percent of what its threads could take: base64 of zlib of a byte each.
+        windows: When the inferences of each turn began and ended, on the clock of its repeat's power readings; empty
+            where no power was read.
     """
 
     tick_ns: Count
@@ -115,6 +104,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     at_s: tuple[float, ...]
     stages: dict[str, str]
     cpu: str
+    windows: tuple[tuple[float, float], ...] = ()
 
     def stage(self, name: str) -> list[NDArray[np.float64]]:
         """Milliseconds of one stage, an array a turn.
@@ -196,6 +186,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         detections: In the picture; None where the model has no spec.
         notes: What else to know.
         profile: Time by operator, where asked for.
+        power: How the energy was found; None where there is none.
         samples: All of them; None in documents without.
     """
 
@@ -230,6 +221,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     detections: Count | None = None
     notes: tuple[str, ...] = ()
     profile: Profile | None = None
+    power: CellPower | None = None
     samples: Samples | None = None
 
 
@@ -272,6 +264,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
         cells: What was measured.
         ratios: Of the cells with as many threads, to that of the first model; of a model's numbers of threads, to the
             first.
+        power: The meter and its readings; None where no power was read.
         conditions: Of the machine, in the order of time.
         tool: What wrote this, with its version.
         revision: The git revision of the folder that it was run in, with "-dirty" where files had changed; None where
@@ -286,12 +279,20 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     cells: tuple[Cell, ...]
     ratios: tuple[CellRatio, ...]
+    power: Power | None = None
     conditions: tuple[Conditions, ...] = ()
     tool: str
     revision: str | None = None
     command: tuple[str, ...] = ()
     created: str
     seconds: float
+
+
+def energy_scope(result: BenchmarkResult, cell: Cell) -> str | None:
+    """What the energy of a cell is of; None where it has none. Figures of two never share a column."""
+    if cell.energy_mj is None:
+        return None
+    return result.power.label if result.power else cell.energy_mj.scope
 
 
 def key_of(cell: Cell) -> tuple[str, str, str, int]:
@@ -310,9 +311,11 @@ def model_name(model: str) -> str:
 
 
 def without_samples(result: BenchmarkResult) -> BenchmarkResult:
-    """The same without raw samples: what is printed."""
+    """The same without raw samples and readings: what is printed."""
     return msgspec.structs.replace(
-        result, cells=tuple(msgspec.structs.replace(cell, samples=None) for cell in result.cells)
+        result,
+        cells=tuple(msgspec.structs.replace(cell, samples=None) for cell in result.cells),
+        power=result.power and msgspec.structs.replace(result.power, repeats=()),
     )
 
 
@@ -353,6 +356,8 @@ def _printable(result: BenchmarkResult) -> BenchmarkResult:
             runtime=printable(cell.runtime),
             precision=None if cell.precision is None else printable(cell.precision),
             profile=None if cell.profile is None else _printable_profile(cell.profile),
+            energy_mj=cell.energy_mj and msgspec.structs.replace(cell.energy_mj, scope=printable(cell.energy_mj.scope)),
+            energy_reason=None if cell.energy_reason is None else printable(cell.energy_reason),
         )
         for cell in result.cells
     )
@@ -391,6 +396,12 @@ def _problems(result: BenchmarkResult) -> Iterator[tuple[str, str]]:
             _check_samples(cell.samples)
         except ValueError as error:
             yield f"cells[{i}].samples", str(error)
+
+    for i, repeat in enumerate(result.power.repeats if result.power else ()):
+        try:
+            trace_of(repeat, result.power.meter)  # type: ignore[union-attr]
+        except ValueError as error:
+            yield f"power.repeats[{i}]", str(error)
 
 
 def _check_samples(samples: Samples) -> None:

@@ -8,40 +8,23 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from yolo_edge.benchmarks.agents import QUICK_SECONDS, Agent, Connect
 from yolo_edge.benchmarks.host import Conditions, Host, Peak
 from yolo_edge.benchmarks.journal import CellRepeat, Repeat
+from yolo_edge.benchmarks.metering import Choice, Recorder
+from yolo_edge.benchmarks.power import Window
 from yolo_edge.benchmarks.results import STAGES, Profile
 from yolo_edge.benchmarks.samples import encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.ondevice.errors import YoloEdgeError
 
-Self = TypeVar("Self")
-
-_SECONDS = 120.0  # to answer something quick
 _LOAD_SECONDS = 900.0
 _MIN_FREE = 0.05  # of the memory, with all workers loaded: below, the machine would swap
-
-
-class Agent(Protocol):
-    """What is asked of the other side; `yolo_edge.devices.agents.AgentProcess` is one."""
-
-    host: dict[str, Any]
-
-    def ask(self, do: str, timeout: float, **arguments: object) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
-        ...
-
-    def __enter__(self: Self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -84,13 +67,12 @@ class Slot:
         return f"{self.subject.name}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
-Connect = Callable[[str], Agent]
 Progress = Callable[[str], None]
 
 
-def steps_of(slots: Sequence[Slot], repeats: int) -> int:
+def steps_of(slots: Sequence[Slot], repeats: int, *, energy: bool) -> int:
     """How often `measure_repeat` reports progress in so many repeats."""
-    return repeats * (len(slots) + _ROUND_STEPS)
+    return repeats * (len(slots) + _ROUND_STEPS + (2 if energy else 0))
 
 
 _ROUND_STEPS = 10
@@ -127,7 +109,7 @@ def find_peaks(connect: Connect, threads: Sequence[int], settings: Settings) -> 
     peaks = {}
     for number in dict.fromkeys(threads) if settings.peak_s else ():
         with connect("finding the fp32 peak") as agent:
-            answer = agent.ask("peak", _SECONDS, threads=number, seconds=settings.peak_s, pin=settings.pin)
+            answer = agent.ask("peak", QUICK_SECONDS, threads=number, seconds=settings.peak_s, pin=settings.pin)
         peaks[str(number)] = msgspec.convert(answer, Peak)
     return peaks
 
@@ -142,6 +124,7 @@ class _Running:
     warm: dict[str, Any]
     turns: list[dict[str, Any]] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
 
     @property
     def cpu_s(self) -> float:
@@ -157,6 +140,7 @@ def measure_repeat(
     rounds: int | None = None,
     origin: float = 0.0,
     before: Conditions | None = None,
+    meter: Choice | None = None,
     progress: Progress = lambda _: None,
 ) -> Repeat:
     """One repeat: new workers, warm-up, then rounds in which each has its turn, in an order drawn anew.
@@ -169,6 +153,7 @@ def measure_repeat(
         rounds: As many as other repeats had; None: as the settings and the slowest model want.
         origin: `time.time()` when the run began.
         before: Conditions before the run, to be kept with its first repeat.
+        meter: The power meter to read meanwhile.
         progress: Called before each step with what it does; `steps_of` times.
 
     Raises:
@@ -178,6 +163,10 @@ def measure_repeat(
     # whom one follows, and who was there first, leaves traces in caches and memory: every order gets its chance
     rng = np.random.default_rng(number)
     with ExitStack() as stack:
+        recorder = stack.enter_context(Recorder(connect, meter)) if meter else None
+        if recorder:
+            progress(f"idle ({number} of {settings.repeats})")
+            recorder.idle(settings)
         started: dict[int, _Running] = {}
         for i in map(int, rng.permutation(len(slots))):
             progress(f"{_stem(slots[i])}: warming up ({number} of {settings.repeats})")
@@ -188,18 +177,30 @@ def measure_repeat(
         if rounds is None:
             slowest = max(worker.warm["median_ms"] / 1e3 for worker in running)
             rounds = max(settings.min_rounds, round(share / max(settings.turn_s, slowest)))
-        begins = _conditions(running, f"repeat {number} begins")
+        begins = _conditions(running, f"repeat {number} begins", recorder)
         done = 0
         for step in range(_ROUND_STEPS):
             progress(f"measuring ({number} of {settings.repeats})")
             until = rounds * (step + 1) // _ROUND_STEPS
             for _ in range(done, until):
                 for i in rng.permutation(len(running)):
-                    _take_turn(running[i], settings, rounds, origin)
+                    _take_turn(running[i], settings, rounds, origin, recorder)
             done = until
-        ends = _conditions(running, f"repeat {number} ends")
+        ends = _conditions(running, f"repeat {number} ends", recorder)
+        if recorder:
+            progress(f"idle ({number} of {settings.repeats})")
+            recorder.idle(settings)
         cells = tuple(_finish(worker) for worker in running)
-    return Repeat(number=number, seconds=time.monotonic() - began, before=before, begins=begins, ends=ends, cells=cells)
+        power = recorder.finish() if recorder else None
+    return Repeat(
+        number=number,
+        seconds=time.monotonic() - began,
+        before=before,
+        begins=begins,
+        ends=ends,
+        cells=cells,
+        power=power,
+    )
 
 
 def measure_profile(connect: Connect, slot: Slot, settings: Settings) -> Profile:
@@ -211,7 +212,7 @@ def measure_profile(connect: Connect, slot: Slot, settings: Settings) -> Profile
     """
     with ExitStack() as stack:
         worker = _start(stack, connect, slot, settings)
-        limit = _SECONDS + 10 * settings.profile * worker.warm["median_ms"] / 1e3
+        limit = QUICK_SECONDS + 10 * settings.profile * worker.warm["median_ms"] / 1e3
         found = worker.agent.ask("profile", limit, count=settings.profile)
     return msgspec.convert(
         {
@@ -244,7 +245,7 @@ def _start(stack: ExitStack, connect: Connect, slot: Slot, settings: Settings) -
             fast=settings.fast,
         )
         # three inferences at least a window
-        limit = _SECONDS + 10 * (settings.warm_up_cap_s + 6 * loaded["first_ms"] / 1e3)
+        limit = QUICK_SECONDS + 10 * (settings.warm_up_cap_s + 6 * loaded["first_ms"] / 1e3)
         warm = agent.ask(
             "warm_up",
             limit,
@@ -262,31 +263,35 @@ def _about(slot: Slot, error: YoloEdgeError) -> str:
     return text if slot.subject.name in text else f"{slot.label}: {text}"
 
 
-def _take_turn(worker: _Running, settings: Settings, rounds: int, origin: float) -> None:
+def _take_turn(worker: _Running, settings: Settings, rounds: int, origin: float, recorder: Recorder | None) -> None:
     measured = settings.repeats * rounds
     seconds, count = settings.seconds / measured, -(-settings.inferences // measured)
     expected = seconds + (count + 1) * worker.warm["median_ms"] / 1e3
     worker.at_s.append(time.time() - origin)
     try:
         turn = worker.agent.ask(
-            "turn", _SECONDS + 20 * expected, seconds=seconds, count=count, settle_s=settings.settle_s
+            "turn", QUICK_SECONDS + 20 * expected, seconds=seconds, count=count, settle_s=settings.settle_s
         )
     except YoloEdgeError as error:
         raise type(error)(_about(worker.slot, error)) from error
     worker.turns.append(turn)
+    if recorder:
+        worker.windows.append(recorder.window(turn))
+        recorder.take()
 
 
-def _conditions(running: Sequence[_Running], when: str) -> Conditions:
-    return _conditions_of(running[0].agent, when, sum(worker.cpu_s for worker in running))
+def _conditions(running: Sequence[_Running], when: str, recorder: Recorder | None) -> Conditions:
+    ours = sum(worker.cpu_s for worker in running) + (recorder.cpu_s if recorder else 0.0)
+    return _conditions_of(running[0].agent, when, ours)
 
 
 def _conditions_of(agent: Agent, when: str, workers_s: float = 0.0) -> Conditions:
-    return msgspec.convert({**agent.ask("conditions", _SECONDS), "when": when, "workers_s": workers_s}, Conditions)
+    return msgspec.convert({**agent.ask("conditions", QUICK_SECONDS), "when": when, "workers_s": workers_s}, Conditions)
 
 
 def _check_memory(running: Sequence[_Running]) -> None:
     """All workers wait in memory for their turn: a machine that swaps measures its disk."""
-    free = running[-1].agent.ask("conditions", _SECONDS).get("available_mb")
+    free = running[-1].agent.ask("conditions", QUICK_SECONDS).get("available_mb")
     total = running[-1].agent.host.get("memory_mb")
     if free is not None and total and free < _MIN_FREE * total:
         raise YoloEdgeError(
@@ -304,10 +309,11 @@ def _finish(worker: _Running) -> CellRepeat:
             **{key: worker.loaded[key] for key in _LOADED},
             "warm_up_s": worker.warm["seconds"],
             "settled": worker.warm["settled"],
-            "peak_mb": worker.agent.ask("memory", _SECONDS)["peak_mb"],
+            "peak_mb": worker.agent.ask("memory", QUICK_SECONDS)["peak_mb"],
             "cpu_s": worker.cpu_s,
             "turns": [len(turn["stages_ns"]) for turn in turns],
             "at_s": [round(at, 4) for at in worker.at_s],
+            "windows": worker.windows,
             "clock_mhz": [sum(clock) / len(clock) for clock in clocks] if all(clocks) else [],
             "cpu": encode_bytes(_cpu_percent(turns, worker.slot.threads)),
             "stages": {name: encode(values) for name, values in zip(stages, by_stage, strict=True)},

@@ -11,12 +11,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         clock_drop: The CPU clock may fall by this fraction from the first third to the last.
         busy: Other programs may use this fraction of the CPU time of the machine.
         stolen: The hypervisor may take this fraction.
+        power_gap_s: A power meter that counts no energy may be without a reading for so long.
+        power_readings: Of the meter while a cell is measured, at least.
     """
 
     slowdown: float = 0.05
     clock_drop: float = 0.05
     busy: float = 0.10
     stolen: float = 0.02
+    power_gap_s: float = 0.5
+    power_readings: int = 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         pin: Keep the workers to the fastest kind of CPUs, where they differ in speed.
         peak_s: Spent on finding the machine's fp32 peak, for each number of threads and library; 0: not at all.
         profile: Inferences profiled for the time by operator; 0: none.
+        energy: Whether a power meter is read.
+        meter: Which, with its options, as `--meter` has it; None: the first that can be read.
+        idle_s: The idle machine's power is read for so long, before and after each repeat, …
+        idle_settle_s: … once clocks had so long to come to rest.
         limits: When a figure is invalid.
     """
 
@@ -64,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pin: bool = True
     peak_s: float = 1.0
     profile: int = 0
+    energy: bool = False
+    meter: str | None = None
+    idle_s: float = 5.0
+    idle_settle_s: float = 1.0
     limits: Limits = Limits()
 
 
@@ -80,3 +92,25 @@ def quick_settings() -> Settings:
         cooldown_s=0.0,
         peak_s=0.3,
     )
+
+
+def with_energy(settings: Settings, meter: str | None) -> Settings:
+    """The same with a power meter: longer turns, since meters are read some ten times a second.
+
+    Args:
+        settings: Without one.
+        meter: Which; None: the first that can be read.
+    """
+    if settings.quick:
+        return msgspec.structs.replace(
+            settings,
+            energy=True,
+            meter=meter,
+            turn_s=1.0,
+            min_rounds=2,
+            repeats=3,
+            seconds=9.0,
+            idle_s=1.5,
+            idle_settle_s=0.5,
+        )
+    return msgspec.structs.replace(settings, energy=True, meter=meter, turn_s=2.0, min_rounds=3)

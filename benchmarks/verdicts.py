@@ -70,17 +70,19 @@ def busy_share(conditions: Sequence[Conditions], cpus: int | None) -> tuple[floa
 def throttle_events(conditions: Sequence[Conditions]) -> int | None:
     """How often the CPU was throttled for heat in the rounds; None: the machine does not show it.
 
-    Each repeat is looked at by itself: between two of a resumed run the machine did other things, or was booted, and
-    counts from 0 again.
-
     Args:
         conditions: At the begin and the end of each repeat, in turn.
     """
-    rises = [
-        max(ends.throttle_count - begins.throttle_count, 0)
-        for begins, ends in _pairs(conditions)
-        if begins.throttle_count is not None and ends.throttle_count is not None
-    ]
+    return _rise([(begins.throttle_count, ends.throttle_count) for begins, ends in _pairs(conditions)])
+
+
+def _rise(counts: Sequence[tuple[int | None, int | None]]) -> int | None:
+    """By how much a count rose in all repeats together; None: the machine has none.
+
+    Each repeat is looked at by itself: between two of a resumed run the machine did other things, or was booted, and
+    counts from 0 again.
+    """
+    rises = [max(ends - begins, 0) for begins, ends in counts if begins is not None and ends is not None]
     return sum(rises) if rises else None
 
 
@@ -115,8 +117,39 @@ def _throttled(snapshots: Sequence[Conditions]) -> list[str]:
     faults = [f"the board reports: {', '.join(sorted(now))}"] if now else []
     events = throttle_events(snapshots)
     if events:
-        faults.append(f"the CPU was throttled for heat {events} time{'s' if events > 1 else ''}")
-    return faults
+        faults.append(f"the CPU was throttled for heat {_times(events)}")
+    events = _rise([(begins.overcurrent_count, ends.overcurrent_count) for begins, ends in _pairs(snapshots)])
+    if events:
+        faults.append(f"the supply was at its limit (over-current) {_times(events)}")
+    return [*faults, *_slowed(snapshots), *_modes(snapshots)]
+
+
+def _slowed(snapshots: Sequence[Conditions]) -> list[str]:
+    """What the kernel slowed down for its heat, and what was hot enough for that, each once."""
+    steps: dict[str, int] = {}
+    hottest: dict[str, float] = {}
+    for moment in snapshots:
+        for name, step in moment.cooling.items():
+            steps[name] = max(step, steps.get(name, 0))
+        for name, limit in moment.passive_limits_c.items():
+            if moment.temperatures_c.get(name, 0) >= limit:
+                hottest[name] = max(moment.temperatures_c[name], hottest.get(name, 0))
+    slowed = [f"{name} by {step} step{'s' if step > 1 else ''}" for name, step in steps.items() if step]
+    faults = [f"the kernel slowed down for heat: {', '.join(sorted(slowed))}"] if slowed else []
+    limits = {name: limit for moment in snapshots for name, limit in moment.passive_limits_c.items()}
+    return faults + [
+        f"{name} was at {hottest[name]:.1f} °C, the kernel slows down from {limits[name]:.1f} °C on"
+        for name in sorted(hottest)
+    ]
+
+
+def _modes(snapshots: Sequence[Conditions]) -> list[str]:
+    modes = list(dict.fromkeys(moment.power_mode for moment in snapshots if moment.power_mode))
+    return [f"the power mode changed: {', '.join(modes)}"] if len(modes) > 1 else []
+
+
+def _times(count: int) -> str:
+    return f"{count} time{'s' if count > 1 else ''}"
 
 
 def _thirds(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,8 +1,4 @@
-"""An agent on the machine that is measured, as a process of this one: it is asked, and answers.
-
-Whatever starts a process whose two streams lead to an agent will do: an interpreter on this machine, or a program that
-connects to another.
-"""
+"""An agent on the machine that is measured, as a process of this one: it is asked, and answers."""
 
 import codecs
 import json
@@ -12,10 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from yolo_edge.devices.device import Device, DeviceError
+from yolo_edge.devices.local import LocalDevice, own_environment
 from yolo_edge.ondevice.agent.server import PROTOCOL
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import printable
@@ -23,19 +21,16 @@ from yolo_edge.ondevice.files import printable
 MAX_ANSWER = 256 << 20  # bytes: more is none that an agent of ours gives
 
 _GRACE = 5.0  # seconds to end by itself
+_PART = 1 << 16
 
 
-class AgentError(YoloEdgeError):
+class AgentError(DeviceError):
     """An agent ended, hangs, or answers something else."""
 
 
 def local_command() -> list[str]:
     """The command that starts an agent on this machine, with the interpreter and the packages of this process."""
     return [sys.executable, "-m", "yolo_edge.ondevice.agent"]
-
-
-def _own_environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)}  # noqa: PTH100
 
 
 class AgentProcess:
@@ -46,41 +41,43 @@ class AgentProcess:
         command: Sequence[str],
         name: str,
         *,
+        device: Device | None = None,
         environment: Mapping[str, str] | None = None,
         start_seconds: float = 120,
+        translate: Callable[[str], str] = str,
     ):
         """Start it.
 
         Args:
             command: Its program and arguments.
             name: What it is to a person, for messages.
-            environment: Its variables; None: those of this process, with the places that it imports from.
+            device: Where to; None: this machine.
+            environment: Its variables, on this machine; None: those of this process, with the places that it imports
+                from.
             start_seconds: How long it may take to answer for the first time.
+            translate: Makes what the agent complains of understandable here: its files may have other names.
 
         Attributes:
             host: What the machine says about itself.
 
         Raises:
-            AgentError: It cannot be started, or is of another version.
+            DeviceError: It cannot be started, or the device is gone.
+            AgentError: It is of another version.
         """
-        self._name = name
+        self._name, self._device, self._translate = name, device, translate
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._rest = b""
         try:
-            # a session of its own: Ctrl-C ends this process, and the end of its input ends the agent
-            self._process = subprocess.Popen(  # noqa: S603 - no shell
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                bufsize=0,
-                start_new_session=True,
-                cwd="/",  # Python imports from the current folder first: what lies there is none of ours
-                env=_own_environment() if environment is None else environment,
-            )
-        except OSError as error:
+            if device is None:
+                variables = own_environment() if environment is None else environment
+                self._process = LocalDevice(name).stream(command, errors=self._log, environment=variables)
+            else:
+                self._process = device.stream(command, errors=self._log)
+        except BaseException:
             self._log.close()
-            raise AgentError(f"{name}: {command[0]} does not start ({error.strerror})") from error
+            raise
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        os.set_blocking(self._process.stdin.fileno(), False)
         try:
             hello = self.ask("hello", start_seconds)
             if hello.get("protocol") != PROTOCOL:
@@ -103,22 +100,78 @@ class AgentProcess:
             YoloEdgeError: The job failed on the other side.
             AgentError: There is no answer, or it is none.
         """
-        line = json.dumps({"do": do, **arguments}).encode() + b"\n"
+        self._send(do, timeout, arguments, b"")
+        return self._receive(do, timeout)
+
+    def ask_in_turn(
+        self, do: str, timeout: float, requests: Iterable[tuple[Mapping[str, object], bytes]], ahead: int = 2
+    ) -> Iterator[dict[str, Any] | YoloEdgeError]:
+        """Send requests, some before the answers of earlier ones are there, and give the answers in their order.
+
+        Args:
+            do: As for `ask`.
+            timeout: Seconds that each may take.
+            requests: The arguments of each, and the bytes that go with it.
+            ahead: How many may wait on the other side.
+
+        Yields:
+            The answer of each, or what it failed of.
+
+        Raises:
+            AgentError: There is no answer, or it is none.
+        """
+        waiting = 0
+        for arguments, payload in requests:
+            self._send(do, timeout, arguments, payload)
+            waiting += 1
+            if waiting > ahead:
+                yield self._receive_or_fail(do, timeout)
+                waiting -= 1
+        for _ in range(waiting):
+            yield self._receive_or_fail(do, timeout)
+
+    def _receive_or_fail(self, do: str, timeout: float) -> dict[str, Any] | YoloEdgeError:
         try:
-            assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-            self._process.stdin.write(line)
-        except OSError as error:
-            raise self._ended(do) from error
-        text = self._read_line(do, timeout)
+            return self._receive(do, timeout)
+        except DeviceError:  # there will be no more answers
+            raise
+        except YoloEdgeError as error:
+            return error
+
+    def _send(self, do: str, timeout: float, arguments: Mapping[str, object], payload: bytes) -> None:
+        size = {"bytes": len(payload)} if payload else {}
+        line = json.dumps({"do": do, **arguments, **size}).encode() + b"\n"
+        stream = self._process.stdin
+        assert stream is not None  # noqa: S101 - it is a pipe
+        end = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_WRITE)
+            for part in (line, payload):
+                left = memoryview(part)
+                while left:
+                    if not selector.select(max(end - time.monotonic(), 0)):
+                        raise AgentError(f"{self._name}: takes no request within {timeout:.0f} s")
+                    try:
+                        left = left[os.write(stream.fileno(), left[:_PART]) :]
+                    except BlockingIOError:
+                        continue
+                    except OSError as error:
+                        raise self._ended(do) from error
+
+    def _receive(self, do: str, timeout: float) -> dict[str, Any]:
+        line = self._read_line(do, timeout)
         try:
-            answer = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise AgentError(f"{self._name}: not an answer to {do!r}: {printable(repr(text[:80]))}") from error
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
         if not isinstance(answer, dict):
-            raise AgentError(f"{self._name}: not an answer to {do!r}: {printable(repr(text[:80]))}")
+            raise AgentError(f"{self._name}: not an answer to {do!r}: {printable(repr(line[:80]))}")
         if "error" in answer:
             kind = InputError if answer.get("exit_code") == InputError.exit_code else YoloEdgeError
-            raise kind(str(answer["error"]))
+            text = self._translate(str(answer["error"]))
+            if answer.get("missing") and self._device is not None:
+                text += f"; run: yolo-edge devices setup {self._device.name}"
+            raise kind(text)
         return answer
 
     def close(self) -> None:
@@ -170,16 +223,23 @@ class AgentProcess:
         line, _, self._rest = b"".join(parts).partition(b"\n")
         return line
 
-    def _ended(self, do: str) -> AgentError:
+    def _ended(self, do: str) -> DeviceError:
         try:
             code = self._process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             return AgentError(f"{self._name}: closed its output during {do!r}")
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        if code == -9:
-            how += ", as the kernel does when memory runs out"
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(size - 2000, 0))
-        lines = codecs.decode(self._log.read(), "utf-8", "replace").strip().splitlines()
-        said = f": {printable(lines[-1][:200])}" if lines else ""
-        return AgentError(f"{self._name}: ended {how} during {do!r}{said}")
+        said = codecs.decode(self._log.read(), "utf-8", "replace").strip()
+        lost = None if self._device is None else self._device.ended(code, said)
+        if lost is not None:
+            return lost
+        # a shell or ssh on the way has other ways to say that a signal ended it
+        number = -code if code < 0 else code - 128 if 128 < code < 160 else None
+        how = f"with exit code {code}" if number is None else f"by signal {number}"
+        if number == 9 or (self._device is not None and code == 255):
+            how += ", as the kernel does when memory runs out"
+        lines = said.splitlines()
+        return AgentError(
+            f"{self._name}: ended {how} during {do!r}" + (f": {printable(lines[-1][:200])}" if lines else "")
+        )

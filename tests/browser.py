@@ -82,8 +82,8 @@ class Page:
 
 
 @contextmanager
-def open_page(path: Path, profile: Path, dark: bool = False) -> Iterator[Page]:
-    """Open a file in a browser with an empty profile."""
+def open_page(address: Path | str, profile: Path, dark: bool = False) -> Iterator[Page]:
+    """Open a file, or an address, in a browser with an empty profile."""
     to_browser, from_browser = os.pipe(), os.pipe()
     flags = [
         "--headless",
@@ -114,7 +114,7 @@ def open_page(path: Path, profile: Path, dark: bool = False) -> Iterator[Page]:
             page.call("Emulation.setDeviceMetricsOverride", width=1240, height=900, deviceScaleFactor=1, mobile=False)
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
             page.call("Emulation.setEmulatedMedia", features=[scheme])
-            page.call("Page.navigate", url=path.as_uri())
+            page.call("Page.navigate", url=address if isinstance(address, str) else address.as_uri())
             yield page
         finally:
             process.kill()

@@ -36,7 +36,10 @@ def figures(content: Content, ink: str) -> list[Figure]:
         _steadiness,
         _operators,
     )
-    return [figure for figure in (make(content, ink) for make in makers) if figure is not None]
+    published = content.published
+    if not published.rows:
+        return []
+    return [figure for figure in (make(published, ink) for make in makers) if figure is not None]
 
 
 def _latencies(content: Content, ink: str) -> Figure:

@@ -9,7 +9,7 @@ import numpy as np
 from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.host import Conditions, Host
-from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, model_name, path_parts
+from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, energy_scope, model_name, path_parts
 from yolo_edge.benchmarks.verdicts import busy_share, throttle_events
 
 
@@ -24,6 +24,7 @@ class Row:
         quick: Whether in a quick run.
         accuracy: Of the model, where known.
         machine: That it was measured on; times of different machines are not compared.
+        scope: What the power meter saw, and whether its figures are estimates; None: the cell has no energy.
         pareto: It is valid, and no other valid cell of the same machine and device is faster and as accurate, or as
             fast and more accurate; False where the accuracy is unknown.
     """
@@ -35,6 +36,7 @@ class Row:
     accuracy: Accuracy | None = None
     machine: str = ""
     pareto: bool = False
+    scope: str | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +78,11 @@ class Content:
     limit: float | None = None
 
     @property
+    def published(self) -> "Content":
+        """The same without emulated cells: what may be drawn."""
+        return replace(self, rows=[row for row in self.rows if not row.cell.emulated])
+
+    @property
     def verdict(self) -> str:
         """Whether all of this is to be trusted, in a sentence."""
         bad = sum(not row.cell.valid for row in self.rows)
@@ -84,7 +91,7 @@ class Content:
         parts = [f"{cells}, all valid" if not bad else f"{bad} of {cells} not valid"]
         emulated = sum(row.cell.emulated for row in self.rows)
         if emulated:
-            parts.append(f"{emulated} emulated: those times mean nothing")
+            parts.append(f"{emulated} emulated, whose times and energy mean nothing and are withheld")
         if quick:
             parts.append("all quick: a first look" if quick == len(self.rows) else f"{quick} of them quick")
         return "; ".join(parts) + "."
@@ -112,10 +119,12 @@ def gather(
             result.settings.quick,
             accuracy_of(cell.model, accuracies),
             f"{result.host.name}, {result.host.hardware}",
+            scope=energy_scope(result, cell),
         )
         for number, result in enumerate(results, 1)
         for cell in result.cells
     ]
+    withheld = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.cell.emulated}
     trusted = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.trusted}
     ratios = [
         LabelledRatio(
@@ -126,7 +135,9 @@ def gather(
         )
         for number, result in enumerate(results, 1)
         for ratio in result.ratios
-        if (number, ratio.a) in labels and (number, ratio.b) in labels
+        if (number, ratio.a) in labels
+        and (number, ratio.b) in labels
+        and not {(number, ratio.a, ratio.threads_a), (number, ratio.b, ratio.threads_b)} & withheld
     ]
     return Content(results, _mark_pareto(rows), ratios, comparisons, limit)
 
@@ -159,6 +170,7 @@ def describe_conditions(result: BenchmarkResult) -> list[tuple[str, str]]:
     facts = {
         "CPU clocks": _span([clock for moment in moments for clock in moment.clock_mhz], "MHz"),
         "governor": ", ".join(sorted({name for moment in moments for name in moment.governors})),
+        "power mode": ", ".join(sorted({moment.power_mode for moment in moments if moment.power_mode})),
         "temperature": _hottest(moments),
         "load of the last minute": _span([moment.load for moment in moments if moment.load is not None], "", 2),
         "CPU time of other programs": None if others is None else f"{others:.0%}",
@@ -202,14 +214,6 @@ def when(result: BenchmarkResult) -> str:
         return f"{datetime.fromisoformat(result.created):%Y-%m-%d %H:%M %Z}".strip()
     except ValueError:
         return result.created
-
-
-def power(cell: Cell) -> str:
-    """Energy of an inference, or why there is none."""
-    if cell.energy_mj is None:
-        return cell.energy_reason or "not measured"
-    energy = cell.energy_mj
-    return f"{energy.gross:.2f} mJ gross, {energy.net:.2f} mJ net ({energy.scope})"
 
 
 def _in_several(model: str, results: Sequence[BenchmarkResult]) -> bool:
@@ -279,4 +283,10 @@ def _throttling(moments: Sequence[Conditions], inside: Sequence[Conditions]) -> 
     events = throttle_events(inside)
     if events is not None:
         texts.append(f"{events} events of the CPU")
+    counts = [moment.overcurrent_count for moment in moments if moment.overcurrent_count is not None]
+    if counts:
+        texts.append(f"over-current count {counts[0]} before, {counts[-1]} after")
+    steps = [step for moment in moments for step in moment.cooling.values()]
+    if steps:
+        texts.append(f"slowed down by the kernel by {max(steps)} steps at most" if any(steps) else "none by the kernel")
     return "; ".join(texts) or None

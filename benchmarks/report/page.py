@@ -14,6 +14,7 @@ from yolo_edge.benchmarks.report.content import (
     describe_method,
     when,
 )
+from yolo_edge.benchmarks.report.energy import cell_energy, meter_facts
 from yolo_edge.benchmarks.report.table import (
     BASELINE_COLUMNS,
     RATIO_COLUMNS,
@@ -84,6 +85,7 @@ def _common(content: Content) -> dict[str, Any]:
                 "parts": [
                     ("Machine", describe_host(result.host)),
                     ("How it fared", describe_conditions(result)),
+                    *([("Power", meter_facts(result.power))] if result.power else []),
                     ("How it was measured", describe_method(result)),
                 ],
             }
@@ -97,6 +99,8 @@ def _notes(content: Content, run: int) -> list[str]:
     for row in content.rows:
         if row.run == run:
             reasons = [f"not valid: {row.cell.invalid_reason}"] if row.cell.invalid_reason else []
+            if row.cell.power:
+                reasons.append(cell_energy(row.cell.power))
             found += [f"{row.name}: {note}" for note in (*reasons, *row.cell.notes)]
     return found
 

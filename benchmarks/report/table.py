@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yolo_edge.benchmarks.baseline import Comparison
-from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row, power
+from yolo_edge.benchmarks.report.content import Content, LabelledRatio, Row
+from yolo_edge.benchmarks.report.energy import millijoules
 from yolo_edge.benchmarks.results import Cell, CellRatio, Latency
 
 
@@ -37,6 +38,11 @@ def columns(content: Content) -> list[Column]:
         Column("pre, ms", True, "picture to tensor, median"),
         Column("post, ms", True, "outputs to boxes, median"),
         Column("image to boxes, ms", True, "median"),
+        *(
+            Column(f"{kind}, mJ ({scope})", True, f"energy from the picture to its boxes{what}")
+            for scope in _scopes(content)
+            for kind, what in (("gross", ""), ("net", ", without what the idle machine takes"))
+        ),
         *([Column("mAP50-95"), Column("mAP50"), Column("Pareto", False)] if accuracy else []),
         Column("precision", False),
         Column("file, MB"),
@@ -44,7 +50,7 @@ def columns(content: Content) -> list[Column]:
         Column("load, ms", True, "the model alone"),
         Column("memory, MB", True, "peak of the worker process, libraries included"),
         Column("of fp32 peak", True, "of what the machine reaches multiplying matrices"),
-        Column("power", False, "energy of an inference"),
+        *([Column("no energy because", False)] if any(row.cell.energy_mj is None for row in content.rows) else []),
     ]
 
 
@@ -56,14 +62,15 @@ def fields(content: Content, row: Row) -> list[str]:
     found = [row.label, str(cell.threads), validity(cell)]
     found += [str(row.run)] if several else []
     found += [cell.device] if devices else []
-    found += [
-        cell.runtime,
+    times = [
         milliseconds(latency.p50),
         f"{milliseconds(latency.ci95[0])} to {milliseconds(latency.ci95[1])}",
         *(milliseconds(value) for value in (latency.p90, latency.p99, latency.mean)),
         f"{latency.n}",
         *(_median(value) for value in (cell.preprocess_ms, cell.postprocess_ms, cell.total_ms)),
     ]
+    found += [cell.runtime, *(["withheld", *["-"] * (len(times) - 1)] if cell.emulated else times)]
+    found += _energy(content, row)
     if any(other.accuracy is not None for other in content.rows):
         quality = row.accuracy
         found += (
@@ -75,16 +82,29 @@ def fields(content: Content, row: Row) -> list[str]:
                 "front" if row.pareto else "",
             ]
         )
-    return [
-        *found,
+    found += [
         cell.precision or "-",
         f"{cell.bytes / 1e6:.2f}",
-        milliseconds(cell.first_ms),
-        milliseconds(cell.load_ms),
+        *("-" if cell.emulated else milliseconds(value) for value in (cell.first_ms, cell.load_ms)),
         f"{cell.memory_mb:.0f}",
-        "-" if cell.peak_share is None else f"{cell.peak_share:.1%}",
-        power(cell),
+        "-" if cell.peak_share is None or cell.emulated else f"{cell.peak_share:.1%}",
     ]
+    if any(other.cell.energy_mj is None for other in content.rows):
+        found.append("" if cell.energy_mj else cell.energy_reason or "not measured")
+    return found
+
+
+def _scopes(content: Content) -> list[str]:
+    """Figures of different scopes are never in one column."""
+    return list(dict.fromkeys(row.scope for row in content.rows if row.scope is not None))
+
+
+def _energy(content: Content, row: Row) -> list[str]:
+    energy, found = row.cell.energy_mj, []
+    for scope in _scopes(content):
+        here = energy is not None and row.scope == scope
+        found += [millijoules(energy.gross), millijoules(energy.net)] if energy and here else ["-", "-"]
+    return found
 
 
 def validity(cell: Cell) -> str:
@@ -135,13 +155,14 @@ BASELINE_COLUMNS = (
 
 def baseline_fields(item: Comparison, limit: float | None) -> list[str]:
     """A row of the comparison with the baseline."""
+    hidden = item.verdict == "emulated"
     return [
         item.model,
         item.runtime,
         str(item.threads),
-        *("-" if value is None else milliseconds(value) for value in (item.old_ms, item.new_ms)),
-        "-" if item.ratio is None else f"{item.ratio:.3f}",
-        "-" if item.ci95 is None else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}",
+        *("-" if value is None or hidden else milliseconds(value) for value in (item.old_ms, item.new_ms)),
+        "-" if item.ratio is None or hidden else f"{item.ratio:.3f}",
+        "-" if item.ci95 is None or hidden else f"{item.ci95[0]:.3f} to {item.ci95[1]:.3f}",
         verdict_text(item, limit),
     ]
 

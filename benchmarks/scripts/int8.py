@@ -20,8 +20,9 @@ import numpy as np
 
 from yolo_edge.cli.pictures import find_images
 from yolo_edge.datasets import Dataset, match_classes, read_dataset
+from yolo_edge.datasets.search import search
 from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, Truth, average_precision_50, evaluate
-from yolo_edge.evaluation.run import run_detectors
+from yolo_edge.evaluation.run import gather
 from yolo_edge.export.fusion import count_fused
 from yolo_edge.export.load import load_model
 from yolo_edge.export.onnx_writer import write_onnx
@@ -111,7 +112,7 @@ def _judge(data: bytes, datasets: Sequence[Dataset]) -> tuple[Truth | None, Foun
     detector = Detector(data, confidence=0.001, iou=0.6, max_detections=MAX_DETECTIONS)
     truths, founds = [], []
     for dataset in datasets:
-        founds.append(run_detectors([detector], dataset).found[0])
+        founds.append(gather(search([detector], dataset.paths), dataset, 1).found[0])
         try:
             match = match_classes(detector.spec.names, dataset.names)
         except InputError:

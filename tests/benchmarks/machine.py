@@ -39,10 +39,11 @@ SETTINGS = replace(quick_settings(), repeats=4, cooldown_s=0.0)
 class Machine:
     """Gives agents; its clock runs while they compute.
 
-    `base_ms` is by the name of the model; `slowdown` is a factor by seconds since the start.
+    `base_ms` is by the name of the model; `slowdown` is a factor by seconds since the start; `meter` reads its power.
     """
 
     base_ms: dict[str, float]
+    meter: "FakeMeter | None" = None
     slowdown: Callable[[float], float] = lambda seconds: 1.0
     noise: float = 0.02
     conditions: Callable[[float], dict[str, Any]] = lambda seconds: {}
@@ -58,6 +59,54 @@ class Machine:
 
     def connect(self, label: str) -> "Agent":
         return Agent(self, label)
+
+
+@dataclass
+class FakeMeter:
+    """What a machine takes: some watts at rest, and more, by the model, while it computes; read at a steady pace.
+
+    `drift` is added by seconds since the start; `lost` says whether a reading at a time was missed.
+    """
+
+    idle_w: float = 2.0
+    load_w: dict[str, float] = field(default_factory=dict)
+    interval_s: float = 0.01
+    unit: str = "W"
+    wrap: float | None = None
+    drift: Callable[[float], float] = lambda seconds: 0.0
+    lost: Callable[[float], bool] = lambda seconds: False
+    available: bool = True
+    busy: list[tuple[float, float, float]] = field(default_factory=list)
+    taken: float = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        column = {"rail": "VDD_IN", "unit": self.unit, "wrap": self.wrap}
+        return {
+            "kind": "ina3221-hwmon",
+            "scope": "module_input",
+            "estimated": False,
+            "what": "VDD_IN",
+            "total": ["VDD_IN"],
+            "columns": [column],
+            "interval_s": self.interval_s,
+        }
+
+    def read(self, until: float) -> tuple[list[float], list[list[float]]]:
+        """The readings since the last time."""
+        times = [
+            time
+            for time in np.arange(self.taken, until, self.interval_s).tolist()
+            if time > self.taken and not self.lost(time - 1000)
+        ]
+        self.taken = until
+        return times, [[self._value(time)] for time in times]
+
+    def _value(self, now: float) -> float:
+        if self.unit == "W":
+            above = sum(watts for begin, end, watts in self.busy if begin <= now < end)
+            return self.idle_w + self.drift(now - 1000) + above
+        count = self.idle_w * now + sum((min(now, end) - begin) * w for begin, end, w in self.busy if begin < now)
+        return float(np.floor(count * 1e6) % (self.wrap or 1e18))
 
 
 class Agent:
@@ -113,14 +162,56 @@ class Agent:
         return {"seconds": 0.3, "settled": True, "median_ms": self._ms()}
 
     def _turn(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        stages, elapsed = [], 0.0
+        stages, elapsed, begins = [], 0.0, self.machine.now
         while elapsed < arguments["seconds"] or len(stages) < arguments["count"]:
             inference = self._ms()
             stages.append([200_000, round(inference * 1e6), 100_000] if self.whole else [round(inference * 1e6)])
             elapsed += inference / 1e3
             self.machine.now += inference / 1e3
         cpu = [stage[len(stage) // 2] for stage in stages]
-        return {"stages_ns": stages, "cpu_ns": cpu, "wall_s": elapsed, "cpu_s": elapsed, "clock_mhz": []}
+        if self.machine.meter:
+            watts = self.machine.meter.load_w[self.label.rsplit(", ", 1)[0]]
+            self.machine.meter.busy.append((begins, self.machine.now, watts))
+        return {
+            "stages_ns": stages,
+            "cpu_ns": cpu,
+            "window_ns": [round(begins * 1e9), round(self.machine.now * 1e9)],
+            "wall_s": elapsed,
+            "cpu_s": elapsed,
+            "clock_mhz": [],
+        }
+
+    def _clock(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"monotonic_ns": round(self.machine.now * 1e9)}
+
+    def _idle(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        begins = self.machine.now = self.machine.now + arguments["settle_s"]
+        ends = self.machine.now = self.machine.now + arguments["seconds"]
+        self.machine.now += 0.1
+        return {"window_ns": [round(begins * 1e9), round(ends * 1e9)]}
+
+    def _meters(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        row = {"kind": "pmic", "available": False, "scope": None, "reason": "there is no vcgencmd", "remedy": "buy one"}
+        there = {"kind": "ina3221-hwmon", "available": True, "scope": "module_input", "reason": "", "remedy": None}
+        meter = self.machine.meter
+        return {"meters": [row, there] if meter and meter.available else [row]}
+
+    def _sample(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        assert self.machine.meter
+        self.machine.meter.taken = self.machine.now
+        return self.machine.meter.describe()
+
+    def _samples(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        assert self.machine.meter
+        times, values = self.machine.meter.read(self.machine.now)
+        return {
+            "times_ns": [round(time * 1e9) for time in times],
+            "values": values,
+            "failures": 0,
+            "problem": "",
+            "wall_s": 10.0,
+            "cpu_s": 0.1,
+        }
 
     def _memory(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"peak_mb": 100.0, "now_mb": 90.0}

@@ -1,3 +1,4 @@
+import csv
 import re
 import time
 from html.parser import HTMLParser
@@ -13,10 +14,12 @@ from tests.benchmarks.machine import SETTINGS, Machine, measure
 from tests.browser import open_page
 from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of, read_accuracy
 from yolo_edge.benchmarks.baseline import compare
+from yolo_edge.benchmarks.power import CellPower, Energy, Meter, Power, RailColumn
 from yolo_edge.benchmarks.report.content import Content, gather
 from yolo_edge.benchmarks.report.page import html, markdown
-from yolo_edge.benchmarks.report.table import ratio_fields
+from yolo_edge.benchmarks.report.table import columns, fields, ratio_fields
 from yolo_edge.benchmarks.results import BenchmarkResult, without_samples
+from yolo_edge.benchmarks.table import to_csv
 from yolo_edge.ondevice.errors import InputError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>|`*[a](b)\"'&amp;${1}{{2}}.onnx"
@@ -148,6 +151,82 @@ def test_the_power_column_says_why_it_is_empty(result: BenchmarkResult) -> None:
     assert html(gather([result])).count("not measured: ") == 6
 
 
+def test_emulated_runs_have_no_figures(result: BenchmarkResult) -> None:
+    emulated = replace(result, cells=tuple(replace(cell, emulated=True) for cell in result.cells))
+    text, pictures = markdown(gather([emulated]), "r")
+    assert "6 emulated, whose times and energy mean nothing and are withheld" in text
+    assert not pictures
+    assert not re.search(r"\d\.\d{3} to \d", text)
+    row = to_csv([emulated]).decode().splitlines()[1]
+    assert ",,,,," in row
+    for cell in emulated.cells:
+        assert str(cell.latency_ms.p50) not in row
+
+
+def with_power(result: BenchmarkResult, scope: str, *, estimated: bool = False, gross: float = 12.5) -> BenchmarkResult:
+    meter = Meter(
+        kind="rapl",
+        scope=scope,
+        estimated=estimated,
+        what="package-0",
+        total=("package-0",),
+        columns=(RailColumn(rail="package-0", unit="uJ"),),
+        interval_s=0.05,
+    )
+    idle = ((2.0, 2.25), (2.0, None))
+    power = Power(meter=meter, others=("tegrastats",), rate_hz=20, overhead=0.012, failures=3, idle_w=idle)
+    energy = Energy(gross=gross, net=8.25, scope=scope)
+    how = CellPower(
+        gross_w=5,
+        idle_w=2,
+        gross_mj=(12.0, 13.0),
+        net_mj=(8.0, 8.5),
+        windows=9,
+        seconds=9.5,
+        readings=190,
+        largest_gap_s=0.07,
+    )
+    cells = tuple(replace(cell, energy_mj=energy, energy_reason=None, power=how) for cell in result.cells)
+    return replace(result, cells=cells, power=power)
+
+
+def test_scopes_never_share_a_column(result: BenchmarkResult) -> None:
+    """Nor do estimates and measured figures."""
+    runs = [
+        with_power(result, "soc_rails", gross=1.125),
+        with_power(result, "wall", gross=2.125),
+        with_power(result, "wall", estimated=True, gross=3.125),
+        result,
+    ]
+    content = gather(runs)
+    headings = [column.heading for column in columns(content)]
+    scopes = ("soc_rails", "wall", "wall, estimated")
+    places = [headings.index(f"gross, mJ ({scope})") for scope in scopes]
+    for row in content.rows:
+        texts = fields(content, row)
+        assert len(texts) == len(headings)
+        own = [texts[place] for place in places]
+        expected = ["-", "-", "-"]
+        if row.run <= 3:
+            expected[row.run - 1] = ("1.125", "2.125", "3.125")[row.run - 1]
+            assert texts[places[row.run - 1] + 1] == "8.250"
+        assert own == expected
+        assert texts[-1].startswith("not measured: ") is (row.run == 4)
+    table = list(csv.DictReader(to_csv(runs).decode().splitlines()))
+    for i, scope in enumerate(scopes):
+        assert {row[f"energy_gross_mj {scope}"] for row in table} == {"", ("1.125", "2.125", "3.125")[i]}
+    assert "no energy because" not in html(gather(runs[:3]))
+
+
+def test_the_meter_is_described(result: BenchmarkResult) -> None:
+    for text in (html(gather([with_power(result, "wall")])), markdown(gather([with_power(result, "wall")]), "r")[0]):
+        assert "rapl: package-0; also there: tegrastats" in text
+        assert "20.0, 3 failed" in text
+        assert "1.2% of a CPU" in text
+        assert "2.000 W before a repeat, 2.250 W after (+0.250 W)" in text
+        assert "12.000 to 13.000 mJ, from 190 readings in 9 turns" in text
+
+
 def test_several_runs_are_told_apart(result: BenchmarkResult) -> None:
     content = gather([result, result])
     assert len({(row.name) for row in content.rows}) == 12
@@ -213,11 +292,26 @@ def test_machines_do_not_beat_each_other() -> None:
     assert [row.pareto for row in gather([pi, with_point(_template(), 1)], known).rows] == [False, True]
 
 
-@pytest.mark.parametrize("change", [{"valid": False, "invalid_reason": "hot"}, {"emulated": True}])
-def test_what_cannot_be_trusted_is_not_on_the_front_and_is_marked(
-    result: BenchmarkResult, change: dict[str, object]
-) -> None:
-    spoilt = replace(result, cells=(replace(result.cells[0], **change), *result.cells[1:]))
+def test_times_of_emulators_are_withheld(result: BenchmarkResult) -> None:
+    reason = "emulated: an emulator's times mean nothing"
+    emulated = replace(result.cells[0], emulated=True, valid=False, invalid_reason=reason)
+    content = gather([replace(result, cells=(emulated, *result.cells[1:]))], [accuracy("a.onnx", 0.3)])
+    assert not content.rows[0].pareto
+    assert content.ratios
+    assert all(content.rows[0].name not in (item.a, item.b) for item in content.ratios)
+    text, pictures = markdown(content, "r")
+    (row,) = (line for line in text.splitlines() if line.startswith("| a.onnx | 1 |"))
+    assert "no, emulated" in row
+    assert "withheld" in row
+    assert f"{emulated.latency_ms.p50:.3f}" not in text
+    assert all(content.rows[0].name not in picture for picture in pictures.values())
+    alone = gather([replace(result, cells=(emulated,), ratios=())])
+    assert "## Charts" not in markdown(alone, "r")[0]
+    assert "<h2>Charts" not in html(alone)
+
+
+def test_what_cannot_be_trusted_is_not_on_the_front_and_is_marked(result: BenchmarkResult) -> None:
+    spoilt = replace(result, cells=(replace(result.cells[0], valid=False, invalid_reason="hot"), *result.cells[1:]))
     content = gather([spoilt], [accuracy("a.onnx", 0.3), accuracy("b.onnx", 0.2)])
     assert not content.rows[0].pareto
     marked = [item for item in content.ratios if not item.trusted]
@@ -225,8 +319,6 @@ def test_what_cannot_be_trusted_is_not_on_the_front_and_is_marked(
     for item in content.ratios:
         assert (content.rows[0].name in (item.a, item.b)) is not item.trusted
         assert ("not valid" in ratio_fields(item)[-1]) is not item.trusted
-    for text in (html(content), markdown(content, "r")[0]):
-        assert ("yes, emulated" in text) is ("emulated" in change)
 
 
 def test_ratios_show_their_rounds(result: BenchmarkResult) -> None:

@@ -200,4 +200,4 @@ def test_csv_has_a_row_a_cell(result: BenchmarkResult) -> None:
     assert [row["model"] for row in rows] == ["a.onnx", "b.onnx", "a.onnx", "b.onnx"]
     assert float(rows[0]["inference_p50_ms"]) == result.cells[0].latency_ms.p50
     assert float(rows[0]["total_p99_ms"]) > float(rows[0]["inference_p99_ms"])
-    assert rows[0]["energy_gross_mj"] == ""
+    assert not any("energy" in name for name in rows[0])

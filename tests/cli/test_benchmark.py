@@ -134,7 +134,7 @@ def test_cfgs_and_files_without_a_spec(run: Run, cfg: Path, tmp_path: Path) -> N
         (["--repeats", "0"], "--repeats 0: expected 1..1000"),
         (["--inferences", "0"], "--inferences 0"),
         (["--cooldown", "-1"], "--cooldown -1"),
-        (["--device", "pi5"], "there is only local"),
+        (["--device", "pi5"], "no such device"),
         (["--runtime", "ncnn"], "runtime 'ncnn' is not known"),
         (["--image", "/nonexistent.png"], "no such file"),
         (["--csv", "/"], "/: is a folder, expected the name of a file"),

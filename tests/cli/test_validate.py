@@ -170,7 +170,7 @@ def test_classes_that_do_not_match_are_refused_before_the_work(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("detectors ran")
 
-    monkeypatch.setattr("yolo_edge.evaluation.run.run_detectors", never)
+    monkeypatch.setattr("yolo_edge.evaluation.run.gather", never)
     document = json.loads(dataset.read_text())
     path = tmp_path / "instances.json"
     arguments = ("validate", model, "--data", path, "--images", dataset.parent / "images")

@@ -17,6 +17,7 @@ from tests.ondevice.test_detector import foreign
 from tests.support import shared_dir
 from yolo_edge import Detector
 from yolo_edge.devices.agents import AgentError, AgentProcess, local_command
+from yolo_edge.devices.device import DeviceError
 from yolo_edge.ondevice.agent import machine
 from yolo_edge.ondevice.agent.server import PROTOCOL, Agent
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
@@ -96,7 +97,7 @@ def test_requests_that_are_none(request_: object) -> None:
 def test_hosts_and_protocol(agent: AgentProcess) -> None:
     assert agent.host["cpu"]["cpus"] >= 1
     assert agent.host["versions"]["numpy"] == np.__version__
-    assert PROTOCOL == 2
+    assert PROTOCOL == 3
 
 
 def test_bad_models_are_bad_input(agent: AgentProcess, tmp_path: Path, onnx_file: Path) -> None:
@@ -135,7 +136,7 @@ HELLO = f'import os, sys, time; print(\'{{"protocol": {PROTOCOL}, "host": {{}}}}
         ("import os; os.kill(os.getpid(), 9)", "ended by signal 9, as the kernel does when memory runs out"),
         ("print('hello')", "not an answer to 'hello'"),
         ("print('[1]')", "not an answer to 'hello'"),
-        ("print('{\"protocol\": 99}')", "speaks protocol 99, expected 2"),
+        ("print('{\"protocol\": 99}')", "speaks protocol 99, expected 3"),
         ("import time; time.sleep(60)", "no answer to 'hello' within 2 s"),
         ("import os; os.close(1); import time; time.sleep(60)", "closed its output during 'hello'"),
     ],
@@ -149,7 +150,7 @@ def test_agents_that_are_none(text: str, message: str, monkeypatch: pytest.Monke
 
 
 def test_no_such_program() -> None:
-    with pytest.raises(AgentError, match="does not start"):
+    with pytest.raises(DeviceError, match="the board: /nonexistent/python does not start"):
         AgentProcess(["/nonexistent/python"], "the board")
 
 

@@ -22,7 +22,9 @@ HEAVY = (
     "onnx",
     "onnx_ir",
     "onnxruntime",
+    "starlette",
     "tflite_runtime",
+    "uvicorn",
 )
 
 # what travels to a device, where Python is 3.8

@@ -21,7 +21,7 @@ def render(folder: Path, template: str, figures: Sequence[Figure], **values: Any
     Args:
         folder: Of the template.
         template: Its name.
-        figures: Charts in `INK`.
+        figures: Charts in `INK`; a page without any has no Vega in it.
         **values: For the template.
 
     Raises:
@@ -46,7 +46,7 @@ def render(folder: Path, template: str, figures: Sequence[Figure], **values: Any
             figures=drawn,
             style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
             script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
-            vega=Markup(_in_script(_bundle())),  # noqa: S704 - Vega's own
+            vega=Markup(_in_script(_bundle())) if drawn else "",  # noqa: S704 - Vega's own
             **values,
         )
     )

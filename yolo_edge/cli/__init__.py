@@ -9,9 +9,9 @@ from types import FrameType
 
 from yolo_edge.ondevice.errors import YoloEdgeError
 from yolo_edge.ondevice.files import printable, reason
+from yolo_edge.ondevice.opencv import prepare_opencv
 
 _INTERRUPTED, _BY_SIGNAL = 130, 128
-_MAX_PIXELS = 1 << 27  # of a picture: 400 MB decoded; a small PNG can claim far more
 # packages that an extra brings → the extra
 _EXTRAS = {
     "altair": "report",
@@ -19,7 +19,10 @@ _EXTRAS = {
     "jinja2": "report",
     "onnx": "export",
     "onnx_ir": "export",
+    "starlette": "demo",
+    "uvicorn": "demo",
     "vl_convert": "report",
+    "websockets": "demo",
 }
 
 
@@ -39,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a failed job, 2 bad input or usage, 128 + n ended by signal n.
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_PIXELS))
+    prepare_opencv()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, _terminate)
@@ -90,9 +92,10 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRAS:
             return _internal(error)
-        _complain(f"this command needs {error.name}; run: pip install 'yolo-edge[{_EXTRAS[error.name]}]'")
+        _complain(f"this command needs {name}; run: pip install 'yolo-edge[{_EXTRAS[name]}]'")
         return 2
     except BrokenPipeError:
         raise

@@ -8,9 +8,12 @@ from yolo_edge._version import __version__
 from yolo_edge.cli.anchors import anchors
 from yolo_edge.cli.benchmark import benchmark
 from yolo_edge.cli.compare import compare
+from yolo_edge.cli.demo import demo
 from yolo_edge.cli.detect import detect
+from yolo_edge.cli.devices import devices
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
+from yolo_edge.cli.quickstart import quickstart
 from yolo_edge.cli.report import report
 from yolo_edge.cli.validate import validate
 
@@ -22,8 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, anchors, export, detect, validate, compare, benchmark, report):
+for command in (quickstart, inspect, anchors, export, detect, validate, compare, benchmark, report, demo):
     app.command()(command)
+app.add_typer(devices)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,16 +5,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Fast, Json, Names, Resize, Runtime, Weights, check_resize, path, split
+from yolo_edge.cli.options import (
+    DeviceName,
+    Fast,
+    InventoryFile,
+    Json,
+    Names,
+    Resize,
+    Runtime,
+    Weights,
+    check_resize,
+    path,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from yolo_edge.benchmarks.metering import Choice
     from yolo_edge.benchmarks.results import BenchmarkResult, Cell
     from yolo_edge.benchmarks.settings import Settings
 
 _PROFILED = 100
-_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 
 
 def benchmark(
@@ -40,7 +52,7 @@ def benchmark(
     threads: Annotated[
         str | None,
         typer.Option(
-            help="With commas between. Default: 1, and as many as there are CPUs, up to 4.",
+            help="With commas between. Default: 1, and as many as the device has CPUs, up to 4.",
             metavar="LIST",
             show_default=False,
         ),
@@ -48,7 +60,19 @@ def benchmark(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
     ] = False,
-    device: Annotated[str, typer.Option(help="local: this machine.")] = "local",
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Energy of an inference, too, by a power meter; longer turns.")
+    ] = False,
+    meter: Annotated[
+        str | None,
+        typer.Option(
+            help="Which meter, where there are several, or the file of another (docs/energy.md).",
+            metavar="KIND|csv:FILE",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceName = "local",
+    inventory: InventoryFile = None,
     runtime: Runtime = "auto",
     fast: Fast = False,
     image: Annotated[
@@ -93,30 +117,43 @@ def benchmark(
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
-    from yolo_edge.devices.agents import AgentProcess, local_command
-    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.devices.inventory import LOCAL, find_device
+    from yolo_edge.devices.session import session_on
+    from yolo_edge.ondevice.errors import YoloEdgeError
     from yolo_edge.ondevice.files import check_output_folder, write_atomically
 
-    if device != "local":
-        raise InputError(f"--device {device}: there is only local, this machine; boards and phones are to come")
+    entry = find_device(device, inventory)
     check_resize(resize)
     if output is not None:
         check_output_folder(output)
     if csv is not None:
         check_output_file(csv)
-    settings = _settings(quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile)
+    settings = _settings(
+        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, energy, meter
+    )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
-            models, folder, weights=weights, names=names, resize=resize, runtime=runtime, threads=settings.threads
+            models,
+            folder,
+            weights=weights,
+            names=names,
+            resize=resize,
+            runtime=runtime,
+            threads=settings.threads or (1,),
+            here=device == LOCAL,
         )
         plan = Benchmark(
             subjects,
             settings,
-            lambda what: AgentProcess(local_command(), what),
+            stack.enter_context(session_on(device, entry)),
+            device=device,
+            emulated=entry.emulated,
             revision=git_revision(),
             command=command_line(),
         )
+        if settings.energy:
+            _announce(plan.meter)
         journal = None
         if output is not None:
             journal = stack.enter_context(Journal(output, plan.key, restart=restart))
@@ -128,7 +165,7 @@ def benchmark(
         try:
             with steps(plan.steps(done)) as advance:
                 result = plan.run(journal, advance)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, YoloEdgeError):
             if journal and journal.repeats:
                 finished = f"{len(journal.repeats)} of {settings.repeats} repeats are kept"
                 note(f"{finished}: the same command goes on from there")
@@ -144,6 +181,15 @@ def benchmark(
         note(f"The whole result, with all samples, is in {written}; `yolo-edge report` makes a page of it.")
 
 
+def _announce(meter: "Choice | str") -> None:
+    from yolo_edge.cli.output import note
+
+    if isinstance(meter, str):
+        note(f"energy: {meter}")
+    elif meter.others:
+        note(f"energy: {meter.kind} is read; --meter chooses among it and {', '.join(meter.others)}")
+
+
 def _settings(
     quick: bool,
     threads: str | None,
@@ -156,13 +202,15 @@ def _settings(
     cooldown: float | None,
     pin: bool,
     profile: bool,
+    energy: bool,
+    meter: str | None,
 ) -> "Settings":
     import hashlib
     import math
 
     from msgspec.structs import replace
 
-    from yolo_edge.benchmarks.settings import Settings, quick_settings
+    from yolo_edge.benchmarks.settings import Settings, quick_settings, with_energy
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.images import read_image
 
@@ -180,6 +228,8 @@ def _settings(
         read_image(image)
         digest = hashlib.sha256(image.read_bytes()).hexdigest()
     base = quick_settings() if quick else Settings()
+    if energy or meter is not None:
+        base = with_energy(base, meter)
     given = {"seconds": seconds, "inferences": inferences, "repeats": repeats, "cooldown_s": cooldown}
     return replace(
         base,
@@ -195,13 +245,11 @@ def _settings(
 
 
 def _threads(text: str | None) -> tuple[int, ...]:
-    import os
-
+    """Nothing where it is left to the machine that is measured."""
     from yolo_edge.ondevice.errors import InputError
 
     if text is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return tuple(dict.fromkeys([1, min(cpus, _MOST_THREADS)]))
+        return ()
     numbers = split(text, "threads")
     for number in numbers:
         if not (number.isascii() and number.isdigit() and len(number) <= 4 and 1 <= int(number) <= 1024):
@@ -210,10 +258,12 @@ def _threads(text: str | None) -> tuple[int, ...]:
 
 
 def _print(result: "BenchmarkResult") -> None:
+    from yolo_edge.benchmarks.report.energy import describe_energy
     from yolo_edge.benchmarks.results import model_name
     from yolo_edge.cli.output import note, plural, print_table
 
     several = len({cell.model for cell in result.cells}) > 1
+    scopes = [result.power.label] if result.power else []
     print_table(
         [
             "model",
@@ -228,9 +278,13 @@ def _print(result: "BenchmarkResult") -> None:
             "load>",
             "memory>",
             "of peak>",
+            *(f"{kind} mJ, {scope}>" for scope in scopes for kind in ("gross", "net")),
             *(["to the first model", "rounds>"] if several else []),
         ],
-        ([*_row(cell), *(_ratio(result, cell) if several else [])] for cell in result.cells),
+        (
+            [*_row(cell), *(_energy(cell) if scopes else []), *(_ratio(result, cell) if several else [])]
+            for cell in result.cells
+        ),
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
@@ -244,6 +298,8 @@ def _print(result: "BenchmarkResult") -> None:
             f"{peak.gflops:.0f} GFLOP/s ({count} x, {peak.by})" for count, peak in result.host.peak.items()
         )
         note(f"of peak: of what this machine reached multiplying matrices in fp32: {peaks}.")
+    if result.power:
+        note(describe_energy(result.power))
     if several:
         note(
             f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads, of "
@@ -251,8 +307,8 @@ def _print(result: "BenchmarkResult") -> None:
         )
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
-    if any(cell.emulated for cell in result.cells):
-        note("emulated: an emulator's times mean nothing.")
+    for reason in dict.fromkeys(cell.energy_reason for cell in result.cells if base.energy and cell.energy_reason):
+        note(f"no energy: {reason}")
     for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
         note(f"not valid: {reason}")
     for cell in result.cells:
@@ -266,10 +322,11 @@ def _row(cell: "Cell") -> list[object]:
     from yolo_edge.benchmarks.results import model_name
 
     latency = cell.latency_ms
+    first = [model_name(cell.model), cell.threads, validity(cell)]
+    if cell.emulated:
+        return [*first, "withheld", *["-"] * 6, f"{cell.memory_mb:.0f} MB", "-"]
     return [
-        model_name(cell.model),
-        cell.threads,
-        validity(cell),
+        *first,
         f"{latency.p50:.3f}",
         f"{latency.ci95[0]:.3f} .. {latency.ci95[1]:.3f}",
         f"{latency.p90:.3f}",
@@ -282,6 +339,13 @@ def _row(cell: "Cell") -> list[object]:
     ]
 
 
+def _energy(cell: "Cell") -> list[str]:
+    from yolo_edge.benchmarks.report.energy import millijoules
+
+    energy = cell.energy_mj
+    return ["-", "-"] if energy is None else [millijoules(energy.gross), millijoules(energy.net)]
+
+
 def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
     """The ratio to the first model, with what speaks against it, and the rounds that it is from."""
     from yolo_edge.benchmarks.report.table import ratio_marks
@@ -292,9 +356,11 @@ def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
             trusted = all(c.valid and not c.emulated for c in result.cells if (c.model, c.threads) in pair)
             words: list[str] = [] if ratio.verdict in ("faster", "slower") else [ratio.verdict]
             words += ratio_marks(ratio, trusted)
+            if cell.emulated:
+                return ["-", "-"]
             interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
             return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
-    return ["1" if cell.model == result.cells[0].model else "-", "-"]
+    return ["1" if cell.model == result.cells[0].model and not cell.emulated else "-", "-"]
 
 
 def _print_profiles(cells: "Sequence[Cell]") -> None:
@@ -305,7 +371,7 @@ def _print_profiles(cells: "Sequence[Cell]") -> None:
     from yolo_edge.ondevice.files import printable
 
     for cell in cells:
-        if cell.profile is None:
+        if cell.profile is None or cell.emulated:
             continue
         total = sum(operator.ms for operator in cell.profile.operators)
         kinds: Counter[str] = Counter()

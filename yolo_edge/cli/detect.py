@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    DeviceName,
+    ExactResize,
     Fast,
+    InventoryFile,
     Json,
     Model,
     Names,
@@ -49,14 +52,16 @@ def detect(
         Path | None,
         typer.Option(help="A folder for the pictures with boxes drawn.", show_default=False, parser=path_option),
     ] = None,
+    device: DeviceName = "local",
+    inventory: InventoryFile = None,
+    exact_resize: ExactResize = False,
     skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Find objects in pictures."""
-    from yolo_edge.cli.models import open_detector
     from yolo_edge.cli.output import note, note_fixed_nms, note_names, print_json, track
     from yolo_edge.cli.pictures import find_images
-    from yolo_edge.datasets import Preparer, load_images
+    from yolo_edge.cli.places import detectors_on
     from yolo_edge.ondevice.draw import draw
     from yolo_edge.ondevice.files import check_output_folder
 
@@ -68,33 +73,35 @@ def detect(
     if save is not None:
         check_output_folder(save)
         targets = _targets(paths, save)
-    detector = open_detector(
-        model,
-        weights,
-        names,
-        resize,
-        spec,
-        confidence=confidence,
-        iou=iou,
-        max_detections=max_detections,
-        agnostic=agnostic,
-        threads=threads,
-        runtime=runtime,
-        fast=fast,
-    )
-    note_fixed_nms(detector)
+    arguments = {
+        "model": model,
+        "weights": weights,
+        "names": names,
+        "resize": resize,
+        "spec_file": spec,
+        "exact": exact_resize,
+        "confidence": confidence,
+        "iou": iou,
+        "max_detections": max_detections,
+        "agnostic": agnostic,
+        "threads": threads,
+        "runtime": runtime,
+        "fast": fast,
+    }
     results = []
-    prepare = Preparer([detector.spec.input])
-    loaded = load_images(paths, lambda image: (image if targets else None, prepare(image)[0]))
-    for item in track(loaded, "detecting", len(paths)):
-        if item.error is not None and skip_bad:
-            bad[item.path] = str(item.error)
-            continue
-        image, (tensor, placement) = item.get()
-        found = detector.postprocess(detector.runtime.run(tensor), placement)
-        results.append(_result(item.path, item.size, found, detector.spec.names))
-        if image is not None:
-            _write_picture(targets[item.path], draw(image, found, detector.spec.names))
+    with detectors_on(device, inventory, [arguments]) as place:
+        (detector,) = place.detectors
+        note_fixed_nms(detector)
+        for item in track(place.search(paths, images=bool(targets)), "detecting", len(paths)):
+            if item.error is not None:
+                if not skip_bad:
+                    raise item.error
+                bad[item.path] = str(item.error)
+                continue
+            (found,) = item.found
+            results.append(_result(item.path, item.size, found, detector.spec.names))
+            if item.image is not None:
+                _write_picture(targets[item.path], draw(item.image, found, detector.spec.names))
     if json:
         print_json(results)
     else:

@@ -199,7 +199,7 @@ def export(
 
 
 def _print_files(files: "Sequence[ExportedFile]") -> None:
-    from yolo_edge.cli.output import note, print_table
+    from yolo_edge.cli.output import file_size, note, print_table
 
     print_table(
         ["file", "input", "size>", "SNR dB>", "agreement>", "fused>", "speed>"],
@@ -207,7 +207,7 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
             [
                 Path(file.path).name,
                 f"{file.input} {file.size[0]}x{file.size[1]}",
-                f"{file.bytes / 1e6:.2f} MB" if file.bytes >= 1e6 else f"{file.bytes / 1e3:.0f} kB",
+                file_size(file.bytes),
                 f"{min(file.snr_db):.1f}",
                 "-" if file.agreement is None else f"{file.agreement:.3f}",
                 f"{file.fused}/{file.convolutions}",

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from yolo_edge.devices.finding import FarDetector
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
+from yolo_edge.ondevice.files import check_readable, write_atomically
 from yolo_edge.ondevice.names import rename_classes
-from yolo_edge.ondevice.spec import ModelSpec, replace_input
+from yolo_edge.ondevice.runtimes import open_runtime
+from yolo_edge.ondevice.runtimes.tflite_file import read_metadata
+from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, replace_input
 
 SUFFIXES = (".cfg", ".onnx", ".tflite")
 
@@ -30,6 +34,7 @@ def open_detector(
     names: str | None,
     resize: str | None,
     spec_file: Path | None = None,
+    exact: bool = False,
     **options: Any,
 ) -> Detector:
     """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
@@ -40,44 +45,112 @@ def open_detector(
         names: The `--names` option.
         resize: The `--resize` option.
         spec_file: The `--spec` option.
+        exact: The `--exact-resize` option.
         **options: Of `Detector`.
 
     Raises:
         InputError: A file or an option cannot be used.
     """
-    check_suffix(model)
-    foreign = model.suffix.lower() == ".cfg" or spec_file is not None
-    if model.suffix.lower() == ".onnx" and options.get("runtime") == "tflite":  # which loads no such file to ask it
-        from yolo_edge.export.summary import read_spec_text
-
-        foreign = foreign or read_spec_text(model) is None
-    if not foreign:
-        if weights is not None:
-            raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
+    if not _is_foreign(model, weights, spec_file, options.get("runtime")):
         try:
-            return open_exported(model, names, resize, **options)
+            return open_exported(model, names, resize, exact, **options)
         except MissingSpecError:
             if model.suffix.lower() != ".onnx":
                 raise
-    return Detector(export_in_memory(model, weights, names, resize, spec_file, options.get("runtime")), **options)
+    return _open(export_in_memory(model, weights, names, resize, spec_file, options.get("runtime")), exact, **options)
 
 
-def open_exported(model: Path, names: str | None, resize: str | None, **options: Any) -> Detector:
+def far_detector(
+    model: Path,
+    weights: Path | None,
+    names: str | None,
+    resize: str | None,
+    spec_file: Path | None = None,
+    exact: bool = False,
+    *,
+    folder: Path,
+    **options: Any,
+) -> FarDetector:
+    """The same, to be loaded on a device; what has to be exported for it is put into `folder`.
+
+    Raises:
+        InputError: A file or an option cannot be used.
+    """
+    if not _is_foreign(model, weights, spec_file, options.get("runtime")):
+        try:
+            return FarDetector(model, adapt(spec_inside(model), names, resize, exact), **options)
+        except MissingSpecError:
+            if model.suffix.lower() != ".onnx":
+                raise
+    runtime = options.get("runtime")
+    path = folder / f"{len(list(folder.iterdir()))}-{model.stem[:100]}.{'tflite' if runtime == 'tflite' else 'onnx'}"
+    write_atomically(path, export_in_memory(model, weights, names, resize, spec_file, runtime))
+    return FarDetector(path, adapt(spec_inside(path), None, None, exact), **options)
+
+
+def spec_inside(model: Path) -> ModelSpec:
+    """The spec that an exported file carries. No runtime is needed for a `.tflite`.
+
+    Raises:
+        MissingSpecError: It carries none.
+        InputError: The file cannot be used.
+    """
+    if model.suffix.lower() == ".tflite":
+        check_readable(model)
+        metadata = read_metadata(model, str(model))
+    else:
+        metadata = dict(open_runtime(model).metadata)
+    if METADATA_KEY not in metadata:
+        raise MissingSpecError(f"{model}: carries no {METADATA_KEY}; files that `yolo-edge export` wrote have one")
+    return ModelSpec.from_json(metadata[METADATA_KEY], f"{model}: spec")
+
+
+def _is_foreign(model: Path, weights: Path | None, spec_file: Path | None, runtime: str | None) -> bool:
+    """Whether a model is known to be none of ours; an `.onnx` may turn out so later.
+
+    Raises:
+        InputError: It is of no kind that commands take, or brings its own weights.
+    """
+    check_suffix(model)
+    foreign = model.suffix.lower() == ".cfg" or spec_file is not None
+    if model.suffix.lower() == ".onnx" and runtime == "tflite":  # which loads no such file to ask it
+        from yolo_edge.export.summary import read_spec_text
+
+        foreign = foreign or read_spec_text(model) is None
+    if not foreign and weights is not None:
+        raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
+    return foreign
+
+
+def adapt(spec: ModelSpec, names: str | None, resize: str | None, exact: bool = False) -> ModelSpec:
+    """The spec with the options `--names`, `--resize` and `--exact-resize`.
+
+    Raises:
+        InputError: An option cannot be used.
+    """
+    if names is not None:
+        spec = rename_classes(spec, names)
+    if resize is not None:
+        spec = replace_input(spec, resize=resize)
+    return replace_input(spec, interpolation="LINEAR_EXACT") if exact else spec
+
+
+def open_exported(model: Path, names: str | None, resize: str | None, exact: bool = False, **options: Any) -> Detector:
     """Load a file that carries a spec; arguments as of `open_detector`.
 
     Raises:
         MissingSpecError: It carries none.
         InputError: A file or an option cannot be used.
     """
+    return _open(model, exact, names, resize, **options)
+
+
+def _open(
+    model: Path | bytes, exact: bool, names: str | None = None, resize: str | None = None, **options: Any
+) -> Detector:
     detector = Detector(model, **options)
-    if names is None and resize is None:
-        return detector
-    spec = detector.spec
-    if names is not None:
-        spec = rename_classes(spec, names)
-    if resize is not None:
-        spec = replace_input(spec, resize=resize)
-    return Detector(model, spec, **options)
+    spec = adapt(detector.spec, names, resize, exact)
+    return detector if spec == detector.spec else Detector(model, spec, **options)
 
 
 def export_in_memory(

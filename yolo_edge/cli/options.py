@@ -81,6 +81,21 @@ Runtime = Annotated[str, typer.Option(help="auto, onnxruntime or tflite.")]
 Fast = Annotated[
     bool, typer.Option("--fast", help="On x86 without VNNI: int8 in onnxruntime's fastest kernels; sums may saturate.")
 ]
+ExactResize = Annotated[
+    bool,
+    typer.Option(
+        "--exact-resize", help="Resize pictures to the same bits on all CPUs, as comparisons want it; slower."
+    ),
+]
+DeviceName = Annotated[
+    str, typer.Option("--device", help="Where to run: a name from `yolo-edge devices list`.", metavar="NAME")
+]
+InventoryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--inventory", help="Of devices. Default: ~/.config/yolo-edge/devices.toml.", show_default=False, parser=path
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 

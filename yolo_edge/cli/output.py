@@ -8,18 +8,29 @@ import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from yolo_edge.ondevice.files import printable
 from yolo_edge.ondevice.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from yolo_edge.devices.finding import FarDetector
     from yolo_edge.ondevice.detector import Detector
+
+    AnyDetector = Detector | FarDetector
 
 T = TypeVar("T")
 
 _WIDEST, _LONGEST = 1000, 120
+_TEXT = TextColumn("{task.description}", markup=False)  # class names are texts of others
 
 
 def print_json(value: Any) -> None:
@@ -81,9 +92,19 @@ def steps(total: int | None) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
+@contextmanager
+def running(total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """Show how a job goes that may have no end, on a terminal; call the value with what is done, and how it goes."""
+    console = Console(stderr=True)
+    endless = Progress(SpinnerColumn(), _TEXT, console=console, transient=True, disable=not console.is_terminal)
+    with endless if total is None else _progress() as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
 def _progress() -> Progress:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (_TEXT, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -98,7 +119,7 @@ def note_names(spec: ModelSpec) -> None:
         note(f"note: {subject} (--names FILE gives them)")
 
 
-def note_fixed_nms(detector: "Detector") -> None:
+def note_fixed_nms(detector: "AnyDetector") -> None:
     """Say where a file with NMS inside cannot do what is asked."""
     fixed = detector.spec.heads[0].nms
     if fixed is None:
@@ -114,6 +135,11 @@ def note_fixed_nms(detector: "Detector") -> None:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """`1 picture`, `2 pictures`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def file_size(octets: int) -> str:
+    """Bytes for a person: 1.33 MB, 570 kB."""
+    return f"{octets / 1e6:.2f} MB" if octets >= 1e6 else f"{octets / 1e3:.0f} kB"
 
 
 def count(number: float) -> str:

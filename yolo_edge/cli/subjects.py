@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_edge.benchmarks.rounds import Subject
-from yolo_edge.cli.models import check_suffix, export_in_memory, open_exported
+from yolo_edge.cli.models import adapt, check_suffix, export_in_memory, open_exported, spec_inside
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
 from yolo_edge.ondevice.files import printable, read_bytes, write_atomically
 from yolo_edge.ondevice.spec import ModelSpec
@@ -22,6 +22,7 @@ def find_subjects(
     resize: str | None,
     runtime: str,
     threads: Sequence[int],
+    here: bool = True,
 ) -> list[Subject]:
     """Load each model once, so that nothing is measured before all are known to work.
 
@@ -33,6 +34,7 @@ def find_subjects(
         resize: The `--resize` option.
         runtime: The `--runtime` option.
         threads: Of the cells; a model is loaded with the most of them.
+        here: They will run on this machine; else what runs them need not be installed.
 
     Raises:
         InputError: A model or an option cannot be used.
@@ -47,16 +49,21 @@ def find_subjects(
             write_atomically(path, export_in_memory(model, weights, names, resize, runtime=runtime))
         elif weights is not None:
             raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
-        found.append(_subject(model, path, names, resize, runtime, max(threads)))
+        found.append(_subject(model, path, names, resize, runtime, max(threads) if here else None))
     return found
 
 
-def _subject(model: Path, path: Path, names: str | None, resize: str | None, runtime: str, threads: int) -> Subject:
+def _subject(
+    model: Path, path: Path, names: str | None, resize: str | None, runtime: str, threads: int | None
+) -> Subject:
     notes: tuple[str, ...] = ()
     spec: ModelSpec | None = None
     check_suffix(path)
     try:
-        spec = open_exported(path, names, resize, runtime=runtime, threads=threads).spec
+        if threads is None:
+            spec = adapt(spec_inside(path), names, resize)
+        else:
+            spec = open_exported(path, names, resize, runtime=runtime, threads=threads).spec
     except MissingSpecError:
         notes = ("no spec in the file: the inference alone was measured, of made-up values",)
     data = read_bytes(path, _MAX_BYTES)

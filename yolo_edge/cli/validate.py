@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    DeviceName,
+    ExactResize,
     Fast,
     Images,
+    InventoryFile,
     Json,
     Names,
     Resize,
@@ -24,9 +27,9 @@ from yolo_edge.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from yolo_edge.cli.output import AnyDetector
     from yolo_edge.datasets import ClassMatch, Dataset
     from yolo_edge.evaluation import Accuracy, Difference, Found
-    from yolo_edge.ondevice.detector import Detector
 
 
 def validate(
@@ -64,6 +67,9 @@ def validate(
     resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of all classes too.")] = False,
+    device: DeviceName = "local",
+    inventory: InventoryFile = None,
+    exact_resize: ExactResize = False,
     skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
@@ -71,10 +77,10 @@ def validate(
     import numpy as np
 
     from yolo_edge.cli.data import note_dataset, note_skipped
-    from yolo_edge.cli.models import open_detector
     from yolo_edge.cli.output import note, note_fixed_nms, note_names, print_json, track
+    from yolo_edge.cli.places import detectors_on
     from yolo_edge.datasets import read_dataset
-    from yolo_edge.evaluation.run import run_detectors
+    from yolo_edge.evaluation.run import gather
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import printable
 
@@ -82,28 +88,38 @@ def validate(
     if not 1 <= resamples <= 100_000 or seed < 0:
         raise InputError(f"expected --resamples of 1..100000 and --seed of 0 or more, got {resamples} and {seed}")
     has_cfg = any(model.suffix.lower() == ".cfg" for model in models)
-    detectors = [
-        open_detector(
-            model,
-            weights if model.suffix.lower() == ".cfg" or not has_cfg else None,
-            names,
-            resize,
-            _spec_of(model, spec),
-            confidence=confidence,
-            iou=iou,
-            max_detections=max_detections,
-            threads=threads,
-            runtime=runtime,
-            fast=fast,
-        )
+    options = {
+        "confidence": confidence,
+        "iou": iou,
+        "max_detections": max_detections,
+        "threads": threads,
+        "runtime": runtime,
+        "fast": fast,
+    }
+    arguments = [
+        {
+            "model": model,
+            "weights": weights if model.suffix.lower() == ".cfg" or not has_cfg else None,
+            "names": names,
+            "resize": resize,
+            "spec_file": _spec_of(model, spec),
+            "exact": exact_resize,
+            **options,
+        }
         for model in models
     ]
-    dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
-    matches, classes, remarks = _match_classes(detectors, models, dataset)
-    _check_labels(dataset, classes, remarks, data)
-    run = run_detectors(
-        detectors, dataset, skip_bad=skip_bad, track=lambda items, total: track(items, "detecting", total)
-    )
+    with detectors_on(device, inventory, arguments) as place:
+        detectors = place.detectors
+        dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
+        matches, classes, remarks = _match_classes(detectors, models, dataset)
+        _check_labels(dataset, classes, remarks, data)
+        run = gather(
+            place.search(dataset.paths),
+            dataset,
+            len(detectors),
+            skip_bad=skip_bad,
+            track=lambda items, total: track(items, "detecting", total),
+        )
     _check_labels(run.dataset, classes, remarks, data)  # pictures may have been left out
     found = [boxes.in_classes(match.to_dataset) for boxes, match in zip(run.found, matches, strict=True)]
     if not dataset.names_known:  # matched by their ids: the model's names say more
@@ -114,13 +130,16 @@ def validate(
         *(_agreement(detectors[0], run.found[0], *pair) for pair in zip(detectors[1:], run.found[1:], strict=True)),
     ]
     results = [
-        _result(dataset, model, detector, accuracy, change, agreement, float(np.median(times)))
+        _result(
+            dataset, model, detector, accuracy, change, agreement, None if place.emulated else float(np.median(times))
+        )
         for model, detector, accuracy, change, agreement, times in zip(
             models, detectors, accuracies, [None, *changes], agreements, run.milliseconds, strict=True
         )
     ]
     for result in results:
         result["settings"].update(data=printable(str(data)), split=split, resamples=resamples, seed=seed, fast=fast)
+        result["settings"].update(device=device, exact_resize=exact_resize)
     if json:
         print_json(results)
     else:
@@ -150,11 +169,11 @@ def _spec_of(model: Path, spec: Path | None) -> Path | None:
 def _result(
     dataset: "Dataset",
     model: Path,
-    detector: "Detector",
+    detector: "AnyDetector",
     accuracy: "Accuracy",
     change: "dict[str, Difference | None] | None",
     agreement: float | None,
-    milliseconds: float,
+    milliseconds: float | None,
 ) -> dict[str, Any]:
     from yolo_edge.evaluation import METRICS
     from yolo_edge.ondevice.files import printable
@@ -178,7 +197,7 @@ def _result(
 
 
 def _match_classes(
-    detectors: "Sequence[Detector]", models: list[Path], dataset: "Dataset"
+    detectors: "Sequence[AnyDetector]", models: list[Path], dataset: "Dataset"
 ) -> "tuple[list[ClassMatch], list[int], list[str]]":
     """How each model's classes are the dataset's, the classes that all models and the dataset have, and remarks.
 
@@ -221,7 +240,7 @@ def _check_labels(dataset: "Dataset", classes: list[int], remarks: list[str], da
         raise InputError(f"{data}: none of its labels is of a class that the models know ({'; '.join(remarks)})")
 
 
-def _names_by_id(detector: "Detector", dataset: "Dataset") -> tuple[str, ...]:
+def _names_by_id(detector: "AnyDetector", dataset: "Dataset") -> tuple[str, ...]:
     names = detector.spec.names
     return tuple(names[i] if i < len(names) else name for i, name in enumerate(dataset.names))
 
@@ -244,7 +263,7 @@ def _measure(
     return accuracies, differences(accuracies, resamples=resamples, seed=seed)
 
 
-def _agreement(first: "Detector", labels: "Found", other: "Detector", candidates: "Found") -> float | None:
+def _agreement(first: "AnyDetector", labels: "Found", other: "AnyDetector", candidates: "Found") -> float | None:
     """AP50 with what the first model would show as labels; None where their classes differ, or it shows nothing."""
     from yolo_edge.datasets import match_classes
     from yolo_edge.evaluation import LABEL_CONFIDENCE, average_precision_50
@@ -258,7 +277,7 @@ def _agreement(first: "Detector", labels: "Found", other: "Detector", candidates
     return average_precision_50(shown, candidates.in_classes(match.to_dataset))
 
 
-def _settings(detector: "Detector") -> dict[str, Any]:
+def _settings(detector: "AnyDetector") -> dict[str, Any]:
     fixed = detector.spec.heads[0].nms
     if fixed is None:
         return {"confidence": detector.confidence, "iou": detector.iou, "max_detections": detector.max_detections}
@@ -294,7 +313,8 @@ def _print(results: list[dict[str, Any]]) -> None:
             change = result["difference"] or {}
             row += [_change(change.get(metric)) for metric in ("mAP50", "mAP50_95")]
             row.append("-" if result["agreement"] is None else f"{result['agreement']:.3f}")
-        rows.append([*row, f"{result['inference_ms']:.1f} ms"])
+        time = result["inference_ms"]
+        rows.append([*row, "withheld" if time is None else f"{time:.1f} ms"])
     print_table([*columns, "inference>"], rows)
 
 
@@ -322,6 +342,7 @@ def _holds_zero(result: dict[str, Any], metric: str) -> bool:
 
 def _explain(results: list[dict[str, Any]], seconds: float) -> None:
     from yolo_edge.cli.output import note, plural
+    from yolo_edge.devices.inventory import LOCAL
     from yolo_edge.evaluation import LABEL_CONFIDENCE
 
     settings, images = results[0]["settings"], results[0]["images"]
@@ -342,8 +363,12 @@ def _explain(results: list[dict[str, Any]], seconds: float) -> None:
             if unclear:
                 note(f"No difference can be told in {shown}: {', '.join(unclear)} (the interval holds 0).")
         note(f"agreement: AP50 with the first model's detections above {LABEL_CONFIDENCE:g} as labels.")
+    where = "" if settings["device"] == LOCAL else f" on {settings['device']}"
+    if results[0]["inference_ms"] is None:
+        note(f"Detected{where}, which is emulated: its times mean nothing, and are withheld.")
+        return
     rate = images * len(results) / seconds if seconds else 0.0
     note(
-        f"{seconds:.1f} s, {rate:.1f} pictures a second and model. inference: median in this job, beside the loading "
-        "of pictures; no benchmark."
+        f"{seconds:.1f} s{where}, {rate:.1f} pictures a second and model. inference: median in this job, beside the "
+        "loading of pictures; no benchmark."
     )

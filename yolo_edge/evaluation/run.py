@@ -1,17 +1,17 @@
-"""Run detectors over the pictures of a dataset, side by side."""
+"""What detectors found in the pictures of a dataset, side by side."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from yolo_edge.datasets import Dataset, Loaded, Preparer, load_images
+from yolo_edge.datasets import Dataset
 from yolo_edge.datasets.dataset import Reading
+from yolo_edge.datasets.search import Searched
 from yolo_edge.evaluation.boxes import Floats, Found
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError
 
 
@@ -34,18 +34,20 @@ class Run:
     skipped: tuple[str, ...]
 
 
-def run_detectors(
-    detectors: Sequence[Detector],
+def gather(
+    searched: Iterable[Searched],
     dataset: Dataset,
+    detectors: int,
     *,
     skip_bad: bool = False,
     track: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> Run:
-    """Find objects in all pictures with each detector. Each picture is read once.
+    """Look for objects in all pictures, and put together what was found.
 
     Args:
-        detectors: With the settings to use.
+        searched: The dataset's pictures in their order, see `search`.
         dataset: The pictures.
+        detectors: How many there are.
         skip_bad: Leave out pictures that cannot be used.
         track: Goes through the pictures, of which it is told the number, and shows the progress.
 
@@ -54,22 +56,18 @@ def run_detectors(
     """
     reading = Reading(skip_bad)
     keep = np.zeros(len(dataset.paths), bool)
-    found: list[list[Detections]] = [[] for _ in detectors]
-    times: list[list[float]] = [[] for _ in detectors]
+    found: list[list[Detections]] = [[] for _ in range(detectors)]
+    times: list[list[float]] = [[] for _ in range(detectors)]
     began = time.perf_counter()
-    prepare = Preparer([detector.spec.input for detector in detectors])
-    loaded: Iterable[Loaded[Any]] = load_images(dataset.paths, prepare)
-    for item in track(loaded, len(dataset.paths)) if track else loaded:
+    for item in track(searched, len(dataset.paths)) if track else searched:
         problem = _problem(item, dataset)
         if problem is not None:
             reading.bad(problem)
             continue
         keep[item.index] = True
-        for number, (detector, (tensor, placement)) in enumerate(zip(detectors, item.get(), strict=True)):
-            start = time.perf_counter()
-            outputs = detector.runtime.run(tensor)
-            times[number].append(1000 * (time.perf_counter() - start))
-            found[number].append(detector.postprocess(outputs, placement))
+        for number in range(detectors):
+            times[number].append(item.milliseconds[number])
+            found[number].append(item.found[number])
     if not keep.any():
         raise InputError(f"{dataset.source}: no picture can be used, such as {reading.messages[0]}")
     return Run(
@@ -81,7 +79,7 @@ def run_detectors(
     )
 
 
-def _problem(item: Loaded[Any], dataset: Dataset) -> str | None:
+def _problem(item: Searched, dataset: Dataset) -> str | None:
     if item.error is not None:
         return str(item.error)
     stated = tuple(dataset.sizes[item.index].tolist())

@@ -19,3 +19,7 @@ class SpecError(InputError):
 
 class MissingSpecError(SpecError):
     """A model carries no spec: another program wrote it."""
+
+
+class MissingRuntimeError(InputError):
+    """What runs a model is not installed."""

@@ -27,13 +27,22 @@ def read_image(path: PathLike) -> np.ndarray:
     Raises:
         InputError: No picture, or a truncated or damaged one.
     """
-    data = _read_checked(path)
+    return decode_image(read_picture(path), path)
+
+
+def decode_image(data: bytes, name: PathLike) -> np.ndarray:
+    """The same of the bytes of a file; `name` is for messages.
+
+    Raises:
+        InputError: No picture, or a truncated or damaged one.
+    """
+    _check(data, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise InputError(f"{path}: OpenCV does not decode it ({first_line(error)})") from error
+        raise InputError(f"{name}: OpenCV does not decode it ({first_line(error)})") from error
     if image is None:
-        raise InputError(f"{path}: OpenCV does not decode it")
+        raise InputError(f"{name}: OpenCV does not decode it")
     return np.asarray(image, np.uint8)
 
 
@@ -43,17 +52,24 @@ def check_image(path: PathLike) -> None:
     Raises:
         InputError: It does not.
     """
-    _read_checked(path)
+    _check(read_picture(path), path)
 
 
-def _read_checked(path: PathLike) -> bytes:
-    data = read_bytes(path, MAX_BYTES)
+def read_picture(path: PathLike) -> bytes:
+    """The bytes of a file that may be a picture, neither checked nor decoded.
+
+    Raises:
+        InputError: It cannot be read, is empty, or is too large for a picture.
+    """
+    return read_bytes(path, MAX_BYTES)
+
+
+def _check(data: bytes, name: PathLike) -> None:
     if not data.startswith(_SIGNATURES) and not (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
-        raise InputError(f"{path}: not a picture (JPEG, PNG, WebP, BMP or TIFF)")
+        raise InputError(f"{name}: not a picture (JPEG, PNG, WebP, BMP or TIFF)")
     # some versions of OpenCV fill the missing part of a cut picture with grey, and libpng writes to the terminal
     if (data.startswith(_JPEG) and not _jpeg_ends(data)) or (data.startswith(_PNG) and not _png_ends(data)):
-        raise InputError(f"{path}: the picture is truncated or damaged")
-    return data
+        raise InputError(f"{name}: the picture is truncated or damaged")
 
 
 def _jpeg_ends(data: bytes) -> bool:

@@ -13,6 +13,17 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from yolo_edge.ondevice.agent.throttling import (
+    arm_clock,
+    arm_temperature,
+    cooling,
+    overcurrent_count,
+    passive_limits,
+    throttle_count,
+    throttled_bits,
+)
+from yolo_edge.ondevice.sysfs import board_model, matches, read_number, read_text
+
 ROOT = Path("/")
 
 # of the many flags of a CPU those that decide how fast networks run
@@ -40,23 +51,13 @@ _ARM_CORES = {
     ("0x4e", "0x004"): "Carmel",
 }
 _PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "opencv-python", "opencv-python-headless", "tflite-runtime")
-_MODEL_FILES = (
-    "sys/firmware/devicetree/base/model",
-    "proc/device-tree/model",
-    "sys/devices/virtual/dmi/id/product_name",
-)
-_THROTTLED_FILES = (  # the Raspberry Pi's: hex without 0x
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/devices/platform/soc/firmware/get_throttled",
-    "sys/devices/platform/firmware/get_throttled",
-)
 
 
 def host_facts(root: Path = ROOT) -> Dict[str, Any]:
     """What does not change: the CPU and its vector features, memory, system, versions. Unknown things are null."""
     return {
         "name": platform.node(),
-        "model": next(filter(None, (_text(root / name).rstrip("\0") for name in _MODEL_FILES)), None),
+        "model": board_model(root),
         "machine": platform.machine(),
         "cpu": _cpu(root),
         "memory_mb": _kilobytes(root / "proc/meminfo", "MemTotal"),
@@ -73,8 +74,10 @@ def conditions(root: Path = ROOT) -> Dict[str, Any]:
     Returns:
         `time` in seconds since 1970; `load` of the last minute; `busy_s`, `stolen_s`: CPU time of all programs and that
         which a hypervisor took, since boot; `clock_mhz` and `governors` of the CPUs; `temperatures_c` by sensor;
-        `throttled`: the Raspberry Pi's bits; `throttle_count`: events of x86 cores; `available_mb` of memory. None or
-        empty where the machine does not show it.
+        `passive_limits_c`: from where on a sensor's zone is slowed down; `throttled`: the Raspberry Pi's bits;
+        `throttle_count`: events of x86 cores; `overcurrent_count`: events of a Jetson's supply; `cooling`: steps by
+        which the kernel slows something down; `available_mb` of memory. None or empty where the machine does not show
+        it.
     """
     busy, stolen = _cpu_time(root)
     return {
@@ -83,17 +86,26 @@ def conditions(root: Path = ROOT) -> Dict[str, Any]:
         "busy_s": busy,
         "stolen_s": stolen,
         "clock_mhz": clocks(root),
-        "governors": sorted({_text(path) for path in _cpu_files(root, "cpufreq/scaling_governor")} - {""}),
+        "governors": sorted({read_text(path) for path in _cpu_files(root, "cpufreq/scaling_governor")} - {""}),
         "temperatures_c": _temperatures(root),
-        "throttled": _throttled(root),
-        "throttle_count": _throttle_count(root),
+        "passive_limits_c": passive_limits(root),
+        "throttled": throttled_bits(root),
+        "throttle_count": throttle_count(root),
+        "overcurrent_count": overcurrent_count(root),
+        "cooling": cooling(root),
         "available_mb": _kilobytes(root / "proc/meminfo", "MemAvailable"),
     }
 
 
 def clocks(root: Path = ROOT) -> List[float]:
-    """The clock of each CPU in MHz, as the kernel's frequency scaling reports it; empty where there is none."""
-    found = (_number(path) for path in _cpu_files(root, "cpufreq/scaling_cur_freq"))
+    """The clock of each CPU in MHz, as the kernel's frequency scaling reports it; empty where there is none.
+
+    Of a Raspberry Pi the one that all its CPUs have, by the firmware, which does not tell the kernel when it throttles.
+    """
+    found = [read_number(path) for path in _cpu_files(root, "cpufreq/scaling_cur_freq")]
+    arm = arm_clock(root)
+    if arm is not None:
+        return [round(arm, 3)] * max(len(found), 1)
     return [kilohertz / 1000 for kilohertz in found if kilohertz is not None]
 
 
@@ -134,23 +146,33 @@ def fastest_cpus(count: int, root: Path = ROOT) -> Optional[List[int]]:
 
 def _speed(folder: Path) -> float:
     for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
-        number = _number(folder / name)
+        number = read_number(folder / name)
         if number is not None:
             return number
     return 0.0
 
 
+def cores_of(root: Path = ROOT) -> List[Tuple[int, str]]:
+    """The number and the kind of each CPU that /proc/cpuinfo shows, "Cortex-A76"; none where it does not tell."""
+    found: List[Tuple[int, str]] = []
+    for block in re.split(r"\n\s*\n", read_text(root / "proc/cpuinfo")):
+        fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        pair = (fields.get("CPU implementer", ""), fields.get("CPU part", ""))
+        kind = _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair)) if all(pair) else ""
+        kind = kind or fields.get("model name", "")
+        if kind:
+            number = fields.get("processor", "")
+            found.append((int(number) if number.isdigit() else len(found), kind))
+    return found
+
+
 def _cpu(root: Path) -> Dict[str, Any]:
     fields: Dict[str, List[str]] = {}
-    for line in _text(root / "proc/cpuinfo").splitlines():
+    for line in read_text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), []).append(value.strip())
     flags = " ".join(fields.get("flags", fields.get("Features", []))[:1]).split()
-    cores = [
-        _ARM_CORES.get(pair, "ARM implementer {} part {}".format(*pair))
-        for pair in zip(fields.get("CPU implementer", []), fields.get("CPU part", []))
-    ]
-    names = fields.get("model name") or cores or fields.get("Model") or []
+    names = [kind for _, kind in cores_of(root)] or fields.get("Model") or []
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "name": " + ".join(dict.fromkeys(names)) or None,
@@ -163,12 +185,12 @@ def _cpu(root: Path) -> Dict[str, Any]:
 
 
 def _max_clock(root: Path) -> Optional[float]:
-    found = [_number(path) for path in _cpu_files(root, "cpufreq/cpuinfo_max_freq")]
+    found = [read_number(path) for path in _cpu_files(root, "cpufreq/cpuinfo_max_freq")]
     return max((kilohertz / 1000 for kilohertz in found if kilohertz is not None), default=None)
 
 
 def _os_name(root: Path) -> str:
-    match = re.search(r'(?m)^PRETTY_NAME="?([^"\n]*)', _text(root / "etc/os-release"))
+    match = re.search(r'(?m)^PRETTY_NAME="?([^"\n]*)', read_text(root / "etc/os-release"))
     return match.group(1) if match else platform.platform()
 
 
@@ -185,7 +207,7 @@ def _versions() -> Dict[str, str]:
 
 
 def _cpu_time(root: Path) -> Tuple[Optional[float], Optional[float]]:
-    match = re.match(r"cpu +((?:\d+ ?)+)", _text(root / "proc/stat"))
+    match = re.match(r"cpu +((?:\d+ ?)+)", read_text(root / "proc/stat"))
     if match is None:
         return None, None
     ticks = [int(word) for word in match.group(1).split()]
@@ -196,68 +218,30 @@ def _cpu_time(root: Path) -> Tuple[Optional[float], Optional[float]]:
 
 
 def _load(root: Path) -> Optional[float]:
-    match = re.match(r"(\d+\.\d+) ", _text(root / "proc/loadavg"))
+    match = re.match(r"(\d+\.\d+) ", read_text(root / "proc/loadavg"))
     return float(match.group(1)) if match else None
 
 
 def _temperatures(root: Path) -> Dict[str, float]:
     found: Dict[str, float] = {}
-    for zone in _glob(root / "sys/class/thermal", "thermal_zone*"):
-        value = _number(zone / "temp")
+    for zone in matches(root / "sys/class/thermal", "thermal_zone*"):
+        value = read_number(zone / "temp")
         if value is not None and -100_000 < value < 200_000:  # -256 °C means off
-            found[f"{_text(zone / 'type') or 'thermal'} ({zone.name})"] = value / 1000
-    for sensor in _glob(root / "sys/class/hwmon", "hwmon*/temp*_input"):
-        value = _number(sensor)
+            found[f"{read_text(zone / 'type') or 'thermal'} ({zone.name})"] = value / 1000
+    for sensor in matches(root / "sys/class/hwmon", "hwmon*/temp*_input"):
+        value = read_number(sensor)
         if value is not None and -100_000 < value < 200_000:
-            label = _text(sensor.with_name(sensor.name.replace("_input", "_label"))) or sensor.name[:-6]
-            found[f"{_text(sensor.parent / 'name')} {label} ({sensor.parent.name})"] = value / 1000
-    return found
-
-
-def _throttled(root: Path) -> Optional[int]:
-    for name in _THROTTLED_FILES:
-        text = _text(root / name)
-        if re.fullmatch(r"[0-9a-fA-F]{1,8}", text):
-            return int(text, 16)
-    return None
-
-
-def _throttle_count(root: Path) -> Optional[int]:
-    found = [
-        _number(path)
-        for kind in ("core", "package")
-        for path in _cpu_files(root, f"thermal_throttle/{kind}_throttle_count")
-    ]
-    numbers = [int(number) for number in found if number is not None]
-    return sum(numbers) if numbers else None
+            label = read_text(sensor.with_name(sensor.name.replace("_input", "_label"))) or sensor.name[:-6]
+            found[f"{read_text(sensor.parent / 'name')} {label} ({sensor.parent.name})"] = value / 1000
+    arm = None if found else arm_temperature(root)
+    return found if arm is None else {"vcgencmd": arm}
 
 
 def _cpu_files(root: Path, name: str) -> List[Path]:
-    return _glob(root / "sys/devices/system/cpu", f"cpu[0-9]*/{name}")
-
-
-def _glob(folder: Path, pattern: str) -> List[Path]:
-    try:
-        return sorted(folder.glob(pattern))
-    except OSError:
-        return []
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def _number(path: Path) -> Optional[float]:
-    try:
-        return float(int(_text(path)))
-    except ValueError:
-        return None
+    return matches(root / "sys/devices/system/cpu", f"cpu[0-9]*/{name}")
 
 
 def _kilobytes(path: Path, key: str) -> Optional[float]:
     """`Key:   123 kB` → MB."""
-    match = re.search(rf"(?m)^{key}:\s*(\d+) kB", _text(path))
+    match = re.search(rf"(?m)^{key}:\s*(\d+) kB", read_text(path))
     return int(match.group(1)) * 1024 / 1e6 if match else None

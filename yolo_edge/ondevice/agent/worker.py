@@ -128,13 +128,15 @@ class Worker:
 
         Returns:
             `stages_ns`: [preprocessing, inference, post-processing] of each inference (the inference alone where there
-            is no spec); `cpu_ns`: the CPU time of each inference, in all threads; `wall_s` and `cpu_s` of the turn;
-            `clock_mhz` of the CPUs at its end.
+            is no spec); `cpu_ns`: the CPU time of each inference, in all threads; `window_ns`: when those began and
+            ended, on the monotonic clock; `wall_s` and `cpu_s` of the turn; `clock_mhz` of the CPUs at its end.
         """
         cpu, start = time.process_time(), time.perf_counter()
         if self._expected < seconds * 1e9:
             self._run(settle_s, 1)
+        begins = time.monotonic_ns()
         times = self._run(seconds, count)
+        ends = time.monotonic_ns()
         clock_mhz = machine.clocks()
         self._wait_until_quiet()
         stages = [[b - a for a, b in zip(stamps[:4], stamps[1:4])] for stamps in times]
@@ -143,6 +145,7 @@ class Worker:
         return {
             "stages_ns": stages,
             "cpu_ns": [stamps[4] for stamps in times],
+            "window_ns": [begins, ends],
             "wall_s": time.perf_counter() - start,
             "cpu_s": time.process_time() - cpu,
             "clock_mhz": clock_mhz,

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Optional, Union
 
 import numpy as np
 
-from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.errors import InputError, MissingRuntimeError
 from yolo_edge.ondevice.files import PathLike, check_readable, first_line, mapped, read_bytes, reason
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, check_model, is_tflite, read_metadata
@@ -37,7 +37,7 @@ def _module() -> Any:
             continue
         if package == "tflite_runtime" and int(np.__version__.split(".", maxsplit=1)[0]) >= 2:
             # it imports all the same, and fails once a model is loaded
-            raise InputError(
+            raise MissingRuntimeError(
                 f"tflite-runtime does not work with numpy {np.__version__}; "
                 "run: pip install 'numpy<2', or: pip install ai-edge-litert"
             )
@@ -45,7 +45,7 @@ def _module() -> Any:
             return importlib.import_module(f"{package}.interpreter")
         except ImportError as error:
             broken = f"{package}, which runs TFLite files, does not load ({error})"
-    raise InputError(
+    raise MissingRuntimeError(
         f"{broken or 'nothing that runs TFLite files is installed'}; run: pip install ai-edge-litert "
         "(where there is none for the device: pip install tflite-runtime 'numpy<2')"
     )

@@ -1,0 +1,98 @@
+"""The whole way, as a newcomer walks it."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import open_page
+from yolo_edge.cli import main
+from yolo_edge.quickstart.steps import FILES
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    folder = tmp_path_factory.mktemp("quickstart") / "first steps"
+    command = [sys.executable, "-m", "yolo_edge", "quickstart", str(folder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout), done.stderr
+
+
+def test_every_file_was_made_judged_and_timed(made: tuple[Path, dict[str, Any], str]) -> None:
+    folder, summary, _ = made
+    assert [file["path"] for file in summary["files"]] == list(FILES)
+    for file in summary["files"]:
+        assert (folder / file["path"]).stat().st_size == file["bytes"]
+        assert 0.8 < file["mAP50"] <= 1
+        assert 0 < file["p50_ms"] <= file["p90_ms"]
+    assert len(list((folder / "pictures").glob("*.jpg"))) >= 12
+
+
+def test_the_commands_are_those_that_ran(made: tuple[Path, dict[str, Any], str]) -> None:
+    folder, summary, told = made
+    lines = (folder / "commands.txt").read_text().splitlines()
+    assert lines == summary["commands"]
+    assert [shlex.split(line)[1] for line in lines] == [
+        "anchors", "export", "validate", "benchmark", "detect", "report",
+    ]  # fmt: skip
+    words = shlex.split(lines[2])
+    again = subprocess.run(
+        [sys.executable, "-m", "yolo_edge", *words[1 : words.index(">")]],
+        capture_output=True, cwd=folder, check=True, timeout=120,
+    )  # fmt: skip
+    assert json.loads(again.stdout) == json.loads((folder / "validate.json").read_text())
+    assert "Traceback" not in told
+
+
+def test_the_page_stands_alone(made: tuple[Path, dict[str, Any], str], tmp_path: Path) -> None:
+    folder, _, _ = made
+    with open_page(folder / "index.html", tmp_path / "profile") as page:
+        deadline = time.monotonic() + 20
+        ready = "document.readyState === 'complete' && [...document.images].every(i => i.complete || i.loading)"
+        while not page.evaluate(ready) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        page.evaluate("[...document.images].forEach(image => { image.loading = 'eager' })")
+        loaded = "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"
+        assert all(width > 0 for width in page.evaluate(loaded))
+        links = page.evaluate("[...document.links].map(link => decodeURI(new URL(link.href).pathname))")
+        assert page.evaluate("document.querySelectorAll('ol pre').length") == 6
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1240
+        assert not page.complaints
+        assert all(url.startswith("file:") for url in page.requests)
+    assert links
+    assert all(Path(link).is_file() for link in links)
+
+
+def test_another_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    assert main(["quickstart", str(tmp_path)]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert main(["quickstart", str(tmp_path / "mine.txt")]) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_with_its_commands(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "cut"
+    command = [sys.executable, "-m", "yolo_edge", "quickstart", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "anchors.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert "Traceback" not in told
+    with pytest.raises(ProcessLookupError):  # nothing of the group is left
+        os.killpg(process.pid, 0)

@@ -1,0 +1,57 @@
+"""Where detectors run: on this machine, or on a device of the inventory."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolo_edge.cli.models import far_detector, open_detector
+from yolo_edge.datasets.search import Searched, search
+from yolo_edge.devices.finding import FarDetector, search_there
+from yolo_edge.devices.inventory import LOCAL, find_device
+from yolo_edge.devices.session import session_on
+from yolo_edge.ondevice.detector import Detector
+
+
+@dataclass(frozen=True)
+class Place:
+    """Detectors that are ready to look for objects, somewhere.
+
+    Attributes:
+        device: Its name.
+        detectors: With the settings to use.
+        emulated: Times mean nothing there.
+        search: Looks into pictures with each detector, see `yolo_edge.datasets.search`.
+    """
+
+    device: str
+    detectors: Sequence[Detector | FarDetector]
+    emulated: bool
+    search: Callable[..., Iterator[Searched]]
+
+
+@contextmanager
+def detectors_on(device: str, inventory: Path | None, models: Sequence[Mapping[str, Any]]) -> Iterator[Place]:
+    """Open detectors on a device, and let go of it at the end.
+
+    Args:
+        device: The `--device` option.
+        inventory: The `--inventory` option.
+        models: Arguments of `open_detector` for each.
+
+    Raises:
+        InputError: A model, an option or the inventory cannot be used.
+        YoloEdgeError: The device cannot be used.
+    """
+    entry = find_device(device, inventory)
+    if device == LOCAL:
+        here = [open_detector(**arguments) for arguments in models]
+        yield Place(device, here, False, lambda paths, **options: search(here, paths, **options))
+        return
+    with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
+        there = [far_detector(**arguments, folder=Path(folder)) for arguments in models]
+        with session_on(device, entry) as connect, connect("detecting") as agent:
+            emulated = entry.emulated or agent.host.get("emulated") is True
+            yield Place(device, there, emulated, lambda paths, **options: search_there(agent, there, paths, **options))

@@ -1,0 +1,99 @@
+"""A line of JSON for each frame, for the next program of a pipe."""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from yolo_edge.demo.inference import Model, Result, above
+
+_WAITING = 64  # lines
+
+
+class JsonLines:
+    """Writes to a stream in a thread of its own, so that a slow reader slows nothing else."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        models: Sequence[Model],
+        *,
+        confidence: float,
+        every_frame: bool,
+        note: Callable[[str], None],
+    ):
+        """Start the thread.
+
+        Args:
+            stream: Where lines go.
+            models: The loaded ones.
+            confidence: What is at or below is left out.
+            every_frame: Wait for a slow reader; otherwise frames are left out.
+            note: Is told when the reader goes away.
+
+        Attributes:
+            left_out: Frames that a slow reader did not get.
+            closed: The reader went away.
+        """
+        self.left_out = 0
+        self.closed = threading.Event()
+        self._stream, self._models, self._confidence = stream, models, confidence
+        self._every_frame, self._note = every_frame, note
+        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._run, name="jsonl", daemon=True)
+        self._thread.start()
+
+    def __call__(self, result: Result) -> None:
+        """Have a frame written."""
+        height, width = result.frame.image.shape[:2]
+        found = [
+            {
+                "frame": result.frame.number,
+                "time": round(time.time() - (time.monotonic() - result.frame.captured), 3),
+                "model": self._models[item.model].name,
+                "width": width,
+                "height": height,
+                "latency_ms": round(result.latency_ms, 2),
+                "detections": above(item.detections, self._confidence).to_dicts(
+                    self._models[item.model].detector.spec.names
+                ),
+            }
+            for item in result.found
+        ]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found)
+        while not self.closed.is_set():
+            try:
+                self._lines.put(text, timeout=0.2 if self._every_frame else 0)
+            except queue.Full:
+                if self._every_frame:
+                    continue
+                self.left_out += 1
+            return
+
+    def hurry(self) -> None:
+        """Wait for nobody any more."""
+        self._every_frame = False
+
+    def close(self) -> None:
+        """Write what waits and end the thread; a reader that takes nothing for two seconds is given up."""
+        try:
+            self._lines.put(None, timeout=2)
+        except queue.Full:
+            return
+        self._thread.join(2)
+
+    def _run(self) -> None:
+        try:
+            while (text := self._lines.get()) is not None:
+                self._stream.write(text)
+                self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self.closed.set()
+            self._note("the reader of --jsonl went away")
+            # what is left in the buffer has nowhere to go, also at exit
+            if self._stream is sys.stdout:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
