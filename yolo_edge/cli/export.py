@@ -172,7 +172,7 @@ def export(
     nms = NmsOptions(confidence, iou, max_detections)
     if head != "nms" and nms != NmsOptions():
         raise InputError("--confidence, --iou and --max-detections of export go with --head nms")
-    paths, precisions = _find(calibration), split(precision, "precision")
+    paths, precisions = find_calibration(calibration), split(precision, "precision")
     notes: list[str] = []
     control = None
     if max_drop is not None or min_agreement is not None:
@@ -237,8 +237,12 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
         note("agreement: not measured where the source found nothing (--calibration DIR gives it pictures).")
 
 
-def _find(calibration: Path | None) -> list[Path]:
-    """The pictures of a folder, or of the training part of a dataset."""
+def find_calibration(calibration: Path | None) -> list[Path]:
+    """The pictures of a folder, or of the training part of a dataset.
+
+    Raises:
+        InputError: There are none.
+    """
     from yolo_edge.cli.pictures import find_images
     from yolo_edge.datasets import read_dataset
 

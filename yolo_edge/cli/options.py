@@ -66,6 +66,15 @@ Names = Annotated[
         show_default=False,
     ),
 ]
+Sizes = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="Of models that are exported for this: 320 or 352x288 (width x height), with commas between.",
+        metavar="LIST",
+        show_default=False,
+    ),
+]
 Resize = Annotated[
     str | None,
     typer.Option(
@@ -155,6 +164,14 @@ def anchors(text: str | None) -> list[tuple[float, float]]:
     if min(sides) <= 0:
         raise InputError(f"--anchors {text!r}: expected sides above 0")
     return list(zip(sides[::2], sides[1::2], strict=True))
+
+
+def sized_name(model: Path, size: tuple[int, int] | None) -> str:
+    """What a model is called at a size of its own: `model.cfg@320`; without one as it was named."""
+    if size is None:
+        return str(model)
+    width, height = size
+    return f"{model}@{width}" if width == height else f"{model}@{width}x{height}"
 
 
 def check_resize(resize: str | None) -> None:
