@@ -112,11 +112,14 @@ class _Shuffles:
         self._contents: dict[int, _Content] = {}
         self._made: dict[tuple[object, ...], ir.Value] = {}
         self._count = 0
+        self._behind: set[int] = set()  # ids of values that a Gather made, or that were cut from or joined with such
         for value in graph.inputs:
             self._add_source(value)
         for node in graph:
             for value in node.outputs:
                 if _moves(node):
+                    if node.op_type == "Gather" or any(id(item) in self._behind for item in node.inputs):
+                        self._behind.add(id(value))
                     self._contents[id(value)] = self._moved(node)
                 elif _is_map(value):
                     self._add_source(value)
@@ -168,7 +171,7 @@ class _Shuffles:
         return [*found, *(_Reader(value, None, 0, self._contents[id(value)]) for value in given)]
 
     def _touched(self) -> list[_Reader]:
-        """The readers of sources that a Gather moves, or that are read together with such."""
+        """The readers of sources that a Gather moves, of what is read together with such, or through the same nodes."""
         sources = {
             int(source)
             for node in self._graph
@@ -176,7 +179,9 @@ class _Shuffles:
             for source in self._contents[id(node.outputs[0])].sources
         }
         while True:
-            touched = [reader for reader in self._readers if sources & reader.numbers]
+            touched = [
+                reader for reader in self._readers if sources & reader.numbers or id(reader.value) in self._behind
+            ]
             # those read together with them, and those that get their order from them
             wider = {number for reader in touched for number in reader.numbers}
             wider |= {self._given(reader) for reader in touched if reader.is_channelwise}
@@ -217,7 +222,7 @@ class _Shuffles:
     def _rewire(self, reader: _Reader, fixed: bool) -> None:
         """Let a reader read the channels as they lie now."""
         content, node = reader.content, reader.node
-        if node is None and not self._behind_gather(reader.value):
+        if node is None and id(reader.value) not in self._behind:
             return  # nothing of it has moved
         places = np.array([self._place(s, c) for s, c in zip(content.sources, content.channels, strict=True)])
         order = np.arange(len(places))
@@ -276,12 +281,6 @@ class _Shuffles:
             self._give_out(reader.value, picked)
         else:
             node.replace_input_with(reader.index, picked)
-
-    def _behind_gather(self, value: ir.Value) -> bool:
-        node = value.producer()
-        if node is None or not _moves(node):
-            return False
-        return node.op_type == "Gather" or any(self._behind_gather(item) for item in node.inputs if item is not None)
 
     def _place(self, number: int, channel: int) -> int:
         """Where a channel of a source lies."""

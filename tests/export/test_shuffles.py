@@ -103,6 +103,14 @@ def test_random_moves_of_channels(data: st.DataObject) -> None:
     assert_same(w.model(outputs))
 
 
+def test_a_reader_of_what_was_joined_with_a_shuffle_and_cut_off_again() -> None:
+    w = OnnxWriter(13, np.random.default_rng(0), width=6, height=4)
+    x = w.conv("picture", 3, 4)
+    half, _ = shuffle(w, x, 4, "split", (4, 6))
+    joined = w.op("Concat", half, w.conv(x, 4, 4), axis=1)
+    assert_same(w.model([w.op("Relu", w.slice(joined, 1, 2, 6))]))
+
+
 def test_a_shuffle_that_is_an_output() -> None:
     w = OnnxWriter(11, np.random.default_rng(0))
     x = w.conv("picture", 3, 8, 3)
