@@ -35,6 +35,7 @@ from yolo_edge.benchmarks.rounds import (
     ask_conditions,
     find_host,
     find_peaks,
+    find_roofs,
     measure_profile,
     measure_repeat,
     steps_of,
@@ -141,7 +142,9 @@ class Benchmark:
         repeats = list(journal.repeats) if journal else []
         before = None if repeats else ask_conditions(self._connect, "before")
         progress("finding the fp32 peak")
-        peaks = {} if self._host.emulated else find_peaks(self._connect, self._settings.threads, self._settings)
+        threads = self._settings.threads
+        peaks = {} if self._host.emulated else find_peaks(self._connect, threads, self._settings)
+        roofs = {} if self._host.emulated else find_roofs(self._connect, threads, self._settings)
         for number in range(len(repeats) + 1, self._settings.repeats + 1):
             if repeats:
                 time.sleep(self._settings.cooldown_s)
@@ -165,7 +168,7 @@ class Benchmark:
             for i, slot in enumerate(self._slots):
                 progress(f"{slot.subject.name}: time by operator")
                 profiles[i] = self._profile(slot)
-        host = replace(self._host, peak=peaks)
+        host = replace(self._host, peak=peaks, roof=roofs)
         repeats, power = self._read_power(repeats, kept=journal is not None)
         return BenchmarkResult(
             schema=1,
@@ -281,6 +284,8 @@ class Benchmark:
             repeats_ms=tuple(_milliseconds(np.median(row)) for row in medians),
             warm_up_s=round(max(part.warm_up_s for part in parts), 3),
             macs=subject.macs,
+            traffic_bytes=subject.traffic_bytes,
+            source=subject.source,
             peak_share=share,
             cpus=parts[0].cpus,
             detections=parts[0].detections,

@@ -74,6 +74,22 @@ class Peak(msgspec.Struct, frozen=True, kw_only=True):
     by: str
 
 
+class Roof(msgspec.Struct, frozen=True, kw_only=True):
+    """What bounds a network on a machine besides the fp32 peak.
+
+    Attributes:
+        copy_gb_s: 10⁹ bytes a second of a copy in memory, read and written bytes counted.
+        copied_mb: The buffer that was copied.
+        int8_gops: 10⁹ operations a second of the fastest product of int8 matrices; None: not measured.
+        int8_by: The library that made it.
+    """
+
+    copy_gb_s: float
+    copied_mb: float
+    int8_gops: float | None = None
+    int8_by: str | None = None
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The machine that was measured.
 
@@ -89,6 +105,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         versions: Of the packages that matter.
         emulated: The processor is a program: times mean nothing.
         peak: Threads → the measured fp32 peak.
+        roof: Threads → what else bounds it, where that was asked for.
     """
 
     name: str
@@ -102,6 +119,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     emulated: bool = False
     peak: dict[str, Peak] = {}
+    roof: dict[str, Roof] = {}
 
     @property
     def hardware(self) -> str:

@@ -207,6 +207,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         repeats_ms: The median inference of each repeat: their spread.
         warm_up_s: The longest warm-up of the repeats.
         macs: Multiply-accumulates of an inference, where known.
+        traffic_bytes: What an inference moves between processor and memory where no layer finds anything in the
+            caches: the file once, each layer's output written and read once. None: not known.
+        source: The file that it was exported from, and the first digits of a SHA-256 over all source files: files with
+            the same one are one set of weights. None: its spec does not say.
         peak_share: 2 · macs / p50 as a fraction of the machine's measured fp32 peak with as many threads; None where
             one of them is not known, or that peak was disturbed.
         cpus: That the worker was kept to, where they differ in speed; None: any.
@@ -244,6 +248,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     repeats_ms: tuple[Milliseconds, ...]
     warm_up_s: float
     macs: Count | None = None
+    traffic_bytes: Count | None = None
+    source: str | None = None
     peak_share: float | None = None
     cpus: tuple[int, ...] | None = None
     detections: Count | None = None
@@ -359,7 +365,15 @@ def read_result(path: Path) -> BenchmarkResult:
     Raises:
         InputError: It is none, is of a newer version, or its samples are damaged.
     """
-    data = read_bytes(path, MAX_BYTES)
+    return parse_result(read_bytes(path, MAX_BYTES), path)
+
+
+def parse_result(data: bytes, path: Path) -> BenchmarkResult:
+    """The result that was read from `path`.
+
+    Raises:
+        InputError: It is none, is of a newer version, or its samples are damaged.
+    """
     try:
         version = msgspec.json.decode(data, type=_Version).schema
     except (msgspec.DecodeError, RecursionError) as error:
@@ -384,6 +398,7 @@ def _printable(result: BenchmarkResult) -> BenchmarkResult:
             device=printable(cell.device),
             runtime=printable(cell.runtime),
             precision=None if cell.precision is None else printable(cell.precision),
+            source=None if cell.source is None else printable(cell.source),
             profile=None if cell.profile is None else _printable_profile(cell.profile),
             energy_mj=cell.energy_mj and msgspec.structs.replace(cell.energy_mj, scope=printable(cell.energy_mj.scope)),
             energy_reason=None if cell.energy_reason is None else printable(cell.energy_reason),

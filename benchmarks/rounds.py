@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from yolo_edge.benchmarks.agents import QUICK_SECONDS, Agent, Connect
-from yolo_edge.benchmarks.host import Conditions, Host, Peak
+from yolo_edge.benchmarks.host import Conditions, Host, Peak, Roof
 from yolo_edge.benchmarks.journal import CellRepeat, Repeat
 from yolo_edge.benchmarks.metering import Choice, Recorder
 from yolo_edge.benchmarks.power import Window
@@ -40,6 +40,8 @@ class Subject:
         precision: Of the spec.
         input: Width and height, of the spec.
         macs: Multiply-accumulates, where known.
+        traffic_bytes: See `Cell`.
+        source: See `Cell`.
         notes: What else to know of it.
     """
 
@@ -51,6 +53,8 @@ class Subject:
     precision: str | None = None
     input: tuple[int, int] | None = None
     macs: int | None = None
+    traffic_bytes: int | None = None
+    source: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -112,6 +116,25 @@ def find_peaks(connect: Connect, threads: Sequence[int], settings: Settings) -> 
             answer = agent.ask("peak", QUICK_SECONDS, threads=number, seconds=settings.peak_s, pin=settings.pin)
         peaks[str(number)] = msgspec.convert(answer, Peak)
     return peaks
+
+
+def find_roofs(connect: Connect, threads: Sequence[int], settings: Settings) -> dict[str, Roof]:
+    """What else bounds the machine, for each number of threads; empty where the settings leave it out.
+
+    Args:
+        connect: Starts an agent; its argument says what for.
+        threads: To find it for.
+        settings: `roof_s` and `pin` count.
+
+    Raises:
+        YoloEdgeError: The machine does not answer.
+    """
+    roofs = {}
+    for number in dict.fromkeys(threads) if settings.roof_s else ():
+        with connect("finding the roof") as agent:
+            answer = agent.ask("roof", QUICK_SECONDS, threads=number, seconds=settings.roof_s, pin=settings.pin)
+        roofs[str(number)] = msgspec.convert(answer, Roof)
+    return roofs
 
 
 @dataclass

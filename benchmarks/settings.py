@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         fast: Let int8 sums saturate where onnxruntime's fastest kernels do: on x86-64 without VNNI.
         pin: Keep the workers to the fastest kind of CPUs, where they differ in speed.
         peak_s: Spent on finding the machine's fp32 peak, for each number of threads and library; 0: not at all.
+        roof_s: Spent on finding how fast memory is copied and int8 matrices are multiplied, each, for each number of
+            threads; 0: not at all.
         profile: Inferences profiled for the time by operator; 0: none.
         energy: Whether a power meter is read.
         meter: Which, with its options, as `--meter` has it; None: the first that can be read.
@@ -71,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fast: bool = False
     pin: bool = True
     peak_s: float = 1.0
+    roof_s: float = 0.0
     profile: int = 0
     energy: bool = False
     meter: str | None = None

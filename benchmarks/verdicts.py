@@ -15,6 +15,23 @@ _SINCE_BOOT_SHIFT = 16
 _MIN_BUSY_SECONDS = 1.0  # of one CPU: below, the kernel's ticks of 10 ms say little
 
 
+# what the reasons of this file say → in a word; "not valid" for those of others
+_WORDS = {
+    "busy": ("the machine was busy", "the hypervisor gave"),
+    "throttled": ("throttled", "under-voltage", "the board reports", "the CPU clock fell"),
+}
+
+
+def in_words(reason: str | None) -> list[str]:
+    """Why a cell is not valid in a word or two, for places where the reason is too long.
+
+    Args:
+        reason: Of the cell; see `machine_faults` and `cell_faults`.
+    """
+    found = [word for word, signs in _WORDS.items() if any(sign in (reason or "") for sign in signs)]
+    return found or ["not valid"]
+
+
 def machine_faults(conditions: Sequence[Conditions], cpus: int | None, limits: Limits) -> list[str]:
     """What was wrong with the machine during the run, in words; empty where nothing was seen.
 

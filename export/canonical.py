@@ -108,6 +108,7 @@ _SPATIAL = "dilations kernel_shape pads strides"
 OPERATORS: dict[str, Operator] = {
     "Add": _BINARY,
     "AveragePool": Operator("x", _attributes(_SPATIAL), check=_stated("kernel_shape", "pads", "strides")),
+    "BilinearUpsample": Operator("x", domain=FUNCTION_DOMAIN),
     "Clip": Operator("xww"),
     "Concat": Operator("x*", _attributes("axis"), check=_check_concat),
     "Conv": Operator("xww", _attributes(f"group {_SPATIAL}"), check=_stated("kernel_shape", "pads", "strides")),

@@ -11,11 +11,13 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import Attribute, add_constant, shape_of
-from yolo_edge.ondevice.decode import LAYOUTS, MAX_LOG_SIZE, MIN_SIDE
+from yolo_edge.ondevice.decode import LAYOUTS, MIN_SIDE
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.maps import CLASS_POWER, DISTRIBUTIONS, MAX_LOG_SIZE, OBJECTNESS_POWER
 from yolo_edge.ondevice.spec import Head, ModelSpec
 
 OUTPUT_NAME = "output0"  # Ultralytics' name
+_FAINT = 1e-30  # probabilities below have no logarithm in float32
 
 
 class Tape:
@@ -93,7 +95,7 @@ def _places(spec: ModelSpec, head: Head, cell: np.ndarray, offset: float) -> np.
     return np.asarray(((np.stack([x, y]) + offset) * cell)[None, None])
 
 
-def _decode_distances(
+def _decode_distributions(
     tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: np.ndarray
 ) -> ir.Value:
     cells, cell = int(np.prod(spec.grid(head))), head.stride / unit[:, None]
@@ -104,8 +106,31 @@ def _decode_distances(
     factor = np.arange(bins)[None, None, :, None] * bins * np.concatenate([cell, cell])[None, :, :, None]
     away = tape("ReduceMean", [tape("Mul", [odds, tape.floats(factor)])], {"axes": [2], "keepdims": 1})
     away = tape("Reshape", [away, tape.integers(1, 1, 4, cells)])
+    return _around(tape, spec, head, raw, away, unit, DISTRIBUTIONS[head.family])
+
+
+def _decode_distances(
+    tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: np.ndarray
+) -> ir.Value:
+    cells, cell = int(np.prod(spec.grid(head))), head.stride / unit[:, None]
+    away = tape("Reshape", [raw["box"], tape.integers(1, 1, 4, cells)])
+    away = tape("Mul", [away, tape.floats(np.concatenate([cell, cell])[None, None])])
+    return _around(tape, spec, head, raw, away, unit, 0.5)
+
+
+def _around(
+    tape: Tape,
+    spec: ModelSpec,
+    head: Head,
+    raw: Mapping[str, ir.Value],
+    away: ir.Value,
+    unit: np.ndarray,
+    offset: float,
+) -> ir.Value:
+    """Boxes whose sides are [1, 1, 4, cells] units away from a place in their cell, and the classes."""
+    cells, cell = int(np.prod(spec.grid(head))), head.stride / unit[:, None]
     low, high = tape.part(away, 2, range(2)), tape.part(away, 2, range(2, 4))
-    middle = tape.floats(_places(spec, head, cell, 0.5))
+    middle = tape.floats(_places(spec, head, cell, offset))
     center = tape("Add", [tape("Mul", [tape("Sub", [high, low]), tape.floats(0.5)]), middle])
     scores = tape("Reshape", [tape("Sigmoid", [raw["classes"]]), tape.integers(1, 1, len(spec.names), cells)])
     return tape("Concat", [center, tape("Add", [low, high]), scores], {"axis": 2})
@@ -158,7 +183,52 @@ def _decode_anchor_grid(
     return tape("Concat", [center, size, scores], {"axis": 2})
 
 
-_DECODERS = {"dfl": _decode_distances, "yolox": _decode_offsets}
+def _decode_fastestdet(
+    tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: np.ndarray
+) -> ir.Value:
+    cells, cell = int(np.prod(spec.grid(head))), head.stride / unit[:, None]
+    classes = len(spec.names)
+    box = tape("Reshape", [raw["box"], tape.integers(1, 1, 4, cells)])
+    # tanh(t) = 2σ(2t) − 1
+    center = tape("Sigmoid", [tape("Mul", [tape.part(box, 2, range(2)), tape.floats(2)])])
+    center = tape("Mul", [center, tape.floats(2 * cell[None, None])])
+    center = tape("Add", [center, tape.floats(_places(spec, head, cell, -1))])
+    side = np.array([spec.input.width, spec.input.height])[:, None] / unit[:, None]
+    size = tape("Mul", [tape("Sigmoid", [tape.part(box, 2, range(2, 4))]), tape.floats(side[None, None])])
+    objectness = tape("Reshape", [tape("Sigmoid", [raw["objectness"]]), tape.integers(1, 1, 1, cells)])
+    scores = tape("Reshape", [raw["classes"], tape.integers(1, 1, classes, cells)])
+    scores = tape("Softmax", [scores], {"axis": 2})
+    powers = [
+        tape("Mul", [tape("Log", [tape("Max", [part, tape.floats(_FAINT)])]), tape.floats(power)])
+        for part, power in ((scores, CLASS_POWER), (objectness, OBJECTNESS_POWER))
+    ]
+    return tape("Concat", [center, size, tape("Exp", [tape("Add", powers)])], {"axis": 2})
+
+
+def _decode_shared_classes(
+    tape: Tape, spec: ModelSpec, head: Head, raw: Mapping[str, ir.Value], unit: np.ndarray
+) -> ir.Value:
+    cells, cell = int(np.prod(spec.grid(head))), head.stride / unit[:, None]
+    anchors, classes = len(head.anchors), len(spec.names)
+    box = tape("Sigmoid", [tape("Reshape", [raw["box"], tape.integers(1, anchors, 4, cells)])])
+    center = tape("Mul", [tape.part(box, 2, range(2)), tape.floats(head.scale_xy * cell)])
+    center = tape("Add", [center, tape.floats(_places(spec, head, cell, (1 - head.scale_xy) / 2))])
+    size = tape.part(box, 2, range(2, 4))
+    size = tape("Mul", [tape("Mul", [size, size]), tape.floats(4 * (np.array(head.anchors) / unit)[None, :, :, None])])
+    objectness = tape("Reshape", [tape("Sigmoid", [raw["objectness"]]), tape.integers(1, anchors, 1, cells)])
+    scores = tape("Reshape", [raw["classes"], tape.integers(1, 1, classes, cells)])
+    scores = tape("Mul", [tape("Softmax", [scores], {"axis": 2}), objectness])
+    return tape("Concat", [center, size, scores], {"axis": 2})
+
+
+_DECODERS = {
+    "dfl": _decode_distributions,
+    "fastestdet": _decode_fastestdet,
+    "ltrb": _decode_distances,
+    "nanodet_plus": _decode_distributions,
+    "yolo_fastestv2": _decode_shared_classes,
+    "yolox": _decode_offsets,
+}
 
 
 def decode_heads(
@@ -215,7 +285,11 @@ def check_decodable(spec: ModelSpec, head: str) -> None:
     """Check that a file may decode the heads by itself.
 
     Raises:
-        InputError: The model's classes form a word tree.
+        InputError: The model's classes form a word tree, or it needs no NMS.
     """
     if any(item.tree for item in spec.heads):
         raise InputError(f"--head {head}: classes of a word tree are decoded outside the file only; use --head raw")
+    if head == "nms" and any(item.one_to_one for item in spec.heads):
+        raise InputError(
+            "--head nms: this model gives each object one box, there is nothing to suppress; use --head decoded or raw"
+        )

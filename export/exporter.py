@@ -123,6 +123,7 @@ def export(
         "names": options.names,
         "licence": options.licence,
         "spec": options.spec,
+        "anchors": options.anchors,
     }
     for size in options.sizes:  # structure, names and sizes, before anything is written
         load_model(model, size=size, shapes_only=True, **loading)

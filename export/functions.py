@@ -1,4 +1,4 @@
-"""Activations that ONNX (at our opset) has no operator for, as model-local functions.
+"""What ONNX (at our opset) has no operator for, or one of too many kinds, as model-local functions.
 
 A graph holds each as a single node, so that passes and writers see an activation and not its parts. The bodies are
 the forms that run fast; writing ONNX puts them in place of the node.
@@ -44,6 +44,18 @@ def hard_swish() -> ir.Function:
     return _function("HardSwish", x, [gate, ir.node("Mul", [x, gate.outputs[0]])])
 
 
+def bilinear_upsample() -> ir.Function:
+    """Twice the height and width, linear between the middles of the pixels, the outermost repeated beyond the edges.
+
+    PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
+    """
+    x = ir.Value(name="x")
+    scales = ir.node("Constant", [], {"value": ir.tensor(np.array([1, 1, 2, 2], np.float32), name="scales")})
+    modes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    resize = ir.node("Resize", [x, None, scales.outputs[0]], modes)
+    return _function("BilinearUpsample", x, [scales, resize])
+
+
 def _function(name: str, x: ir.Value, nodes: list[ir.Node]) -> ir.Function:
     for i, node in enumerate(nodes):
         node.outputs[0].name = f"{name}_{i}"
@@ -51,4 +63,9 @@ def _function(name: str, x: ir.Value, nodes: list[ir.Node]) -> ir.Function:
     return ir.Function(FUNCTION_DOMAIN, name, graph=graph, attributes=[])
 
 
-FUNCTIONS: dict[str, Callable[[], ir.Function]] = {"HardSwish": hard_swish, "Mish": mish, "SiLU": silu}
+FUNCTIONS: dict[str, Callable[[], ir.Function]] = {
+    "BilinearUpsample": bilinear_upsample,
+    "HardSwish": hard_swish,
+    "Mish": mish,
+    "SiLU": silu,
+}

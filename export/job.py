@@ -87,6 +87,7 @@ class ExportOptions:
         names: "coco", "voc" or a file with a class name a line.
         licence: Of the weights; None: what a licence file beside them says.
         spec: A file that says what an `.onnx` is, where that is not recognised.
+        anchors: (width, height) in pixels of the input of an `.onnx` that does not hold them, from fine to coarse.
         output_type: Of `options.OUTPUT_TYPES`, of int8 files; None: what is usual for the format.
         int8: How int8 files are made.
     """
@@ -101,6 +102,7 @@ class ExportOptions:
     names: str | None = None
     licence: str | None = None
     spec: Path | None = None
+    anchors: Sequence[tuple[float, float]] = ()
     output_type: str | None = None
     int8: Int8Options = field(default_factory=Int8Options)
 

@@ -1,5 +1,6 @@
 """From the path of a trained model to a `SourceModel`, whatever trained it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def load_model(
     names: str | None = None,
     licence: str | None = None,
     spec: Path | None = None,
+    anchors: Sequence[tuple[float, float]] = (),
     shapes_only: bool = False,
 ) -> SourceModel:
     """Import a trained model.
@@ -37,12 +39,13 @@ def load_model(
         names: "coco", "voc" or a file with a class name a line; None: COCO and VOC names for 80 and 20 classes.
         licence: Of the weights; None: what a licence file beside them says.
         spec: A file with the spec of an `.onnx` that is not recognised.
+        anchors: (width, height) in pixels of the input of an `.onnx` that does not hold them, from fine to coarse.
         shapes_only: Leave the weights of a `.cfg` unread, for looking at the structure.
 
     Raises:
         InputError: A file cannot be used, or an option does not fit it.
     """
-    source = _import(path, weights, size, spec, shapes_only)
+    source = _import(path, weights, size, spec, anchors, shapes_only)
     found = source.spec
     if resize is not None:
         found = replace_input(found, resize=resize)
@@ -54,7 +57,12 @@ def load_model(
 
 
 def _import(
-    path: Path, weights: Path | None, size: tuple[int, int] | None, spec: Path | None, shapes_only: bool
+    path: Path,
+    weights: Path | None,
+    size: tuple[int, int] | None,
+    spec: Path | None,
+    anchors: Sequence[tuple[float, float]],
+    shapes_only: bool,
 ) -> SourceModel:
     suffix = path.suffix.lower()
     refuse_pickle(path)
@@ -63,11 +71,15 @@ def _import(
     if suffix == ".cfg":
         if spec is not None:
             raise InputError(f"--spec {spec}: goes with an .onnx; {path} says what it is")
+        if anchors:
+            raise InputError(f"--anchors: goes with an .onnx; {path} says its own")
         return import_darknet(path, NoWeights() if shapes_only else weights, size)
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {path} holds its own")
     if spec is None:
-        return import_onnx(path, size)
+        return import_onnx(path, size, anchors=anchors)
+    if anchors:
+        raise InputError(f"--anchors: go without --spec; {spec} has a place for them")
     given = ModelSpec.from_json(read_text(spec, _MAX_SPEC, "a spec is JSON"), str(spec))
     if given.names_from == "none":
         given = replace(given, names_from=f"file {printable(spec.name)}")

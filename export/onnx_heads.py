@@ -44,7 +44,8 @@ def append_head(model: ir.Model, spec: ModelSpec, head: str, options: NmsOptions
     model.graph.outputs.clear()
     model.graph.outputs.append(result)
     nms = options if head == "nms" else None
-    return replace(spec, heads=(Head(head, 1, {"map": OUTPUT_NAME}, nms=nms),))
+    once = spec.heads[0].one_to_one
+    return replace(spec, heads=(Head(head, 1, {"map": OUTPUT_NAME}, nms=nms, one_to_one=once),))
 
 
 def _suppressed(tape: Tape, spec: ModelSpec, decoded: ir.Value, options: NmsOptions) -> ir.Value:

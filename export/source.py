@@ -8,8 +8,10 @@ from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.passes.fold_batch_norm import FoldBatchNorm
 from yolo_edge.export.passes.fold_scale import FoldScale
+from yolo_edge.export.passes.fold_shuffles import FoldShuffles
 from yolo_edge.export.passes.fuse_activations import FuseActivations
 from yolo_edge.export.passes.merge_convolutions import MergeConvolutions
+from yolo_edge.export.passes.split_convolutions import SplitConvolutions
 from yolo_edge.ondevice.spec import ModelSpec
 
 
@@ -41,7 +43,7 @@ def canonicalize(graph: Graph) -> Graph:
         NotCanonicalError: The passes do not bring it there.
     """
     result = graph.clone()
-    for step in (FoldBatchNorm, FuseActivations, MergeConvolutions, FoldScale):
+    for step in (FoldBatchNorm, FuseActivations, MergeConvolutions, FoldScale, SplitConvolutions, FoldShuffles):
         step()(result)
     RemoveUnusedNodesPass()(result)
     check_canonical(result)

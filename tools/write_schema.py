@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of specs, plans and benchmark results beside their code; `--check` only compares."""
+"""Write the JSON Schemas of specs, plans, fronts, comparisons and benchmark results; `--check` only compares."""
 
 import inspect
 import json
@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from yolo_edge.benchmarks.results import json_schema
+from yolo_edge.export.comparison.result import json_schema as comparison_schema
+from yolo_edge.export.quantization.front import json_schema as front_schema
 from yolo_edge.export.quantization.plan import json_schema as plan_schema
 from yolo_edge.ondevice.spec import ModelSpec
 
@@ -27,6 +29,8 @@ def main() -> None:
     _write(ROOT / "yolo_edge" / "spec.schema.json", spec)
     _write(ROOT / "benchmarks" / "result.schema.json", json_schema())
     _write(ROOT / "export" / "plan.schema.json", plan_schema())
+    _write(ROOT / "export" / "front.schema.json", front_schema())
+    _write(ROOT / "export" / "comparison.schema.json", comparison_schema())
 
 
 def _write(target: Path, schema: dict[str, Any]) -> None:

@@ -169,6 +169,15 @@ def median_interval(
     return float(np.exp(low)), float(np.exp(high))
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean by Student's t; None of less than three values, which say too little."""
+    if len(values) < 3:
+        return None
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = _t_975(len(values) - 1) * error
+    return mean - half, mean + half
+
+
 # Student's t at 97.5 % for 1, 2, … degrees of freedom
 _T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 _QUANTILES = 1001
@@ -184,6 +193,10 @@ def _picks(repeats: int, rounds: int, resamples: int, seed: int) -> NDArray[np.i
     return (chosen * rounds + within).reshape(resamples, -1)
 
 
+def _t_975(degrees: int) -> float:
+    return _T_975[degrees - 1] if degrees <= len(_T_975) else 1.96 + 2.4 / degrees
+
+
 def _interval(resampled: Seconds, value: float, repeats: int) -> tuple[float, float]:
     """The percentile interval, widened for few repeats.
 
@@ -192,7 +205,6 @@ def _interval(resampled: Seconds, value: float, repeats: int) -> tuple[float, fl
     """
     low, high = np.percentile(resampled, [2.5, 97.5])
     if repeats > 1:
-        quantile = _T_975[repeats - 2] if repeats - 2 < len(_T_975) else 1.96 + 2.4 / (repeats - 1)
-        factor = (repeats / (repeats - 1)) ** 0.5 * quantile / 1.96
+        factor = (repeats / (repeats - 1)) ** 0.5 * _t_975(repeats - 1) / 1.96
         low, high = value + (low - value) * factor, value + (high - value) * factor
     return min(float(low), value), max(float(high), value)

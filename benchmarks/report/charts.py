@@ -1,22 +1,41 @@
 """The pictures of a report, as altair charts."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
 import altair as alt
 import numpy as np
-from numpy.typing import NDArray
 
 from yolo_edge.benchmarks.report.content import Content, Row
-from yolo_edge.charts import Figure, dressed, short
+from yolo_edge.benchmarks.report.figures import (
+    GREY,
+    MOST_CURVES,
+    MOST_ROWS,
+    PALETTE,
+    Records,
+    colours,
+    conditions_of,
+    data,
+    dressed,
+    facts,
+    in_key,
+    linked,
+    samples,
+    scale,
+    shape,
+    tips,
+    unless_another,
+)
+from yolo_edge.benchmarks.report.machine import distribution, over_time, rooflines
+from yolo_edge.benchmarks.report.tradeoffs import accuracy_and_energy, accuracy_and_latency, dial
+from yolo_edge.benchmarks.results import model_name
+from yolo_edge.charts import Figure, short
 
-Records = list[dict[str, Any]]
+_VERDICTS = {"faster": PALETTE[0], "no difference": GREY, "too few repeats": PALETTE[3], "slower": PALETTE[5]}
+_VERDICT_SHAPES = ["triangle-left", "circle", "diamond", "triangle-right"]
+_MOST_OPERATORS = 6
 
-MOST_ROWS = 60  # of a chart with a line a cell: beyond, the table says it better
-_MOST_CURVES = 10
-_CURVE_POINTS = 120
-_CUT = 3.0  # of the steadiness chart: one interruption would flatten all the rest
-_FRONT = ["on the Pareto front", "beaten by another", "not valid, or emulated"]
+Maker = Callable[[Content, str], "Figure | list[Figure] | None"]
 
 
 def figures(content: Content, ink: str) -> list[Figure]:
@@ -26,67 +45,75 @@ def figures(content: Content, ink: str) -> list[Figure]:
         content: What to show.
         ink: The colour of text and axes; a page says "currentColor", so that they follow its own.
     """
-    makers: Sequence[Callable[[Content, str], Figure | None]] = (
+    makers: Sequence[Maker] = (
+        accuracy_and_latency,
+        accuracy_and_energy,
+        dial,
         _latencies,
-        _curves,
+        distribution,
         _ratios,
-        _accuracy,
         _scaling,
+        _energies,
         _sizes,
-        _steadiness,
+        rooflines,
+        over_time,
         _operators,
     )
     published = content.published
     if not published.rows:
         return []
-    return [figure for figure in (make(published, ink) for make in makers) if figure is not None]
+    found: list[Figure] = []
+    for make in makers:
+        made = make(published, ink)
+        found += made if isinstance(made, list) else [made] if made is not None else []
+    left_out = len(content.rows) - len(published.rows)
+    return [_with_left_out(figure, left_out) for figure in found] if left_out else found
+
+
+def _with_left_out(figure: Figure, emulated: int) -> Figure:
+    cells = f"{emulated} emulated cell{'s' if emulated != 1 else ''}"
+    return replace(figure, conditions=f"{figure.conditions} {cells} left out: such times mean nothing.".strip())
+
+
+def not_measured(content: Content) -> list[tuple[str, str]]:
+    """What there is no chart of, and what would measure it."""
+    rows = content.rows
+    found = []
+    if not any(row.accuracy is not None for row in rows):
+        found.append(("Accuracy", "not given: `yolo-edge validate FILES --data DATASET --json`, then --accuracy"))
+    if not any(row.cell.energy_mj is not None for row in rows):
+        reasons = list(dict.fromkeys(row.cell.energy_reason for row in rows if row.cell.energy_reason))
+        found.append(
+            ("Energy", reasons[0] if len(reasons) == 1 else "not measured: the last column of the table says why")
+        )
+    if not any(result.host.roof for result in content.results):
+        found.append(("Roofline", "the roof was not measured: `yolo-edge benchmark --roof`"))
+    if not any(row.cell.profile is not None for row in rows):
+        found.append(("Time by operator", "not measured: `yolo-edge benchmark --profile`, with onnxruntime"))
+    return found
 
 
 def _latencies(content: Content, ink: str) -> Figure:
     rows = sorted(content.rows, key=lambda row: row.cell.latency_ms.p50)[:MOST_ROWS]
-    records: Records = [{"cell": row.name, "run": row.run, **_quantiles(row)} for row in rows]
-    order = [row.name for row in rows]
-    scale = _scale([record[key] for record in records for key in ("low", "high")])
-    y = alt.Y("cell:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
-    base = alt.Chart(_data(records)).encode(y=y, tooltip=_tips("cell", "p1", "p25", "p50", "p75", "p90", "p99"))
-    thin = base.mark_rule(strokeWidth=1.5, color="#7a9cc6").encode(
-        x=alt.X("low:Q", scale=scale, title="inference, ms"), x2="high:Q"
+    records: Records = [{**facts(row), "cell": row.marked, "run": row.run, **_quantiles(row)} for row in rows]
+    order = [row.marked for row in rows]
+    drawn = scale([record[key] for record in records for key in ("low", "high")])
+    y = alt.Y("cell:N", sort=order, title=None, axis=alt.Axis(labelLimit=340))
+    base = linked(records).encode(
+        y=y, tooltip=tips("cell", "p1", "p25", "p50", "p75", "p90", "p99"), opacity=unless_another()
     )
-    thick = base.mark_bar(height=9, color="#4c78a8", cornerRadius=2).encode(x=alt.X("q1:Q", scale=scale), x2="q3:Q")
-    median = base.mark_tick(thickness=2.5, height=15, color="#f58518").encode(x=alt.X("p50:Q", scale=scale))
-    caption = "Line: 1st to 99th percentile; bar: the middle half; orange: the median. Fastest first."
+    thin = base.mark_rule(strokeWidth=1.5, color=PALETTE[4]).encode(
+        x=alt.X("low:Q", scale=drawn, title="inference, ms"), x2="high:Q"
+    )
+    thick = base.mark_bar(height=9, color=PALETTE[0], cornerRadius=2).encode(x=alt.X("q1:Q", scale=drawn), x2="q3:Q")
+    median = base.mark_tick(thickness=2.5, height=15, color=PALETTE[1]).encode(x=alt.X("p50:Q", scale=drawn))
+    caption = "Line: 1st to 99th percentile; bar: the middle half; upright: the median. Fastest first."
     if any(row.cell.samples is None for row in rows):
         caption += " Of results without samples: median to 99th percentile."
     if len(content.rows) > len(rows):
         caption += f" The {len(rows)} fastest of {len(content.rows)} cells; the table has all."
-    chart = dressed(alt.layer(thin, thick, median), ink, height=max(20 * len(rows), 60))
-    return Figure("latency", "Latency", caption, chart)
-
-
-def _curves(content: Content, ink: str) -> Figure | None:
-    rows = [row for row in content.rows if row.cell.samples is not None][:_MOST_CURVES]
-    if not rows:
-        return None
-    shares = np.linspace(0.005, 0.995, _CURVE_POINTS)
-    records: Records = [
-        {"cell": row.name, "ms": short(value), "share": short(share)}
-        for row in rows
-        for share, value in zip(shares, np.quantile(_samples(row), shares), strict=True)
-    ]
-    chart = (
-        alt.Chart(_data(records))
-        .mark_line(strokeWidth=2)
-        .encode(
-            x=alt.X("ms:Q", scale=_scale([record["ms"] for record in records]), title="inference, ms"),
-            y=alt.Y("share:Q", axis=alt.Axis(format="%"), title="inferences that took at most so long"),
-            color=_by_cell(rows),
-            tooltip=_tips("cell", "ms", "share"),
-        )
-    )
-    caption = "Steep: every inference takes the same. A step: two kinds of them, such as with and without company."
-    if len(rows) < sum(row.cell.samples is not None for row in content.rows):
-        caption += f" The first {len(rows)} cells."
-    return Figure("distribution", "Distribution", caption, dressed(chart, ink, height=260))
+    chart = dressed(alt.layer(thin, thick, median), ink, max(20 * len(rows), 60))
+    return Figure("latency", "Latency", caption, chart, conditions_of(rows))
 
 
 def _ratios(content: Content, ink: str) -> Figure | None:
@@ -95,7 +122,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
         return None
     records: Records = [
         {
-            "pair": f"{item.a} / {item.b}{'' if item.trusted else ' (not valid)'}",
+            "pair": f"{item.a} / {item.b}{f' ({words})' if (words := ', '.join(item.marks)) else ''}",
             "ratio": item.ratio.ratio,
             "low": item.ratio.ci95[0],
             "high": item.ratio.ci95[1],
@@ -103,210 +130,201 @@ def _ratios(content: Content, ink: str) -> Figure | None:
         }
         for item in ratios
     ]
-    scale = _scale([1, *(record[key] for record in records for key in ("low", "high"))])
-    colour = alt.Color(
-        "verdict:N",
-        scale=alt.Scale(
-            domain=["faster", "no difference", "too few repeats", "slower"],
-            range=["#54a24b", "#9d9da1", "#d8c04a", "#e45756"],
-        ),
-        title=None,
-    )
+    drawn = scale([1, *(record[key] for record in records for key in ("low", "high"))])
+    colour = alt.Color("verdict:N", scale=alt.Scale(domain=list(_VERDICTS), range=list(_VERDICTS.values())), title=None)
+    marks = alt.Shape("verdict:N", scale=alt.Scale(domain=list(_VERDICTS), range=_VERDICT_SHAPES), title=None)
     y = alt.Y("pair:N", sort=[record["pair"] for record in records], title=None, axis=alt.Axis(labelLimit=460))
-    base = alt.Chart(_data(records)).encode(y=y, color=colour, tooltip=_tips("pair", "ratio", "low", "high"))
-    x = alt.X("low:Q", scale=scale, title="time of the first as a multiple of the second's")
-    bars = base.mark_rule(strokeWidth=4).encode(x=x, x2="high:Q")
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("ratio:Q", scale=scale))
-    one = alt.Chart(_data([{"one": 1}])).mark_rule(strokeDash=[4, 4], color=ink).encode(x=alt.X("one:Q", scale=scale))
+    base = alt.Chart(data(records)).encode(y=y, color=colour, tooltip=tips("pair", "ratio", "low", "high", "verdict"))
+    x = alt.X("low:Q", scale=drawn, title="time of the first as a multiple of the second's")
+    bars = base.mark_rule(strokeWidth=3).encode(x=x, x2="high:Q")
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("ratio:Q", scale=drawn), shape=marks)
+    one = alt.Chart(data([{"one": 1}])).mark_rule(strokeDash=[4, 4], color=ink).encode(x=alt.X("one:Q", scale=drawn))
     caption = (
         "From paired rounds, with 95 % intervals. Where the interval holds 1 (dashed) there is no difference to see."
     )
-    chart = dressed(alt.layer(one, bars, points), ink, height=max(24 * len(records), 60))
-    return Figure("ratios", "Ratios", caption, chart)
-
-
-def _accuracy(content: Content, ink: str) -> Figure | None:
-    rows = [row for row in content.rows if row.accuracy is not None]
-    if not rows:
-        return None
-    records: Records = [
-        {
-            "cell": row.name,
-            "ms": row.cell.latency_ms.p50,
-            "mAP": row.accuracy.mAP50_95,
-            "mAP50": row.accuracy.mAP50,
-            "MB": short(row.cell.bytes / 1e6),
-            "front": _FRONT[0] if row.pareto else _FRONT[1] if row.trusted else _FRONT[2],
-            "pool": f"{row.machine}, {row.cell.device}",
-        }
-        for row in rows
-        if row.accuracy is not None
-    ]
-    scale = _scale([record["ms"] for record in records])
-    x = alt.X("ms:Q", scale=scale, title="inference, ms (median)")
-    y = alt.Y("mAP:Q", title="mAP50-95", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=20))
-    colours = alt.Scale(domain=_FRONT, range=["#f58518", "#9d9da1", "#e45756"])
-    sizes = {record["MB"] for record in records}
-    points = (
-        alt.Chart(_data(records))
-        .mark_point(filled=True, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color("front:N", scale=colours, title=None, legend=alt.Legend(orient="bottom")),
-            size=alt.value(150)
-            if len(sizes) == 1  # a legend of one size says nothing
-            else alt.Size(
-                "MB:Q",
-                title="file, MB",
-                scale=alt.Scale(range=[50, 500]),
-                legend=alt.Legend(orient="bottom", tickCount=3, symbolFillColor=ink, symbolStrokeColor=ink),
-            ),
-            tooltip=_tips("cell", "ms", "mAP", "mAP50", "MB"),
-        )
-    )
-    front = (
-        alt.Chart(_data([record for record in records if record["front"] == _FRONT[0]]))
-        .mark_line(interpolate="step-after", color="#f58518", strokeDash=[5, 3], order=True)
-        .encode(x=x, y=y, order="ms:Q", detail="pool:N")  # a line for each machine and device
-    )
-    # a model's accuracy is the same with any number of threads: one label, at its fastest cell, covers no other
-    fastest: dict[str, dict[str, Any]] = {}
-    for row, record in sorted(zip(rows, records, strict=True), key=lambda item: -item[1]["ms"]):
-        fastest[row.label] = record
-    layers: list[alt.Chart] = [front, points]
-    if len(fastest) <= 25:
-        named = alt.Chart(_data(list(fastest.values())))
-        layers.append(
-            named.mark_text(align="left", baseline="bottom", dx=10, dy=-12, fontSize=11, color=ink).encode(
-                x=x, y=y, text="cell:N"
-            )
-        )
-    caption = (
-        "Up and to the left is better. On the orange line are valid cells that no other of the same machine and device "
-        "beats in both."
-    )
-    return Figure("accuracy", "Accuracy against latency", caption, dressed(alt.layer(*layers), ink, height=320))
+    if len(content.ratios) > len(ratios):
+        caption += f" The first {len(ratios)} of {len(content.ratios)}; the table has all."
+    chart = dressed(alt.layer(one, bars, points), ink, max(24 * len(records), 60))
+    counted = {row.name: row for row in content.rows if any(row.name in (item.a, item.b) for item in ratios)}
+    return Figure("ratios", "Ratios", caption, chart, conditions_of(counted.values()))
 
 
 def _scaling(content: Content, ink: str) -> Figure | None:
     groups: dict[tuple[int, str], list[Row]] = {}
     for row in content.rows:
         groups.setdefault((row.run, row.label), []).append(row)
-    swept = [rows for rows in groups.values() if len({row.cell.threads for row in rows}) > 1][:_MOST_CURVES]
-    if not swept:
+    swept = [rows for rows in groups.values() if len({row.cell.threads for row in rows}) > 1]
+    chosen = [sorted(rows, key=lambda row: row.cell.threads) for rows in swept[:MOST_CURVES]]
+    if not chosen:
         return None
-    records: Records = []
-    for rows in swept:
-        ordered = sorted(rows, key=lambda row: row.cell.threads)
-        first = ordered[0].cell
-        records += [
-            {
-                "model": row.label,
-                "threads": row.cell.threads,
-                "speed-up": short(first.latency_ms.p50 / row.cell.latency_ms.p50),
-                "ms": row.cell.latency_ms.p50,
-            }
-            for row in ordered
-        ]
+    records: Records = [
+        {
+            **facts(row),
+            "model": row.label,
+            "threads": row.cell.threads,
+            "speed": short(rows[0].cell.latency_ms.p50 / row.cell.latency_ms.p50),
+            "ms": row.cell.latency_ms.p50,
+        }
+        for rows in chosen
+        for row in rows
+    ]
     numbers = sorted({record["threads"] for record in records})
-    chart = (
-        alt.Chart(_data(records))
-        .mark_line(point=True, strokeWidth=2)
-        .encode(
-            x=alt.X("threads:O", sort=numbers, title="threads", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("speed-up:Q", title="speed, fewest threads = 1", scale=alt.Scale(zero=True)),
-            color=alt.Color("model:N", title=None, legend=alt.Legend(labelLimit=300, orient="bottom", columns=2)),
-            tooltip=_tips("model", "threads", "ms", "speed-up"),
-        )
+    x = alt.X("threads:Q", title="threads", axis=alt.Axis(values=numbers, format="d"), scale=alt.Scale(padding=30))
+    y = alt.Y("speed:Q", title="speed, fewest threads = 1", scale=alt.Scale(zero=True))
+    ideal: Records = [{"threads": number, "speed": number / numbers[0]} for number in numbers]
+    shown = max(ideal[-1]["speed"], *(record["speed"] for record in records))
+    base = linked(records).encode(x=x, y=y)
+    lines = base.mark_line(strokeWidth=2).encode(color=colours("model", [rows[0].label for rows in chosen], columns=2))
+    points = base.mark_point(filled=True, size=70).encode(
+        color=colours("model", [rows[0].label for rows in chosen], columns=2),
+        shape=shape([record["state"] for record in records], ink),
+        opacity=unless_another(),
+        tooltip=tips("model", "threads", "ms", "speed", "marks"),
+    )
+    dashed = alt.Chart(data(ideal)).mark_line(strokeDash=[4, 4], color=ink, opacity=0.6).encode(x=x, y=y)
+    word = (
+        alt.Chart(data([{**ideal[-1], "roof": "every thread as good as the first"}]))
+        .mark_text(align="right", dx=-14, dy=-2, fontSize=11, color=ink)
+        .encode(x=x, y=alt.Y("speed:Q", scale=alt.Scale(domain=[0, shown * 1.05])), text="roof:N")
     )
     caption = "How many times faster than with the fewest threads; below 1, more threads are slower."
-    return Figure("threads", "Threads", caption, dressed(chart, ink, height=220))
+    if len(swept) > len(chosen):
+        caption += f" The first {len(chosen)} of {len(swept)} models."
+    rows = [row for listed in chosen for row in listed]
+    return Figure(
+        "threads", "Threads", caption, dressed(alt.layer(dashed, word, lines, points), ink, 240), conditions_of(rows)
+    )
+
+
+def _energies(content: Content, ink: str) -> list[Figure]:
+    """Energy of an inference, a figure for each scope."""
+    by_scope: dict[str, list[Row]] = {}
+    for row in content.rows:
+        if row.scope is not None:
+            by_scope.setdefault(row.scope, []).append(row)
+    found = []
+    for scope, every in sorted(by_scope.items()):
+        rows = sorted(every, key=lambda row: row.cell.energy_mj.gross if row.cell.energy_mj else 0)[:MOST_ROWS]
+        records: Records = [
+            {**facts(row), "cell": row.marked, "part": part, "mJ": short(value), "order": i}
+            for row in rows
+            if (energy := row.cell.energy_mj) is not None
+            for i, (part, value) in enumerate(
+                (("net", max(energy.net, 0.0)), ("what the idle machine takes", energy.gross - max(energy.net, 0.0)))
+            )
+        ]
+        chart = (
+            linked(records)
+            .mark_bar(height=12)
+            .encode(
+                x=alt.X("mJ:Q", title=f"mJ of an inference ({scope})", stack="zero"),
+                y=alt.Y("cell:N", sort=[row.marked for row in rows], title=None, axis=alt.Axis(labelLimit=340)),
+                color=colours("part", ["net", "what the idle machine takes"]),
+                order="order:Q",
+                opacity=unless_another(),
+                tooltip=[*tips("cell"), alt.Tooltip("part:N"), *tips("mJ", "marks")],
+            )
+        )
+        caption = f"What {scope} shows. Both parts together are gross. Energies of other scopes are never beside these."
+        key = f"energies-{in_key(scope)}"
+        height = max(20 * len(rows), 50)
+        found.append(Figure(key, f"Energy: {scope}", caption, dressed(chart, ink, height), conditions_of(rows)))
+    return found
 
 
 def _sizes(content: Content, ink: str) -> Figure | None:
-    by_label = {row.label: row for row in content.rows}
-    rows = sorted(by_label.values(), key=lambda row: row.cell.bytes)[:MOST_ROWS]
+    by_file: dict[tuple[str, str], Row] = {}
+    for row in content.rows:  # memory with the fewest threads, of the first run
+        key = (model_name(row.cell.model), row.cell.sha256)
+        before = by_file.get(key)
+        if before is None or row.cell.threads < before.cell.threads:
+            by_file[key] = row
+    rows = sorted(by_file.values(), key=lambda row: row.cell.bytes)[:MOST_ROWS]
     records: Records = [
-        {"model": row.label, "MB": short(row.cell.bytes / 1e6), "precision": row.cell.precision or "not known"}
+        {
+            "id": row.id,
+            "model": row.label,
+            "file, MB": short(row.cell.bytes / 1e6),
+            "memory, MB": None if row.cell.memory_mb is None else short(row.cell.memory_mb),
+            "precision": row.cell.precision or "not known",
+        }
         for row in rows
     ]
-    chart = (
-        alt.Chart(_data(records))
-        .mark_bar(height=12, cornerRadius=2)
-        .encode(
-            x=alt.X("MB:Q", title="file, MB"),
-            y=alt.Y("model:N", sort=[row.label for row in rows], title=None, axis=alt.Axis(labelLimit=320)),
-            color=alt.Color("precision:N", title=None),
-            tooltip=_tips("model", "MB", "precision"),
-        )
+    order = [row.label for row in rows]
+    kinds = [kind for kind in ("fp32", "fp16", "int8", "not known") if kind in {r["precision"] for r in records}]
+    base = linked(records).encode(
+        color=colours("precision", kinds),
+        opacity=unless_another(),
+        tooltip=tips("model", "file, MB", "memory, MB", "precision"),
     )
-    return Figure("size", "Size", "Of the model files.", dressed(chart, ink, height=max(20 * len(rows), 50)))
-
-
-def _steadiness(content: Content, ink: str) -> Figure | None:
-    rows = [row for row in content.rows if row.cell.samples is not None][:_MOST_CURVES]
-    records: Records = []
-    for row in rows:
-        samples = row.cell.samples
-        assert samples is not None  # noqa: S101 - chosen so
-        medians = samples.turn_medians().reshape(-1) / row.cell.latency_ms.p50
-        times = np.array(samples.at_s) - min(min(other.cell.samples.at_s) for other in rows if other.cell.samples)
-        turns = len(medians) // samples.repeats
-        for repeat in range(samples.repeats):
-            points = min(max(_CURVE_POINTS // samples.repeats, 2), turns)
-            for part in np.array_split(np.arange(turns) + repeat * turns, points):
-                at, value = float(times[part].mean()), float(np.median(medians[part]))
-                records.append({"cell": row.name, "repeat": repeat, "s": round(at, 1), "relative": short(value)})
-    if not records:
-        return None
-    cut = max(record["relative"] for record in records) > _CUT
-    scale = alt.Scale(zero=False, domainMax=_CUT) if cut else alt.Scale(zero=False)
-    chart = (
-        alt.Chart(_data(records))
-        .mark_line(strokeWidth=1.2, opacity=0.85, clip=True)
-        .encode(
-            x=alt.X("s:Q", title="seconds since the first turn"),
-            y=alt.Y("relative:Q", title="inference, the cell's median = 1", scale=scale),
-            color=_by_cell(rows),
-            detail="repeat:O",  # a line each: between them processes start
-            tooltip=_tips("cell", "s", "relative"),
-        )
+    height = max(20 * len(rows), 50)
+    files = (
+        base.mark_bar(height=12, cornerRadius=2)
+        .encode(x=alt.X("file, MB:Q"), y=alt.Y("model:N", sort=order, title=None, axis=alt.Axis(labelLimit=300)))
+        .properties(width=260, height=height)
     )
-    caption = "Flat: the machine was steady. All rising together: it slowed down; the ratios hold, the times do not."
-    caption += f" Cut at {_CUT:g}." if cut else ""
-    return Figure("steadiness", "Steadiness", caption, dressed(chart, ink, height=220))
+    memory = (
+        base.mark_bar(height=12, cornerRadius=2)
+        .encode(x=alt.X("memory, MB:Q", title="peak memory, MB"), y=alt.Y("model:N", sort=order, axis=None))
+        .properties(width=260, height=height)
+    )
+    caption = "The model files, and the peak memory of the process that runs them, libraries included."
+    if len(by_file) > len(rows):
+        caption += f" The {len(rows)} smallest of {len(by_file)} files."
+    return Figure("size", "Size and memory", caption, dressed(alt.hconcat(files, memory), ink), conditions_of(rows))
 
 
 def _operators(content: Content, ink: str) -> Figure | None:
-    records: Records = []
-    order: list[str] = []
-    for row in content.rows:
-        if row.cell.profile is None or len(order) >= MOST_ROWS:
-            continue
-        order.append(row.name)
-        kinds: dict[str, float] = {}
-        for operator in row.cell.profile.operators:
-            kinds[operator.operator] = kinds.get(operator.operator, 0) + operator.ms
-        records += [{"cell": row.name, "operator": kind, "ms": short(ms)} for kind, ms in kinds.items()]
-    if not records:
+    rows = [row for row in content.rows if row.cell.profile is not None][:MOST_ROWS]
+    kinds: list[dict[str, float]] = []
+    total: dict[str, float] = {}
+    for row in rows:
+        found: dict[str, float] = {}
+        for operator in row.cell.profile.operators if row.cell.profile else ():
+            found[operator.operator] = found.get(operator.operator, 0) + operator.ms
+        kinds.append(found)
+        for kind, ms in found.items():
+            total[kind] = total.get(kind, 0) + ms
+    if not total:
         return None
+    named = sorted(total, key=lambda kind: -total[kind])
+    shown = named if len(named) <= _MOST_OPERATORS else [*named[: _MOST_OPERATORS - 1], "others"]
+    records: Records = []
+    for row, found in zip(rows, kinds, strict=True):
+        parts: dict[str, float] = {}
+        for kind, ms in found.items():
+            name = kind if kind in shown else "others"
+            parts[name] = parts.get(name, 0) + ms
+        whole = sum(parts.values())
+        records += [
+            {
+                **facts(row),
+                "cell": row.marked,
+                "operator": name,
+                "ms": short(ms),
+                "share": short(ms / whole if whole else 0),
+                "order": shown.index(name),
+            }
+            for name, ms in parts.items()
+        ]
     chart = (
-        alt.Chart(_data(records))
-        .mark_bar(height=14)
+        linked(records)
+        .mark_bar(height=14, stroke="#ffffff", strokeWidth=0.5)
         .encode(
             x=alt.X("ms:Q", title="ms of an inference", stack="zero"),
-            y=alt.Y("cell:N", sort=order, title=None, axis=alt.Axis(labelLimit=320)),
-            color=alt.Color("operator:N", title=None, legend=alt.Legend(orient="bottom", columns=6)),
-            tooltip=_tips("cell", "operator", "ms"),
+            y=alt.Y("cell:N", sort=[row.marked for row in rows], title=None, axis=alt.Axis(labelLimit=340)),
+            color=colours("operator", shown, columns=6),
+            order="order:Q",
+            opacity=unless_another(),
+            tooltip=[*tips("cell", "operator", "ms"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    caption = "From the runtime's own profiler, which takes microseconds a node itself: of small nodes read shares."
-    return Figure("operators", "Time by operator", caption, dressed(chart, ink, height=max(24 * len(order), 60)))
-
-
-def _data(records: Sequence[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=list(records))
+    caption = "From onnxruntime's own profiler, which takes microseconds a node itself: of small nodes read shares."
+    without = sum(row.cell.profile is None for row in content.rows)
+    if without:
+        caption += f" Not measured for {without} cells: LiteRT shows no such times, or --profile was not given."
+    height = max(24 * len(rows), 60)
+    return Figure("operators", "Time by operator", caption, dressed(chart, ink, height), conditions_of(rows))
 
 
 def _quantiles(row: Row) -> dict[str, float]:
@@ -316,32 +334,5 @@ def _quantiles(row: Row) -> dict[str, float]:
     known = {"p50": latency.p50, "p90": p90, "p99": p99}
     if row.cell.samples is None:
         return {**known, "low": latency.p50, "high": p99, "q1": latency.p50, "q3": p90}
-    p1, p25, p75 = (short(value) for value in np.percentile(_samples(row), [1, 25, 75]))
+    p1, p25, p75 = (short(value) for value in np.percentile(samples(row), [1, 25, 75]))
     return {**known, "p1": p1, "p25": p25, "p75": p75, "low": p1, "high": p99, "q1": p25, "q3": p75}
-
-
-def _samples(row: Row) -> NDArray[np.float64]:
-    assert row.cell.samples is not None  # noqa: S101 - the callers chose so
-    return np.concatenate(row.cell.samples.stage("inference"))
-
-
-def _scale(values: Sequence[float]) -> alt.Scale:
-    """Logarithmic where the values are far apart."""
-    positive = [value for value in values if value > 0]
-    if positive and max(positive) > 8 * min(positive):
-        return alt.Scale(type="log", padding=10, nice=False)
-    return alt.Scale(zero=False, padding=10)
-
-
-def _by_cell(rows: Sequence[Row]) -> alt.Color:
-    return alt.Color(
-        "cell:N",
-        sort=[row.name for row in rows],
-        title=None,
-        legend=alt.Legend(labelLimit=300, orient="bottom", columns=2),
-    )
-
-
-def _tips(*names: str) -> list[alt.Tooltip]:
-    texts = ("cell", "model", "pair", "operator", "precision", "verdict")
-    return [alt.Tooltip(f"{name}:N") if name in texts else alt.Tooltip(f"{name}:Q", format=".4~g") for name in names]

@@ -1,6 +1,8 @@
 """What a report says, before it has a form."""
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,8 +11,17 @@ import numpy as np
 from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.host import Conditions, Host
+from yolo_edge.benchmarks.inputs import on_one_dataset
 from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, energy_scope, model_name, path_parts
-from yolo_edge.benchmarks.verdicts import busy_share, throttle_events
+from yolo_edge.benchmarks.verdicts import busy_share, in_words, throttle_events
+
+# how far a cell's times are to be trusted; charts have a mark for each
+STATES = ("valid", "quick", "not valid", "emulated")
+
+# of `describe_method`: what differs from run to run
+OF_ONE_RUN = ("begun", "measuring took", "git revision", "command")
+
+_EXPORTED = re.compile(r"-[0-9]+(x[0-9]+)?-(fp32|fp16|int8)(-(decoded|nms))?(-(float32|uint8|int8))?$")
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,7 @@ class Row:
     """One cell in a report.
 
     Attributes:
+        id: Its place among all rows: what charts and tables know it by.
         label: The model's name, as short as it can be told from the others.
         run: Number of the result it is from, from 1.
         cell: What was measured.
@@ -27,8 +39,12 @@ class Row:
         scope: What the power meter saw, and whether its figures are estimates; None: the cell has no energy.
         pareto: It is valid, and no other valid cell of the same machine and device is faster and as accurate, or as
             fast and more accurate; False where the accuracy is unknown.
+        frugal: The same with energy instead of time, among cells whose energy has the same scope.
+        tag: What tells it from the other rows, in few words.
+        where: Its device, where there are several; else "".
     """
 
+    id: int
     label: str
     run: int
     cell: Cell
@@ -36,12 +52,56 @@ class Row:
     accuracy: Accuracy | None = None
     machine: str = ""
     pareto: bool = False
+    frugal: bool = False
+    tag: str = ""
+    where: str = ""
     scope: str | None = None
 
     @property
     def name(self) -> str:
         """Label and threads: what tells cells of one run apart."""
         return f"{self.label} ×{self.cell.threads}"
+
+    @property
+    def marks(self) -> list[str]:
+        """What speaks against its times, in words; none where nothing does."""
+        found = ["emulated"] if self.cell.emulated else []
+        found += [] if self.cell.valid else in_words(self.cell.invalid_reason)
+        return [*found, *(["quick"] if self.quick else [])]
+
+    @property
+    def marked(self) -> str:
+        """Its name with the marks, and the device where there are several."""
+        words = [*([self.where] if self.where else []), *self.marks]
+        return f"{self.name} ({', '.join(words)})" if words else self.name
+
+    @property
+    def state(self) -> str:
+        """The worst of `STATES` that it is in."""
+        if self.cell.emulated:
+            return STATES[3]
+        if not self.cell.valid:
+            return STATES[2]
+        return STATES[1] if self.quick else STATES[0]
+
+    @property
+    def size(self) -> str:
+        """Of the input: 320 or 352x288; "" where the model does not say."""
+        if self.cell.input is None:
+            return ""
+        width, height = self.cell.input
+        return str(width) if width == height else f"{width}x{height}"
+
+    @property
+    def family(self) -> str:
+        """The file's name without size and precision: what models of one set of weights share."""
+        name = model_name(self.cell.model).split("@", maxsplit=1)[0]
+        return _EXPORTED.sub("", name.rsplit(".", 1)[0])
+
+    @property
+    def pool(self) -> str:
+        """Machine and device: within it times are compared."""
+        return f"{self.machine}, {self.cell.device}"
 
     @property
     def trusted(self) -> bool:
@@ -51,12 +111,21 @@ class Row:
 
 @dataclass(frozen=True)
 class LabelledRatio:
-    """A ratio with the names of its cells, as rows have them, and whether the figures of both are to be trusted."""
+    """A ratio with the names of its cells, as rows have them.
+
+    Attributes:
+        a: The one.
+        b: The other.
+        ratio: Of them.
+        trusted: Whether the figures of both are to be trusted.
+        marks: What speaks against either of them, in words.
+    """
 
     a: str
     b: str
     ratio: CellRatio
     trusted: bool
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +138,8 @@ class Content:
         ratios: Their ratios.
         comparisons: With a baseline; None: there is none.
         limit: How much slower than the baseline a cell may be, as a fraction; None: no limit was set.
+        data: What the accuracies were measured on; "" where there are none.
+        notes: What else to know of all of it.
     """
 
     results: Sequence[BenchmarkResult]
@@ -76,6 +147,8 @@ class Content:
     ratios: Sequence[LabelledRatio]
     comparisons: Sequence[Comparison] | None = None
     limit: float | None = None
+    data: str = ""
+    notes: Sequence[str] = ()
 
     @property
     def published(self) -> "Content":
@@ -104,6 +177,8 @@ def gather(
     limit: float | None = None,
 ) -> Content:
     """Put together what a report says."""
+    accuracies, others = on_one_dataset(accuracies)
+    notes = [f"accuracies on other data are not shown: {other}" for other in others]
     names = _short_names([cell.model for result in results for cell in result.cells])
     several = len(results) > 1
     labels = {
@@ -111,35 +186,40 @@ def gather(
         for number, result in enumerate(results, 1)
         for model, name in ((cell.model, names[cell.model]) for cell in result.cells)
     }
+    cells = [(number, result, cell) for number, result in enumerate(results, 1) for cell in result.cells]
+    known = {(cell.model, cell.sha256): accuracy_of(cell.model, accuracies, cell.sha256) for _, _, cell in cells}
     rows = [
         Row(
+            i,
             labels[number, cell.model],
             number,
             cell,
             result.settings.quick,
-            accuracy_of(cell.model, accuracies),
+            known[cell.model, cell.sha256],
             f"{result.host.name}, {result.host.hardware}",
             scope=energy_scope(result, cell),
         )
-        for number, result in enumerate(results, 1)
-        for cell in result.cells
+        for i, (number, result, cell) in enumerate(cells)
     ]
-    withheld = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.cell.emulated}
-    trusted = {(row.run, row.cell.model, row.cell.threads) for row in rows if row.trusted}
+    of_cell = {(row.run, row.cell.model, row.cell.threads): row for row in rows}
+    withheld = {key for key, row in of_cell.items() if row.cell.emulated}
     ratios = [
         LabelledRatio(
             f"{labels[number, ratio.a]} ×{ratio.threads_a}",
             f"{labels[number, ratio.b]} ×{ratio.threads_b}",
             ratio,
-            (number, ratio.a, ratio.threads_a) in trusted and (number, ratio.b, ratio.threads_b) in trusted,
+            all(row is not None and row.trusted for row in pair),
+            tuple(dict.fromkeys(mark for row in pair if row is not None for mark in row.marks)),
         )
         for number, result in enumerate(results, 1)
         for ratio in result.ratios
         if (number, ratio.a) in labels
         and (number, ratio.b) in labels
         and not {(number, ratio.a, ratio.threads_a), (number, ratio.b, ratio.threads_b)} & withheld
+        for pair in [(of_cell.get((number, ratio.a, ratio.threads_a)), of_cell.get((number, ratio.b, ratio.threads_b)))]
     ]
-    return Content(results, _mark_pareto(rows), ratios, comparisons, limit)
+    data = accuracies[0].on if accuracies else ""
+    return Content(results, _tagged(_mark_fronts(rows)), ratios, comparisons, limit, data, notes)
 
 
 def describe_host(host: Host) -> list[tuple[str, str]]:
@@ -234,25 +314,49 @@ def _short_names(models: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _mark_pareto(rows: Sequence[Row]) -> list[Row]:
-    """Mark the cells that no other of the same machine and device beats in both time and accuracy.
+def _mark_fronts(rows: Sequence[Row]) -> list[Row]:
+    """Mark the cells that no other of the same machine and device beats, in accuracy and in time or energy.
 
-    Runtimes and numbers of threads are compared with each other, since a user can choose them.
+    Runtimes and numbers of threads are compared with each other, since a user can choose them; energies of one scope.
     """
-    known: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    fast = _front({row.id: (row.pool, row.cell.latency_ms.p50) for row in rows}, rows)
+    frugal = _front(
+        {row.id: (f"{row.pool} {row.scope}", e.gross) for row in rows if (e := row.cell.energy_mj) is not None}, rows
+    )
+    return [replace(row, pareto=row.id in fast, frugal=row.id in frugal) for row in rows]
+
+
+def _front(costs: Mapping[int, tuple[str, float]], rows: Sequence[Row]) -> set[int]:
+    """The ids of those that none of the same group beats; `costs` has the group and the cost of each."""
+    groups: dict[str, list[tuple[float, float, int]]] = {}
     for row in rows:
-        if row.trusted and row.accuracy is not None:
-            point = (row.cell.latency_ms.p50, row.accuracy.mAP50_95)
-            known.setdefault((row.machine, row.cell.device), []).append(point)
+        if row.trusted and row.accuracy is not None and row.id in costs:
+            group, cost = costs[row.id]
+            groups.setdefault(group, []).append((cost, -row.accuracy.mAP50_95, row.id))
+    front: set[int] = set()
+    for points in groups.values():
+        best, at = math.inf, math.inf
+        for cost, negative, number in sorted(points):
+            if negative < best:
+                best, at = negative, cost
+            if (cost, negative) == (at, best):  # the best so far, or as good and as cheap
+                front.add(number)
+    return front
 
-    def leads(row: Row) -> bool:
-        if not row.trusted or row.accuracy is None:
-            return False
-        time, quality = row.cell.latency_ms.p50, row.accuracy.mAP50_95
-        rivals = known[row.machine, row.cell.device]
-        return not any(t <= time and q >= quality and (t, q) != (time, quality) for t, q in rivals)
 
-    return [replace(row, pareto=leads(row)) for row in rows]
+def _tagged(rows: Sequence[Row]) -> list[Row]:
+    """Give each row a tag of what differs among them: names of files are long, and much of them the same."""
+    parts = [(row.family, row.size, row.cell.precision or "", row.cell.runtime, f"×{row.cell.threads}") for row in rows]
+    varying = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
+    several = len({row.run for row in rows}) > 1  # of which each may have the same cells
+    tags = [" ".join(part for part, varies in zip(row, varying, strict=True) if varies and part) for row in parts]
+    if not several and len(set(tags)) < len(tags):  # what differs is something else
+        tags = [row.name for row in rows]
+    devices = len({row.cell.device for row in rows}) > 1
+    return [
+        replace(row, tag=tag or row.name, where=row.cell.device if devices else "")
+        for row, tag in zip(rows, tags, strict=True)
+    ]
 
 
 def _span(values: Sequence[float], unit: str, digits: int = 0) -> str | None:

@@ -1,5 +1,7 @@
 """A report as one HTML page that needs no network, and as Markdown with pictures beside it."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +10,7 @@ from yolo_edge._version import __version__
 from yolo_edge.benchmarks.baseline import differences
 from yolo_edge.benchmarks.report import charts
 from yolo_edge.benchmarks.report.content import (
+    OF_ONE_RUN,
     Content,
     describe_conditions,
     describe_host,
@@ -15,6 +18,7 @@ from yolo_edge.benchmarks.report.content import (
     when,
 )
 from yolo_edge.benchmarks.report.energy import cell_energy, meter_facts
+from yolo_edge.benchmarks.report.packing import SharedData, filters
 from yolo_edge.benchmarks.report.table import (
     BASELINE_COLUMNS,
     RATIO_COLUMNS,
@@ -24,10 +28,13 @@ from yolo_edge.benchmarks.report.table import (
     fields,
     ratio_fields,
 )
+from yolo_edge.benchmarks.results import BenchmarkResult
 from yolo_edge.charts import to_svg
 from yolo_edge.charts.page import INK, environment, render
 
 _HERE = Path(__file__).parent
+_MOST_RATIOS = 400  # rows of that table
+_MOST_RUNS = 12  # that are described each by itself
 _PAPER_INK = "#222222"
 
 
@@ -37,7 +44,9 @@ def html(content: Content) -> str:
     Raises:
         ModuleNotFoundError: The `report` extra is not installed.
     """
-    return render(_HERE, "page.html.j2", charts.figures(content, INK), **_common(content))
+    figures = charts.figures(content, INK)
+    shared, choices = SharedData(content), filters(content)
+    return render(_HERE, "page.html.j2", figures, shared=shared, filters=choices, **_common(content))
 
 
 def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
@@ -57,7 +66,8 @@ def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
     for figure in charts.figures(content, _PAPER_INK):
         name = f"{stem}-{figure.key}.svg"
         pictures[name] = to_svg(figure.chart)
-        shown.append({"title": figure.title, "caption": figure.caption, "file": quote(name)})
+        words = [figure.caption, *([figure.conditions] if figure.conditions else [])]
+        shown.append({"title": figure.title, "caption": " ".join(words), "file": quote(name)})
     templates = environment(_HERE, autoescape=False)
     templates.filters["cell"] = _markdown_cell
     template = templates.get_template("report.md.j2")
@@ -67,10 +77,12 @@ def markdown(content: Content, stem: str) -> tuple[str, dict[str, str]]:
 def _common(content: Content) -> dict[str, Any]:
     return {
         "content": content,
+        "not_measured": charts.not_measured(content),
         "columns": columns(content),
         "rows": [(row, fields(content, row)) for row in content.rows],
         "ratio_columns": RATIO_COLUMNS,
-        "ratio_rows": [(None, ratio_fields(item)) for item in content.ratios],
+        "ratio_rows": [(None, ratio_fields(item)) for item in content.ratios[:_MOST_RATIOS]],
+        "ratios_left": max(len(content.ratios) - _MOST_RATIOS, 0),
         "baseline_columns": BASELINE_COLUMNS,
         "baseline_notes": differences(content.comparisons or ()),
         "baseline_rows": [(None, baseline_fields(item, content.limit)) for item in content.comparisons or ()],
@@ -81,17 +93,66 @@ def _common(content: Content) -> dict[str, Any]:
                 "cpu": result.host.cpu.name or result.host.machine,
                 "reasons": list(dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason)),
                 "quick": result.settings.quick,
-                "notes": _notes(content, number),
+            }
+            for number, result in enumerate(content.results, 1)
+        ],
+        "descriptions": _descriptions(content),
+    }
+
+
+def _descriptions(content: Content) -> list[dict[str, Any]]:
+    """What was measured on what, run by run; of many runs what they share once, with their numbers."""
+    numbered = list(enumerate(content.results, 1))
+    if len(numbered) <= _MOST_RUNS:
+        return [
+            {
+                "title": f"{f'Run {number}: ' if len(numbered) > 1 else ''}{result.host.cpu.name}, {when(result)}",
                 "parts": [
                     ("Machine", describe_host(result.host)),
                     ("How it fared", describe_conditions(result)),
                     *([("Power", meter_facts(result.power))] if result.power else []),
                     ("How it was measured", describe_method(result)),
                 ],
+                "notes": _notes(content, number),
             }
-            for number, result in enumerate(content.results, 1)
-        ],
-    }
+            for number, result in numbered
+        ]
+    shared: dict[tuple[str, str], list[int]] = {}
+    for number, result in numbered:
+        parts = (("Machine", describe_host(result.host)), ("How it was measured", describe_method(result)))
+        for title, facts in parts:
+            key = json.dumps([fact for fact in facts if fact[0] not in OF_ONE_RUN], ensure_ascii=False)
+            shared.setdefault((title, key), []).append(number)
+    found = [
+        {"title": f"{title}: {_runs(runs)}", "parts": [("", json.loads(key))], "notes": []}
+        for (title, key), runs in shared.items()
+    ]
+    fared = [
+        (f"run {number}, {when(result)}", "; ".join(_available(result)) or "nothing available")
+        for number, result in numbered
+    ]
+    notes: dict[str, list[int]] = {}
+    for number, _ in numbered:
+        for note in _notes(content, number):
+            notes.setdefault(note, []).append(number)
+    listed = [f"{_runs(runs)}: {note}" for note, runs in notes.items()]
+    return [*found, {"title": "How each run fared", "parts": [("", fared)], "notes": listed}]
+
+
+def _available(result: BenchmarkResult) -> list[str]:
+    return [f"{name} {text}" for name, text in describe_conditions(result) if text != "not available"]
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """`runs 1 to 4, 7`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1][1:] = [number]
+        else:
+            spans.append([number])
+    texts = [" to ".join(map(str, span)) for span in spans]
+    return f"run{'s' if len(numbers) > 1 else ''} {', '.join(texts)}"
 
 
 def _notes(content: Content, run: int) -> list[str]:

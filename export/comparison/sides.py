@@ -17,9 +17,8 @@ from yolo_edge.export.source import canonicalize
 from yolo_edge.export.summary import read_spec_text
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.detector import Detector
+from yolo_edge.ondevice.detector import Detector, select
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
-from yolo_edge.ondevice.nms import nms
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
 from yolo_edge.ondevice.spec import InputSpec, ModelSpec, TensorQuantization
 
@@ -199,5 +198,5 @@ class LayerDetector:
             for name, pair in self._pairs.items()
         }
         boxes, scores, class_id = decode(self._spec, outputs, CONFIDENCE)
-        kept = nms(boxes, scores, class_id, IOU, MAX_DETECTIONS, False)
+        kept = select(self._spec, boxes, scores, class_id, IOU, MAX_DETECTIONS)
         return Detections(placement.to_source(boxes[kept]), scores[kept], class_id[kept])

@@ -26,7 +26,7 @@ from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.verify import MIN_SNR_DB, snr_db
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.nms import nms
+from yolo_edge.ondevice.detector import select
 from yolo_edge.ondevice.spec import ModelSpec
 
 _CANDIDATE_CONFIDENCE, _IOU = 0.001, 0.45
@@ -188,7 +188,7 @@ class _Judge:
         result = []
         for found, (_, placement) in zip(outputs, self._items, strict=True):
             boxes, scores, class_id = decode(self._spec, found, confidence)
-            kept = nms(boxes, scores, class_id, _IOU, MAX_DETECTIONS, False)
+            kept = select(self._spec, boxes, scores, class_id, _IOU, MAX_DETECTIONS)
             result.append(Detections(placement.to_source(boxes[kept]), scores[kept], class_id[kept]))
         return result
 

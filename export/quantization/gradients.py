@@ -276,6 +276,16 @@ def _resize(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     tape.add(source, tape("Mul", [mean, tape.constant(float(np.prod(by)))]))
 
 
+def _bilinear_upsample(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
+    """Each pixel is in four of each axis; what lies beyond the edge repeats the outermost."""
+    source = computed_inputs(node)[0]
+    channels = shape_of(source)[1]
+    share = np.outer([0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25])
+    weight = tape.constant(np.tile(share[None, None], (channels, 1, 1, 1)))
+    padded = tape("Pad", [slope, tape.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64)], {"mode": "edge"})
+    tape.add(source, tape("Conv", [padded, weight], {"strides": [2, 2], "group": channels}))
+
+
 def _average_pool(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
     before, after = shape_of(computed_inputs(node)[0]), shape_of(node.outputs[0])
     kernel, strides, pads, _ = _geometry(node)
@@ -329,6 +339,7 @@ def _softmax(tape: _Tape, node: ir.Node, slope: ir.Value) -> None:
 _RULES: dict[str, _Rule] = {
     "Add": _add,
     "AveragePool": _average_pool,
+    "BilinearUpsample": _bilinear_upsample,
     "Clip": _through_mask(clip_bounds, lambda node: 0.0),
     "Concat": _concat,
     "Conv": _conv,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from yolo_edge.ondevice.decode import LAYOUTS, MAX_LOG_SIZE, sigmoid
+from yolo_edge.ondevice.decode import LAYOUTS
+from yolo_edge.ondevice.maps import CLASS_POWER, MAX_LOG_SIZE, OBJECTNESS_POWER, sigmoid
 from yolo_edge.ondevice.spec import Head, ModelSpec
 
 BOX, OBJECTNESS, CLASS = range(3)
@@ -109,6 +110,17 @@ def _distances(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     }
 
 
+def _plain_distances(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    classes, box = maps["classes"], maps["box"]
+    probability = sigmoid(classes)
+    confidence = probability.max(axis=1, keepdims=True)
+    sides = np.maximum(np.concatenate([box[:, :2] + box[:, 2:]] * 2, axis=1), 0.1)  # in cells
+    return {
+        head.tensors["classes"]: np.square(probability * (1 - probability)),
+        head.tensors["box"]: np.square(confidence / sides),
+    }
+
+
 def _offsets(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     objectness, classes, box = (maps[role] for role in ("objectness", "classes", "box"))
     there, probability = sigmoid(objectness), sigmoid(classes)
@@ -123,4 +135,47 @@ def _offsets(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     }
 
 
-_OTHERS = {"dfl": _distances, "yolox": _offsets}
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def _fastestdet(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    objectness, classes, box = (maps[role] for role in ("objectness", "classes", "box"))
+    there, probability = sigmoid(objectness), _softmax(classes)
+    confidence = there**OBJECTNESS_POWER * probability.max(axis=1, keepdims=True) ** CLASS_POWER
+    rows, columns = box.shape[2:]
+    size = sigmoid(box[:, 2:])  # of the input
+    cells = np.array([columns, rows], np.float32).reshape(1, 2, 1, 1)
+    center = (1 - np.square(np.tanh(box[:, :2]))) / np.maximum(size * cells, 0.1)
+    return {
+        head.tensors["objectness"]: np.square(OBJECTNESS_POWER * (1 - there) * confidence),
+        head.tensors["classes"]: np.square(CLASS_POWER * (1 - probability) * confidence)
+        * (probability > probability.max(axis=1, keepdims=True) / 2),
+        head.tensors["box"]: np.square(confidence * np.concatenate([center, 1 - size], axis=1)),
+    }
+
+
+def _shared_classes(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    objectness, classes, box = (maps[role] for role in ("objectness", "classes", "box"))
+    there, probability = sigmoid(objectness), _softmax(classes)
+    best, likely = probability.max(axis=1, keepdims=True), there.max(axis=1, keepdims=True)
+    t = sigmoid(box[0].reshape(len(head.anchors), 4, *box.shape[2:]))
+    extent = np.square(2 * t[:, 2:]) * np.array(head.anchors, np.float32)[:, :, None, None]
+    center = t[:, :2] * (1 - t[:, :2]) * head.scale_xy * head.stride / np.maximum(extent, 1)
+    moved = np.concatenate([center, 2 * (1 - t[:, 2:])], axis=1) * (there * best)[0][:, None]
+    return {
+        head.tensors["objectness"]: np.square(there * (1 - there) * best),
+        head.tensors["classes"]: np.square(likely * probability * (1 - probability)),
+        head.tensors["box"]: np.square(moved).reshape(box.shape),
+    }
+
+
+_OTHERS = {
+    "dfl": _distances,
+    "fastestdet": _fastestdet,
+    "ltrb": _plain_distances,
+    "nanodet_plus": _distances,
+    "yolo_fastestv2": _shared_classes,
+    "yolox": _offsets,
+}

@@ -76,7 +76,8 @@ def lower_heads(
     if options.head == "decoded":
         (decoded,) = _lower(ctx, graph, raw, decode_heads(tape, spec, copies, unit=side))
         tensor = _named(ctx, ctx.arranged(decoded, _PLAIN), OUTPUT_NAME)
-        return [tensor], replace(spec, heads=(Head("decoded", 1, {"map": OUTPUT_NAME}, normalized=True),))
+        head = Head("decoded", 1, {"map": OUTPUT_NAME}, normalized=True, one_to_one=spec.heads[0].one_to_one)
+        return [tensor], replace(spec, heads=(head,))
     boxes, scores, best = keep_best_class(tape, spec, decode_heads(tape, spec, copies, by_cell=True))
     encoded = _encode_boxes(tape, boxes, best, side, _squares(spec))
     boxes, scores = _lower(ctx, graph, raw, encoded, scores)

@@ -36,6 +36,7 @@ OPERATORS: dict[str, tuple[str | None, dict[int, str]]] = {
     "RELU6": (None, {1: "1.5.0"}),
     "RELU_N1_TO_1": (None, {1: "1.5.0"}),
     "RESHAPE": ("ReshapeOptions", {1: "1.5.0"}),
+    "RESIZE_BILINEAR": ("ResizeBilinearOptions", {3: "2.2.0"}),
     "REVERSE_V2": ("ReverseV2Options", {1: "1.14.0"}),
     "SELECT_V2": ("SelectV2Options", {1: "2.2.0"}),
     "SLICE": ("SliceOptions", {1: "1.14.0", 2: "1.14.0", 4: "2.4.0"}),

@@ -37,6 +37,10 @@ _OPTIONS = {
     "QuantizeOptions": (89, {}),
     "ReducerOptions": (27, {"keep_dims": "bool"}),
     "ReshapeOptions": (17, {"new_shape": "[int32]"}),
+    "ResizeBilinearOptions": (
+        15,
+        {"new_height": "int32", "new_width": "int32", "align_corners": "bool", "half_pixel_centers": "bool"},
+    ),
     "ReverseV2Options": (81, {}),
     "SelectV2Options": (98, {}),
     "SliceOptions": (48, {}),

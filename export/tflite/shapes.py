@@ -138,6 +138,12 @@ def lower_resize(ctx: Lowering, node: ir.Node, out: Output) -> None:
     ctx.bind(out.value, ctx.reshaped(result, name, [out.shape[axis] for axis in NHWC]), NHWC)
 
 
+def lower_bilinear_upsample(ctx: Lowering, node: ir.Node, out: Output) -> None:
+    """BilinearUpsample → RESIZE_BILINEAR between the middles of pixels."""
+    size = ctx.integers(f"{node.name}.size", out.shape[2:])
+    ctx.add("RESIZE_BILINEAR", [ctx.nhwc(node.inputs[0]), size], out, NHWC, version=3, half_pixel_centers=True)
+
+
 def lower_space_to_depth(ctx: Lowering, node: ir.Node, out: Output) -> None:
     """SpaceToDepth → SPACE_TO_DEPTH, which puts the channels into the same order."""
     x = ctx.nhwc(node.inputs[0])

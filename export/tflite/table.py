@@ -36,6 +36,7 @@ LOWERINGS: dict[str, Row] = {
     # the canonical form
     "Add": Row(elementwise.lower_elementwise, elementwise.lower_elementwise, fuses=True),
     "AveragePool": Row(windows.lower_average_pool, integers.lower_average_pool),
+    "BilinearUpsample": Row(shapes.lower_bilinear_upsample),
     "Clip": Row(elementwise.lower_clip, integers.lower_clip),
     "Concat": Row(shapes.lower_concat, shapes.lower_concat),
     "Conv": Row(windows.lower_conv, windows.lower_conv, fuses=True),

@@ -16,6 +16,7 @@ from yolo_edge.export.tflite.assembly import Quantization
 from yolo_edge.export.tflite.integers import IntegerLowering
 
 _HIGHEST = 32767
+_IN_FLOAT = ("SpaceToDepth",)
 _SIGMOID = Quantization((1 / 32768,), (0,))  # what the kernels demand
 
 # operator → the version that computes in int16 (tensorflow/lite/tools/versioning/op_version.cc)
@@ -65,8 +66,8 @@ class WideLowering(IntegerLowering):
         return result
 
     def fits(self, node: ir.Node) -> bool:
-        """Reference kernels take any ratio."""
-        return True
+        """Reference kernels take any ratio of steps; some operators have none of 16 bits."""
+        return node.op_type not in _IN_FLOAT
 
     def bias(self, node: ir.Node) -> int:
         """As int64, in steps of input scale x weight scale."""

@@ -143,6 +143,10 @@ class Agent:
     def _peak(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"gflops": 100.0 * arguments["threads"], "by": "numpy"}
 
+    def _roof(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        rising = {"int8_gops": 300.0 * arguments["threads"], "int8_by": "onnxruntime"}
+        return {"copy_gb_s": 10.0, "copied_mb": 67.1, **rising}
+
     def _load(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self.whole = arguments["spec"] is not None
         self.machine.now += 0.5

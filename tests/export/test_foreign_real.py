@@ -1,4 +1,4 @@
-"""Released YOLOv5n, YOLOv8n and YOLOX-nano: our files against the original graph with its own decoder."""
+"""Released detectors of seven families: our files against the original graph with its own decoder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +15,19 @@ from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.detector import Detector
+from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.nms import nms
 from yolo_edge.ondevice.runtimes.onnx import new_session
 
-Decode = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Decode = Callable[..., tuple[np.ndarray, np.ndarray]]
+
+# `anchors` in data/coco.data of Yolo-FastestV2
+V2_ANCHORS = [(12.64, 19.39), (37.88, 51.48), (55.71, 138.31), (126.91, 78.23), (131.57, 214.55), (279.92, 258.87)]
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def with_objectness(output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,11 +54,77 @@ def yolox(output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return boxes.astype(np.float32), (rows[:, 4:5] * rows[:, 5:]).astype(np.float32)
 
 
+def fastestdet(output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[1, 85, 22, 22] of FastestDet at 352 (example/onnx-runtime/runtime.py, cell by cell)."""
+    boxes, scores = [], []
+    cells = output[0].transpose(1, 2, 0).astype(np.float64)
+    rows, columns, _ = cells.shape
+    for h in range(rows):
+        for w in range(columns):
+            data = cells[h][w]
+            center = (w + np.tanh(data[1])) / columns, (h + np.tanh(data[2])) / rows
+            boxes.append([*center, *logistic(data[3:5])])
+            scores.append(data[0] ** 0.6 * data[5:] ** 0.4)
+    return (np.array(boxes) * 352).astype(np.float32), np.array(scores, np.float32)
+
+
+def fastestv2(*outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes, objectness and classes on two grids (handel_preds of Yolo-FastestV2's utils/utils.py)."""
+    boxes, scores = [], []
+    for i in range(2):
+        reg, obj, cls = (array[0].transpose(1, 2, 0).astype(np.float64) for array in outputs[3 * i : 3 * i + 3])
+        side = len(reg)
+        reg = logistic(reg.reshape(side, side, 3, 4))
+        x, y = np.meshgrid(np.arange(side), np.arange(side))
+        grid = np.stack([x, y], axis=2)[:, :, None]
+        center = (reg[..., :2] * 2 - 0.5 + grid) * (352 / side)
+        size = (reg[..., 2:] * 2) ** 2 * np.array(V2_ANCHORS).reshape(2, 3, 2)[i]
+        odds = np.exp(cls - cls.max(axis=2, keepdims=True))
+        shared = (odds / odds.sum(axis=2, keepdims=True))[:, :, None]
+        boxes.append(np.concatenate([center, size], axis=3).reshape(-1, 4))
+        scores.append((logistic(obj)[..., None] * shared).reshape(-1, cls.shape[2]))
+    return np.concatenate(boxes).astype(np.float32), np.concatenate(scores).astype(np.float32)
+
+
+def nanodet(*outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Classes, then distributions, on three grids at 416 (gfl_head.py and nanodet_head.py of NanoDet 0.x)."""
+    boxes = []
+    for stride, reg in zip((8, 16, 32), outputs[3:], strict=True):
+        side = 416 // stride
+        y, x = np.meshgrid((np.arange(side) + 0.5) * stride, (np.arange(side) + 0.5) * stride, indexing="ij")
+        odds = np.exp(reg[0].reshape(-1, 4, 8).astype(np.float64))
+        away = (odds / odds.sum(axis=2, keepdims=True)) @ np.arange(8) * stride
+        low, high = (
+            np.stack([x.ravel(), y.ravel()], axis=1) + sign * part
+            for sign, part in ((-1, away[:, :2]), (1, away[:, 2:]))
+        )
+        boxes.append(np.concatenate([(low + high) / 2, high - low], axis=1))
+    return np.concatenate(boxes).astype(np.float32), np.concatenate([scores[0] for scores in outputs[:3]])
+
+
 MODELS: dict[str, Decode] = {
+    "FastestDet": fastestdet,
+    "nanodet_m_416": nanodet,
+    "yolo-fastestv2": fastestv2,
     "yolov5n": with_objectness,
     "yolov8n_dequantised_float": plain,
     "yolox_nano": yolox,
 }
+
+
+ANCHORS = {"yolo-fastestv2": V2_ANCHORS}
+
+
+def as_trained(name: str, pixels: np.ndarray) -> np.ndarray:
+    """RGB 0..1 as the trainer of a model feeds it."""
+    if name == "yolox_nano":
+        pixels = pixels[:, ::-1] * 255
+    elif name in ("FastestDet", "yolo-fastestv2"):
+        pixels = pixels[:, ::-1]
+    elif name == "nanodet_m_416":
+        mean, deviation = ([[103.53]], [[116.28]], [[123.675]]), ([[57.375]], [[57.12]], [[58.395]])
+        pixels = (pixels[:, ::-1] * 255 - np.array(mean)) / np.array(deviation)
+    return np.ascontiguousarray(pixels, np.float32)
 
 
 def find(boxes: np.ndarray, confidence: np.ndarray, class_id: np.ndarray) -> Detections:
@@ -59,8 +133,8 @@ def find(boxes: np.ndarray, confidence: np.ndarray, class_id: np.ndarray) -> Det
 
 
 def original(session: object, decoder: Decode, tensor: np.ndarray) -> Detections:
-    (output,) = session.run(None, {session.get_inputs()[0].name: tensor})  # type: ignore[attr-defined]
-    centers, scores = decoder(output)
+    outputs = session.run(None, {session.get_inputs()[0].name: tensor})  # type: ignore[attr-defined]
+    centers, scores = decoder(*outputs)
     half = centers[:, 2:] / 2
     boxes = np.concatenate([centers[:, :2] - half, centers[:, :2] + half], axis=1)
     class_id = scores.argmax(axis=1)
@@ -96,7 +170,7 @@ def pictures(assets: Path) -> list[Path]:
 def test_detections_and_map_are_the_originals(name: str, assets: Path) -> None:
     path = assets / "onnx" / f"{name}.onnx"
     session = new_session(path.read_bytes())
-    source = import_onnx(path)
+    source = import_onnx(path, anchors=ANCHORS.get(name, ()))
     graph = canonicalize(source.graph)
     detectors = [Detector(write(graph, source.spec), confidence=0.001) for write in (write_onnx, write_tflite)]
     results: list[list[Detections]] = [[], [], []]
@@ -109,9 +183,7 @@ def test_detections_and_map_are_the_originals(name: str, assets: Path) -> None:
             outputs = detector.runtime.run(tensor)
             found.append((find(*decode(detector.spec, outputs, 0.001)), placement))
             pixels = tensor.transpose(0, 3, 1, 2) if tensor.shape[3] == 3 else tensor
-        if name == "yolox_nano":
-            pixels = pixels[:, ::-1] * 255  # it takes BGR, 0..255
-        expected = original(session, MODELS[name], np.ascontiguousarray(pixels, np.float32))
+        expected = original(session, MODELS[name], as_trained(name, pixels))
         for (ours, placement), kept in zip(found, results[1:], strict=True):
             seen += assert_same(expected, ours)
             kept.append(Detections(placement.to_source(ours.xyxy), ours.confidence, ours.class_id))
@@ -157,7 +229,7 @@ def test_the_dynamic_file_is_the_dequantised_one(size: tuple[int, int] | None, a
 @pytest.mark.parametrize("size", [(320, 320), (416, 256)])
 def test_other_sizes(name: str, size: tuple[int, int], assets: Path) -> None:
     # the importer itself compares the raw heads with those of the file's own operators at that size
-    source = import_onnx(assets / "onnx" / f"{name}.onnx", size)
+    source = import_onnx(assets / "onnx" / f"{name}.onnx", size, anchors=ANCHORS.get(name, ()))
     assert (source.spec.input.width, source.spec.input.height) == size
     assert "TRANSPOSE" not in operators(write_tflite(canonicalize(source.graph), source.spec))
 
@@ -170,10 +242,13 @@ def test_licences_and_names_come_along(assets: Path) -> None:
     assert import_onnx(assets / "onnx" / "yolox_nano.onnx").spec.names_from == "coco assumed"
 
 
-@pytest.mark.parametrize("name", ["FastestDet", "nanodet_m_416", "yolo-fastestv2"])
-def test_families_that_are_not_known_yet_show_what_was_found(name: str, assets: Path) -> None:
-    from yolo_edge.ondevice.errors import InputError
-
-    message = r"not a detector of a family that is known .* channels.*--spec FILE would not help"
-    with pytest.raises(InputError, match=message):
-        import_onnx(assets / "onnx" / f"{name}.onnx")
+def test_what_a_file_does_not_say_is_asked_for(assets: Path) -> None:
+    path = assets / "onnx" / "yolo-fastestv2.onnx"
+    with pytest.raises(
+        InputError, match=r"the file does not hold them\. Say them with --anchors .* 6 of them .* 352x352"
+    ):
+        import_onnx(path)
+    with pytest.raises(InputError, match=r"3 anchors on each of 2 grids; got 4"):
+        import_onnx(path, anchors=V2_ANCHORS[:4])
+    with pytest.raises(InputError, match=r"--anchors: are for files that lack theirs; .* it is fastestdet"):
+        import_onnx(assets / "onnx" / "FastestDet.onnx", anchors=V2_ANCHORS)

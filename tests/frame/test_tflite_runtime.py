@@ -15,7 +15,7 @@ from tests.frame.tools import assert_same_detections, find_python, install, new_
 from tests.int8_operations import KINDS, random_operation
 from tests.int8_support import quantize
 from tests.support import random_darknet, random_picture
-from tests.tflite_support import assert_same_maps, nhwc, random_windows, run_onnx
+from tests.tflite_support import assert_same_maps, nhwc, random_windows, run_onnx, run_tflite
 from yolo_edge import Detector
 from yolo_edge.export import Graph, canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
@@ -59,6 +59,17 @@ class Jobs:
         self.expected: dict[str, tuple[dict[str, np.ndarray], str]] = {}
         self.steps: dict[str, tuple[np.ndarray, str]] = {}
 
+    def add_wide(self, kind: str, seed: int) -> None:
+        """One operator of 16 bits, against LiteRT."""
+        operation, name = random_operation(kind, seed), f"wide-{kind}-{seed}".replace(" ", "-")
+        data = write_tflite(operation.quantized, operation.spec, "int8x16")
+        (self.folder / f"{name}.tflite").write_bytes(data)
+        before = operation.quantized.plan.tensors["images"]
+        floats = (operation.integers.astype(np.float32) - before.zero_point) * np.float32(before.scale)
+        np.save(self.folder / f"{name}.npy", nhwc(floats))
+        here = run_tflite(data, nhwc(floats), delegates=False)
+        self.expected[name] = {key: array.transpose(0, 3, 1, 2) for key, array in here.items()}, "int8x16"
+
     def add(self, name: str, graph: Graph, spec: ModelSpec, precision: str = "fp32") -> None:
         shape = (1, 3, spec.input.height, spec.input.width)
         tensor = np.random.default_rng(0).random(shape, dtype=np.float32)
@@ -86,7 +97,8 @@ class Jobs:
                 if precision == "fp32":
                     assert_same_maps({key: found[key] for key in expected}, expected)
                 else:
-                    assert min(snr_db(nhwc(array), found[key]) for key, array in expected.items()) >= 50
+                    least = {"fp16": 50, "int8-weights": 20, "int8x16": 60}[precision]
+                    assert min(snr_db(nhwc(array), found[key]) for key, array in expected.items()) >= least
 
 
 TASK = """
@@ -153,6 +165,16 @@ def test_int8_operators(programs: Path, tmp_path: Path) -> None:
     for kind in KINDS:
         for seed in range(6):
             jobs.add_operation(kind, seed)
+    jobs.check(programs)
+
+
+def test_16_bits_and_weights_of_8(programs: Path, tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path)
+    for kind in KINDS:
+        jobs.add_wide(kind, 0)
+    for seed in range(3):
+        source = load_model(random_darknet(tmp_path, seed))
+        jobs.add(f"weights-{seed}", canonicalize(source.graph), source.spec, "int8-weights")
     jobs.check(programs)
 
 

@@ -19,12 +19,16 @@ class Figure:
         title: Above it.
         caption: What it shows, and how to read it.
         chart: The chart; a Vega-Lite document.
+        conditions: How what it shows was measured, where that speaks against it; "" where nothing does.
+        points: Marks of a chart with one a cell; 0 of others, which are never many.
     """
 
     key: str
     title: str
     caption: str
     chart: "alt.TopLevelMixin"
+    conditions: str = ""
+    points: int = 0
 
 
 def to_svg(chart: "alt.TopLevelMixin") -> str:
@@ -38,19 +42,23 @@ def to_svg(chart: "alt.TopLevelMixin") -> str:
     return str(vl_convert.vegalite_to_svg(chart.to_json()))
 
 
-def dressed(chart: Any, ink: str, height: int) -> "alt.TopLevelMixin":
+def dressed(chart: Any, ink: str, height: int | None = None, width: int = WIDTH) -> "alt.TopLevelMixin":
     """Size, and colours of text, axes and grid that suit the page, light or dark.
 
     Args:
         chart: Of altair.
         ink: The colour of text and axes; a page says "currentColor", so that they follow its own.
-        height: In pixels.
+        height: In pixels; None: of its parts.
+        width: In pixels, where there is a height.
     """
     faint = "#88888844"
+    if height is not None:
+        chart = chart.properties(width=width, height=height)
     result: alt.TopLevelMixin = (
-        chart.properties(width=WIDTH, height=height, background="transparent" if ink == "currentColor" else "white")
+        chart.properties(background="transparent" if ink == "currentColor" else "white")
         .configure(font=_SANS)
         .configure_view(stroke=None)
+        .configure_title(color=ink, fontSize=12, fontWeight="normal", anchor="start")
         .configure_axis(
             labelColor=ink,
             titleColor=ink,

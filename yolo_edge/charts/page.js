@@ -1,4 +1,8 @@
 "use strict";
+const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
+// a column is a list of values, or the texts that there are and where each stands
+const unpack = (column) => (Array.isArray(column) ? column : column.at.map((place) => column.texts[place]));
+
 // tables sort by a click on a heading; numbers by value, the rest by text, empty fields last
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
@@ -17,24 +21,116 @@ for (const table of document.querySelectorAll("table.sortable")) {
         return numbers && text !== "-" ? Number.parseFloat(text) : text;
       };
       const body = table.tBodies[0];
-      const rows = [...body.rows].sort((one, other) => {
-        const [a, b] = [key(one), key(other)];
+      const rows = [...body.rows].map((row) => [key(row), row]).sort(([a], [b]) => {
         const missing = (a === "-" || a === "") - (b === "-" || b === "");
         if (missing) return missing;
-        const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+        const order = typeof a === "number" && typeof b === "number" ? a - b : a < b ? -1 : a > b ? 1 : 0;
         return up ? order : -order;
       });
-      body.append(...rows);
+      body.append(...rows.map(([, row]) => row));
     });
   });
 }
-// the drawn charts become ones that answer to the mouse; "currentColor" in them follows the page, light or dark
-for (const chart of document.querySelectorAll(".chart")) {
+
+// rows of the table of cells, by their id; what is pointed at in one place is shown in all others
+const rows = [];
+for (const row of document.querySelectorAll("tr[data-id]")) rows[row.dataset.id] = row;
+const views = [];
+let hidden = [];
+let picked = -1;
+const tell = (name, value) => {
+  for (const view of views) view.signal(name, value).runAsync();
+};
+const pick = (id) => {
+  if (id === picked) return;
+  rows[picked]?.classList.remove("picked");
+  rows[id]?.classList.add("picked");
+  picked = id;
+  tell("picked", id);
+};
+for (const row of rows) {
+  row.addEventListener("mouseenter", () => pick(Number(row.dataset.id)));
+  row.addEventListener("mouseleave", () => pick(-1));
+}
+
+// filters: a choice for each property that differs among the rows
+const form = document.getElementById("filters");
+const choices = Object.entries(parsed("filter-values")).map(([name, column]) => [name, unpack(column)]);
+const said = document.createElement("output");
+const filter = () => {
+  const wanted = choices.map(([name, values]) => [form.elements[name].value, values]);
+  hidden = rows.map((row, id) => (wanted.some(([value, values]) => value !== "" && values[id] !== value) ? 1 : 0));
+  rows.forEach((row, id) => (row.hidden = hidden[id] === 1));
+  const shown = hidden.filter((flag) => !flag).length;
+  said.textContent = `${shown} of ${rows.length} cells`;
+  tell("hidden", hidden);
+};
+for (const [name, values] of form ? choices : []) {
+  const label = document.createElement("label");
+  const select = document.createElement("select");
+  select.name = name;
+  select.add(new Option("all", ""));
+  const numeric = { numeric: true };
+  for (const value of [...new Set(values)].sort((a, b) => a.localeCompare(b, undefined, numeric))) {
+    select.add(new Option(value, value));
+  }
+  select.addEventListener("change", filter);
+  label.append(`${name} `, select);
+  form.append(label);
+}
+if (form && choices.length) {
+  const all = document.createElement("button");
+  all.type = "reset";
+  all.textContent = "show all";
+  form.addEventListener("reset", () => setTimeout(filter));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.append(all, said);
+  form.hidden = false;
+  said.textContent = `${rows.length} cells`;
+}
+
+// the drawn charts become ones that answer to the mouse, one after the other, those in sight first, so that the page
+// answers meanwhile; "currentColor" in them follows the page, light or dark
+const packed = parsed("datasets");
+const unpackAll = (columns) => Object.entries(columns).map(([field, column]) => [field, unpack(column)]);
+const toRecords = (columns) =>
+  Array.from({ length: columns.length ? columns[0][1].length : 0 }, (_, i) => {
+    const record = {};
+    for (const [field, values] of columns) if (values[i] !== null) record[field] = values[i];
+    return record;
+  });
+const facts = toRecords(unpackAll(packed.rows));
+const unpacked = (name) =>
+  toRecords(unpackAll(packed.charts[name])).map((record) => (record.id >= 0 ? { ...facts[record.id], ...record } : record));
+const draw = async (chart) => {
   const spec = JSON.parse(chart.querySelector("script").textContent);
+  if (spec.usermeta) {
+    spec.datasets = Object.fromEntries(spec.usermeta.data.map((name) => [name, unpacked(name)]));
+    delete spec.usermeta;
+  }
   const place = document.createElement("div");
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  vegaEmbed(place, spec, { actions: false, renderer: "svg", tooltip: { theme: dark ? "dark" : "light" } }).then(() => {
-    chart.replaceChildren(place);
-    chart.dataset.drawn = "1";
+  const options = { actions: false, renderer: "svg", tooltip: { theme: dark ? "dark" : "light" } };
+  const { view } = await vegaEmbed(place, spec, options);
+  views.push(view);
+  if (hidden.length) await view.signal("hidden", hidden).runAsync();
+  view.addEventListener("mouseover", (_, item) => pick(item?.datum?.id ?? -1));
+  view.addEventListener("mouseout", () => pick(-1));
+  view.addEventListener("click", (_, item) => rows[item?.datum?.id]?.scrollIntoView({ block: "center" }));
+  chart.replaceChildren(place);
+  chart.dataset.drawn = "1";
+};
+const waiting = [...document.querySelectorAll(".chart")];
+const next = async () => {
+  if (!waiting.length) return;
+  const inSight = waiting.findIndex((chart) => {
+    const { top, bottom } = chart.getBoundingClientRect();
+    return bottom > 0 && top < innerHeight;
   });
-}
+  const [chart] = waiting.splice(Math.max(inSight, 0), 1);
+  await draw(chart);
+  setTimeout(next);
+};
+addEventListener("beforeprint", () => pick(-1));
+document.documentElement.dataset.ready = "1";
+setTimeout(next);

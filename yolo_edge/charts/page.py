@@ -1,9 +1,9 @@
 """HTML pages that need no network: styles, scripts, data and charts are inside."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jinja2
 from markupsafe import Markup
@@ -15,13 +15,38 @@ INK = "currentColor"
 _HERE = Path(__file__).parent
 
 
-def render(folder: Path, template: str, figures: Sequence[Figure], **values: Any) -> str:
+_MOST_DRAWN = 600  # points of a chart that is drawn without the script, too: more would be most of the page
+
+
+class Shared(Protocol):
+    """Takes the data of charts out of them, so that it is in a page once, and small."""
+
+    def without_data(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The chart with names in place of its data; which, is in its `usermeta`."""
+        ...
+
+    def packed(self) -> dict[str, Any]:
+        """`rows`: what each row has; `charts`: name of a dataset → field → its column."""
+        ...
+
+
+def render(
+    folder: Path,
+    template: str,
+    figures: Sequence[Figure],
+    *,
+    shared: Shared | None = None,
+    filters: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> str:
     """A page from a template that extends `base.html.j2`.
 
     Args:
         folder: Of the template.
         template: Its name.
         figures: Charts in `INK`; a page without any has no Vega in it.
+        shared: Keeps the data of the charts; None: it stays in them.
+        filters: What rows can be filtered by: name → each row's value.
         **values: For the template.
 
     Raises:
@@ -33,10 +58,12 @@ def render(folder: Path, template: str, figures: Sequence[Figure], **values: Any
             "title": figure.title,
             "caption": figure.caption,
             # drawn already, so that it is there without scripts and on paper; the script makes it answer to the mouse
-            "svg": Markup(to_svg(figure.chart)),  # noqa: S704 - vl_convert escapes texts
-            "spec": _script_json(figure.chart.to_dict()),
+            "svg": Markup(to_svg(figure.chart)) if figure.points <= _MOST_DRAWN else "",  # noqa: S704 - it escapes texts
+            "conditions": figure.conditions,
+            "points": figure.points,
+            "spec": _script_json(shared.without_data(spec) if shared else spec),
         }
-        for figure in figures
+        for figure, spec in ((figure, figure.chart.to_dict()) for figure in figures)
     ]
     return (
         environment(folder, autoescape=True)
@@ -44,6 +71,8 @@ def render(folder: Path, template: str, figures: Sequence[Figure], **values: Any
         .render(
             version=__version__,
             figures=drawn,
+            datasets=_script_json(shared.packed() if shared else {"rows": {}, "charts": {}}),
+            filters=_script_json(filters or {}),
             style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
             script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - ours
             vega=Markup(_in_script(_bundle())) if drawn else "",  # noqa: S704 - Vega's own

@@ -15,6 +15,7 @@ _INTERRUPTED, _BY_SIGNAL = 130, 128
 # packages that an extra brings → the extra
 _EXTRAS = {
     "altair": "report",
+    "distributed": "dask",
     "flatbuffers": "export",
     "jinja2": "report",
     "onnx": "export",

@@ -7,6 +7,7 @@ import typer
 from yolo_edge._version import __version__
 from yolo_edge.cli.anchors import anchors
 from yolo_edge.cli.benchmark import benchmark
+from yolo_edge.cli.choose import choose
 from yolo_edge.cli.compare import compare
 from yolo_edge.cli.demo import demo
 from yolo_edge.cli.detect import detect
@@ -15,6 +16,7 @@ from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
 from yolo_edge.cli.quickstart import quickstart
 from yolo_edge.cli.report import report
+from yolo_edge.cli.sweep import sweep
 from yolo_edge.cli.validate import validate
 
 app = typer.Typer(
@@ -25,7 +27,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (quickstart, inspect, anchors, export, detect, validate, compare, benchmark, report, demo):
+for command in (
+    quickstart,
+    inspect,
+    anchors,
+    export,
+    detect,
+    validate,
+    compare,
+    benchmark,
+    sweep,
+    report,
+    choose,
+    demo,
+):
     app.command()(command)
 app.add_typer(devices)
 

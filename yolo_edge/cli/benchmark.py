@@ -13,9 +13,11 @@ from yolo_edge.cli.options import (
     Names,
     Resize,
     Runtime,
+    Sizes,
     Weights,
     check_resize,
     path,
+    sizes,
     split,
 )
 
@@ -100,6 +102,9 @@ def benchmark(
     profile: Annotated[
         bool, typer.Option("--profile", help="Time by operator, too (onnxruntime, benchmark_model).")
     ] = False,
+    roof: Annotated[
+        bool, typer.Option("--roof", help="How fast memory is copied and int8 multiplied, too: the report's roofline.")
+    ] = False,
     benchmark_model: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +120,7 @@ def benchmark(
         Path | None, typer.Option(help="A file for a row a cell, too.", show_default=False, parser=path)
     ] = None,
     weights: Weights = None,
+    size: Sizes = None,
     resize: Resize = None,
     names: Names = None,
     json: Json = False,
@@ -144,8 +150,8 @@ def benchmark(
         check_output_folder(output)
     if csv is not None:
         check_output_file(csv)
-    settings = _settings(
-        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, energy, meter
+    settings = make_settings(
+        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof, energy, meter
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
@@ -157,6 +163,7 @@ def benchmark(
             resize=resize,
             runtime=runtime if benchmark_model is None else "tflite",
             threads=settings.threads or (1,),
+            sizes=sizes(size),
             here=device == LOCAL and benchmark_model is None,
         )
         if benchmark_model is not None:
@@ -257,7 +264,7 @@ def _announce(meter: "Choice | str") -> None:
         note(f"energy: {meter.kind} is read; --meter chooses among it and {', '.join(meter.others)}")
 
 
-def _settings(
+def make_settings(
     quick: bool,
     threads: str | None,
     runtime: str,
@@ -269,9 +276,15 @@ def _settings(
     cooldown: float | None,
     pin: bool,
     profile: bool,
+    roof: bool,
     energy: bool,
     meter: str | None,
 ) -> "Settings":
+    """The settings that options say.
+
+    Raises:
+        InputError: One is out of its range, or the picture cannot be used.
+    """
     import hashlib
     import math
 
@@ -307,6 +320,7 @@ def _settings(
         image_sha256=digest,
         pin=pin,
         profile=_PROFILED if profile else 0,
+        roof_s=base.peak_s if roof else 0.0,
         **{name: value for name, value in given.items() if value is not None},
     )
 

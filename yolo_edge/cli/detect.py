@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    Anchors,
     DeviceName,
     ExactResize,
     Fast,
@@ -21,6 +22,7 @@ from yolo_edge.cli.options import (
     Weights,
     check_resize,
 )
+from yolo_edge.cli.options import anchors as read_anchors
 from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def detect(
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
+    anchors: Anchors = None,
     save: Annotated[
         Path | None,
         typer.Option(help="A folder for the pictures with boxes drawn.", show_default=False, parser=path_option),
@@ -79,6 +82,7 @@ def detect(
         "names": names,
         "resize": resize,
         "spec_file": spec,
+        "anchors": read_anchors(anchors),
         "exact": exact_resize,
         "confidence": confidence,
         "iou": iou,

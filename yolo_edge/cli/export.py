@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yolo_edge.cli.options import Json, Names, Resize, Source, SpecFile, Weights, check_resize, path, sizes, split
+from yolo_edge.cli.options import (
+    Anchors,
+    Json,
+    Names,
+    Resize,
+    Source,
+    SpecFile,
+    Weights,
+    check_resize,
+    path,
+    sizes,
+    split,
+)
+from yolo_edge.cli.options import anchors as read_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +88,7 @@ def export(
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
+    anchors: Anchors = None,
     licence: Annotated[
         str | None,
         typer.Option(help="Of the weights. Default: what a licence file beside them says.", show_default=False),
@@ -158,7 +172,7 @@ def export(
     nms = NmsOptions(confidence, iou, max_detections)
     if head != "nms" and nms != NmsOptions():
         raise InputError("--confidence, --iou and --max-detections of export go with --head nms")
-    paths, precisions = _find(calibration), split(precision, "precision")
+    paths, precisions = find_calibration(calibration), split(precision, "precision")
     notes: list[str] = []
     control = None
     if max_drop is not None or min_agreement is not None:
@@ -181,6 +195,7 @@ def export(
         names=names,
         licence=licence,
         spec=spec,
+        anchors=read_anchors(anchors),
         output_type=output_type,
         int8=Int8Options(paths if quantizes else (), calibration_images, seed, range_, plan, point, control),
     )
@@ -222,8 +237,12 @@ def _print_files(files: "Sequence[ExportedFile]") -> None:
         note("agreement: not measured where the source found nothing (--calibration DIR gives it pictures).")
 
 
-def _find(calibration: Path | None) -> list[Path]:
-    """The pictures of a folder, or of the training part of a dataset."""
+def find_calibration(calibration: Path | None) -> list[Path]:
+    """The pictures of a folder, or of the training part of a dataset.
+
+    Raises:
+        InputError: There are none.
+    """
     from yolo_edge.cli.pictures import find_images
     from yolo_edge.datasets import read_dataset
 

@@ -3,29 +3,40 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_edge.cli.options import Json, Model, Names, SpecFile, Weights
+import typer
+
+from yolo_edge.cli.options import Anchors, Json, Model, Names, SpecFile, Weights
+from yolo_edge.cli.options import anchors as read_anchors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from yolo_edge.export.importers.onnx.advice import Advice
     from yolo_edge.export.summary import Summary
     from yolo_edge.ondevice.spec import ModelSpec, NmsOptions
 
 
 def inspect(
-    model: Model, weights: Weights = None, names: Names = None, spec_file: SpecFile = None, json: Json = False
+    model: Model,
+    weights: Weights = None,
+    names: Names = None,
+    spec_file: SpecFile = None,
+    anchors: Anchors = None,
+    json: Json = False,
 ) -> None:
     """Show layers, parameters, multiply-accumulates, heads, anchors and preprocessing of a model."""
     from yolo_edge.cli.output import print_json
 
-    spec, summary, notes = _look(model, weights, names, spec_file)
+    spec, summary, notes, advice = _look(model, weights, names, spec_file, read_anchors(anchors))
     if json:
-        print_json(_document(model, spec, summary, notes))
+        print_json({**_document(model, spec, summary, notes), "advice": advice})
         return
     _print_layers(summary)
     if spec is not None:
         _print_heads(spec)
     _print_facts(model, spec, summary)
+    if advice is not None:
+        _print_advice(advice)
     from yolo_edge.cli.output import note, note_names
 
     for text in notes:
@@ -35,10 +46,15 @@ def inspect(
 
 
 def _look(
-    model: Path, weights: Path | None, names: str | None, spec_file: Path | None
-) -> "tuple[ModelSpec | None, Summary, list[str]]":
+    model: Path,
+    weights: Path | None,
+    names: str | None,
+    spec_file: Path | None,
+    anchors: "Sequence[tuple[float, float]]",
+) -> "tuple[ModelSpec | None, Summary, list[str], Advice | None]":
     from yolo_edge.cli.models import check_suffix
     from yolo_edge.export import canonicalize
+    from yolo_edge.export.importers.onnx.recognize import UnknownFamilyError
     from yolo_edge.export.load import load_model
     from yolo_edge.export.summary import summarize
     from yolo_edge.ondevice.errors import InputError
@@ -46,45 +62,49 @@ def _look(
     from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec
 
     check_suffix(model)
+    if anchors and model.suffix.lower() != ".onnx":
+        raise InputError(f"--anchors: go with an .onnx of another trainer, {model} is none")
     if model.suffix.lower() == ".cfg":
         # a cfg is worth looking at without its weights; weights that are there are checked
         given = weights or model.with_suffix(".weights")
         missing = weights is None and not given.exists()
         source = load_model(model, weights=weights, names=names, shapes_only=missing)
         notes = [f"note: no weights at {given}; only the structure was looked at"] if missing else []
-        return source.spec, summarize(canonicalize(source.graph)), notes
+        return source.spec, summarize(canonicalize(source.graph)), notes, None
     if weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
     if spec_file is not None:
-        return _look_foreign(model, names, spec_file)
+        return _look_foreign(model, names, spec_file, anchors)
     summary, text, notes = (_look_tflite if model.suffix.lower() == ".tflite" else _look_onnx)(model)
     if text is not None:
         spec = ModelSpec.from_json(text, f"{model}: spec")
-        return rename_classes(spec, names) if names is not None else spec, summary(), notes
+        return rename_classes(spec, names) if names is not None else spec, summary(), notes, None
+    advice = None
     try:
         if model.suffix.lower() == ".onnx":
-            return _look_foreign(model, names, None)
+            return _look_foreign(model, names, None, anchors)
         problem = f"{model} carries no {METADATA_KEY}: `yolo-edge export` did not write it"
     except InputError as error:
         problem = str(error)
+        advice = error.advice if isinstance(error, UnknownFamilyError) else None
     if names is not None:
         raise InputError(f"--names {names}: {model} has no spec to put them into")
     try:
-        return None, summary(), [f"note: {problem}", *notes]
+        return None, summary(), [f"note: {problem}", *notes], advice
     except InputError:
         raise InputError(problem) from None
 
 
 def _look_foreign(
-    model: Path, names: str | None, spec_file: Path | None
-) -> "tuple[ModelSpec | None, Summary, list[str]]":
+    model: Path, names: str | None, spec_file: Path | None, anchors: "Sequence[tuple[float, float]]"
+) -> "tuple[ModelSpec | None, Summary, list[str], Advice | None]":
     """The network of another trainer's file, up to its raw heads."""
     from yolo_edge.export import canonicalize
     from yolo_edge.export.load import load_model
     from yolo_edge.export.summary import summarize
 
-    source = load_model(model, names=names, spec=spec_file)
-    return source.spec, summarize(canonicalize(source.graph)), [f"note: {text}" for text in source.notes]
+    source = load_model(model, names=names, spec=spec_file, anchors=anchors)
+    return source.spec, summarize(canonicalize(source.graph)), [f"note: {text}" for text in source.notes], None
 
 
 def _look_onnx(model: Path) -> "tuple[Callable[[], Summary], str | None, list[str]]":
@@ -149,6 +169,14 @@ def _print_layers(summary: "Summary") -> None:
             for layer in summary.layers
         ),
     )
+
+
+def _print_advice(advice: "Advice") -> None:
+    import json
+
+    typer.echo(f"Likely: {advice.likely}.\nMissing: {advice.missing}.\n")
+    typer.echo("A spec to fill in, for --spec FILE; look at colours, mean, scale and resize, too:\n")
+    typer.echo(json.dumps(advice.spec, indent=2, ensure_ascii=False))
 
 
 def _print_heads(spec: "ModelSpec") -> None:

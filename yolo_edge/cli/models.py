@@ -1,18 +1,21 @@
 """From the MODEL that a user named to a `Detector`."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from yolo_edge.devices.finding import FarDetector
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
-from yolo_edge.ondevice.files import check_readable, write_atomically
+from yolo_edge.ondevice.files import check_readable, read_bytes, write_atomically
 from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.runtimes import open_runtime
 from yolo_edge.ondevice.runtimes.tflite_file import read_metadata
 from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, replace_input
 
 SUFFIXES = (".cfg", ".onnx", ".tflite")
+MAX_MODEL_BYTES = 1 << 31
 
 
 def check_suffix(model: Path) -> None:
@@ -35,6 +38,7 @@ def open_detector(
     resize: str | None,
     spec_file: Path | None = None,
     exact: bool = False,
+    anchors: Sequence[tuple[float, float]] = (),
     **options: Any,
 ) -> Detector:
     """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
@@ -46,18 +50,75 @@ def open_detector(
         resize: The `--resize` option.
         spec_file: The `--spec` option.
         exact: The `--exact-resize` option.
+        anchors: The `--anchors` option.
         **options: Of `Detector`.
 
     Raises:
         InputError: A file or an option cannot be used.
     """
-    if not _is_foreign(model, weights, spec_file, options.get("runtime")):
+    return open_sized(model, weights, names, resize, spec_file, exact, anchors=anchors, **options)[0]
+
+
+def open_sized(
+    model: Path,
+    weights: Path | None,
+    names: str | None,
+    resize: str | None,
+    spec_file: Path | None = None,
+    exact: bool = False,
+    size: tuple[int, int] | None = None,
+    anchors: Sequence[tuple[float, float]] = (),
+    **options: Any,
+) -> tuple[Detector, str]:
+    """The same at a size, and the SHA-256 of the file that it runs.
+
+    Args:
+        model: The MODEL argument.
+        weights: The `--weights` option.
+        names: The `--names` option.
+        resize: The `--resize` option.
+        spec_file: The `--spec` option.
+        exact: The `--exact-resize` option.
+        size: Of the input, (width, height); None: the model's own.
+        anchors: The `--anchors` option.
+        **options: Of `Detector`.
+
+    Raises:
+        InputError: A file or an option cannot be used; or an exported file, which has one size.
+    """
+    if not _is_foreign(model, weights, spec_file, anchors, options.get("runtime")):
         try:
-            return open_exported(model, names, resize, exact, **options)
+            detector = open_exported(model, names, resize, exact, **options)
         except MissingSpecError:
             if model.suffix.lower() != ".onnx":
                 raise
-    return _open(export_in_memory(model, weights, names, resize, spec_file, options.get("runtime")), exact, **options)
+        else:
+            check_one_size(model, size)
+            return detector, sha256_of(model)
+    data = export_in_memory(model, weights, names, resize, spec_file, options.get("runtime"), size, anchors)
+    return _open(data, exact, **options), hashlib.sha256(data).hexdigest()
+
+
+def sha256_of(model: Path) -> str:
+    """Of a model file, in hex.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    return hashlib.sha256(read_bytes(model, MAX_MODEL_BYTES)).hexdigest()
+
+
+def check_one_size(model: Path, size: tuple[int, int] | None) -> None:
+    """Refuse `--size` for an exported file.
+
+    Raises:
+        InputError: A size was given.
+    """
+    if size is not None:
+        raise InputError(
+            f"--size {size[0]}x{size[1]}: an exported file has one size, {model} is one; `yolo-edge export --size` "
+            "makes a file for each"
+        )
 
 
 def far_detector(
@@ -67,6 +128,8 @@ def far_detector(
     resize: str | None,
     spec_file: Path | None = None,
     exact: bool = False,
+    size: tuple[int, int] | None = None,
+    anchors: Sequence[tuple[float, float]] = (),
     *,
     folder: Path,
     **options: Any,
@@ -76,15 +139,18 @@ def far_detector(
     Raises:
         InputError: A file or an option cannot be used.
     """
-    if not _is_foreign(model, weights, spec_file, options.get("runtime")):
+    if not _is_foreign(model, weights, spec_file, anchors, options.get("runtime")):
         try:
-            return FarDetector(model, adapt(spec_inside(model), names, resize, exact), **options)
+            found = FarDetector(model, adapt(spec_inside(model), names, resize, exact), **options)
         except MissingSpecError:
             if model.suffix.lower() != ".onnx":
                 raise
+        else:
+            check_one_size(model, size)
+            return found
     runtime = options.get("runtime")
     path = folder / f"{len(list(folder.iterdir()))}-{model.stem[:100]}.{'tflite' if runtime == 'tflite' else 'onnx'}"
-    write_atomically(path, export_in_memory(model, weights, names, resize, spec_file, runtime))
+    write_atomically(path, export_in_memory(model, weights, names, resize, spec_file, runtime, size, anchors))
     return FarDetector(path, adapt(spec_inside(path), None, None, exact), **options)
 
 
@@ -105,14 +171,20 @@ def spec_inside(model: Path) -> ModelSpec:
     return ModelSpec.from_json(metadata[METADATA_KEY], f"{model}: spec")
 
 
-def _is_foreign(model: Path, weights: Path | None, spec_file: Path | None, runtime: str | None) -> bool:
+def _is_foreign(
+    model: Path,
+    weights: Path | None,
+    spec_file: Path | None,
+    anchors: Sequence[tuple[float, float]],
+    runtime: str | None,
+) -> bool:
     """Whether a model is known to be none of ours; an `.onnx` may turn out so later.
 
     Raises:
         InputError: It is of no kind that commands take, or brings its own weights.
     """
     check_suffix(model)
-    foreign = model.suffix.lower() == ".cfg" or spec_file is not None
+    foreign = model.suffix.lower() == ".cfg" or spec_file is not None or bool(anchors)
     if model.suffix.lower() == ".onnx" and runtime == "tflite":  # which loads no such file to ask it
         from yolo_edge.export.summary import read_spec_text
 
@@ -160,8 +232,10 @@ def export_in_memory(
     resize: str | None,
     spec_file: Path | None = None,
     runtime: str | None = None,
+    size: tuple[int, int] | None = None,
+    anchors: Sequence[tuple[float, float]] = (),
 ) -> bytes:
-    """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_detector`.
+    """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_hashed`.
 
     Raises:
         InputError: A file or an option cannot be used.
@@ -170,7 +244,7 @@ def export_in_memory(
     from yolo_edge.export import canonicalize, write_onnx, write_tflite
     from yolo_edge.export.load import load_model
 
-    source = load_model(model, weights=weights, names=names, resize=resize, spec=spec_file)
+    source = load_model(model, weights=weights, size=size, names=names, resize=resize, spec=spec_file, anchors=anchors)
     for text in source.notes:
         note(f"note: {text}")
     write = write_tflite if runtime == "tflite" else write_onnx

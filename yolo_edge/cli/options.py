@@ -31,7 +31,7 @@ Model = Annotated[
 Source = Annotated[
     Path,
     typer.Argument(
-        help="A darknet .cfg (its .weights beside it), or an .onnx of YOLOv5, v7, v8, 11 or X.",
+        help="A darknet .cfg (its .weights beside it), or an .onnx of a family that is known (docs/families).",
         show_default=False,
         parser=path,
     ),
@@ -49,11 +49,29 @@ SpecFile = Annotated[
         parser=path,
     ),
 ]
+Anchors = Annotated[
+    str | None,
+    typer.Option(
+        "--anchors",
+        help="Anchors of an .onnx that does not hold them, from fine to coarse, in pixels of its input.",
+        metavar="W,H,W,H,...",
+        show_default=False,
+    ),
+]
 Names = Annotated[
     str | None,
     typer.Option(
         help="Class names: coco, voc, or a file with one a line. Without it, 80 and 20 classes take COCO's and VOC's.",
         metavar="FILE|coco|voc",
+        show_default=False,
+    ),
+]
+Sizes = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="Of models that are exported for this: 320 or 352x288 (width x height), with commas between.",
+        metavar="LIST",
         show_default=False,
     ),
 ]
@@ -129,6 +147,31 @@ def sizes(text: str | None) -> list[tuple[int, int] | None]:
         if size not in found:
             found.append(size)
     return found
+
+
+def anchors(text: str | None) -> list[tuple[float, float]]:
+    """`10,13,16,30` → [(10, 13), (16, 30)]; nothing → none.
+
+    Raises:
+        InputError: They are no pairs of numbers above 0.
+    """
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) % 2 or not all(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", part) for part in parts):
+        raise InputError(f"--anchors {text!r}: expected pairs of a width and a height in pixels, such as 10,13,16,30")
+    sides = [float(part) for part in parts]
+    if min(sides) <= 0:
+        raise InputError(f"--anchors {text!r}: expected sides above 0")
+    return list(zip(sides[::2], sides[1::2], strict=True))
+
+
+def sized_name(model: Path, size: tuple[int, int] | None) -> str:
+    """What a model is called at a size of its own: `model.cfg@320`; without one as it was named."""
+    if size is None:
+        return str(model)
+    width, height = size
+    return f"{model}@{width}" if width == height else f"{model}@{width}x{height}"
 
 
 def check_resize(resize: str | None) -> None:

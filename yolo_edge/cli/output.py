@@ -93,6 +93,22 @@ def steps(total: int | None) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
+def bars() -> Iterator[Callable[..., Callable[[str], None]]]:
+    """Several bars at once, on a terminal: the value makes one of a name and, where known, the number of its steps."""
+    with _progress() as progress:
+
+        def make(name: str, total: int | None = None) -> Callable[[str], None]:
+            task = progress.add_task(name, total=total)
+
+            def advance(what: str) -> None:  # from any thread
+                progress.update(task, description=what, advance=1)
+
+            return advance
+
+        yield make
+
+
+@contextmanager
 def running(total: int | None) -> Iterator[Callable[[int, str], None]]:
     """Show how a job goes that may have no end, on a terminal; call the value with what is done, and how it goes."""
     console = Console(stderr=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_edge.cli.models import far_detector, open_detector
+from yolo_edge.cli.models import far_detector, open_sized, sha256_of
 from yolo_edge.datasets.search import Searched, search
 from yolo_edge.devices.finding import FarDetector, search_there
 from yolo_edge.devices.inventory import LOCAL, find_device
@@ -22,12 +22,14 @@ class Place:
     Attributes:
         device: Its name.
         detectors: With the settings to use.
+        sha256: Of the file that each runs.
         emulated: Times mean nothing there.
         search: Looks into pictures with each detector, see `yolo_edge.datasets.search`.
     """
 
     device: str
     detectors: Sequence[Detector | FarDetector]
+    sha256: Sequence[str]
     emulated: bool
     search: Callable[..., Iterator[Searched]]
 
@@ -39,7 +41,7 @@ def detectors_on(device: str, inventory: Path | None, models: Sequence[Mapping[s
     Args:
         device: The `--device` option.
         inventory: The `--inventory` option.
-        models: Arguments of `open_detector` for each.
+        models: Arguments of `open_sized` for each.
 
     Raises:
         InputError: A model, an option or the inventory cannot be used.
@@ -47,11 +49,21 @@ def detectors_on(device: str, inventory: Path | None, models: Sequence[Mapping[s
     """
     entry = find_device(device, inventory)
     if device == LOCAL:
-        here = [open_detector(**arguments) for arguments in models]
-        yield Place(device, here, False, lambda paths, **options: search(here, paths, **options))
+        opened = [open_sized(**arguments) for arguments in models]
+        here = [detector for detector, _ in opened]
+        yield Place(
+            device,
+            here,
+            [sha256 for _, sha256 in opened],
+            False,
+            lambda paths, **options: search(here, paths, **options),
+        )
         return
     with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
         there = [far_detector(**arguments, folder=Path(folder)) for arguments in models]
+        digests = [sha256_of(Path(detector.model)) for detector in there]
         with session_on(device, entry) as connect, connect("detecting") as agent:
             emulated = entry.emulated or agent.host.get("emulated") is True
-            yield Place(device, there, emulated, lambda paths, **options: search_there(agent, there, paths, **options))
+            yield Place(
+                device, there, digests, emulated, lambda paths, **options: search_there(agent, there, paths, **options)
+            )

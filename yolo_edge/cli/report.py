@@ -20,7 +20,10 @@ def report(
     results: Annotated[
         list[Path],
         typer.Argument(
-            help="Files that `yolo-edge benchmark` wrote.", metavar="RESULT.json...", show_default=False, parser=path
+            help="What `benchmark` and `validate --json` wrote: files, and folders that hold them.",
+            metavar="RESULTS...",
+            show_default=False,
+            parser=path,
         ),
     ],
     output: Annotated[
@@ -55,6 +58,7 @@ def report(
     """Make a page of benchmark results, and compare them with earlier ones."""
     from yolo_edge.benchmarks.accuracy import read_accuracy
     from yolo_edge.benchmarks.baseline import compare, differences, problems
+    from yolo_edge.benchmarks.inputs import read_inputs
     from yolo_edge.benchmarks.report.content import gather
     from yolo_edge.benchmarks.results import read_result
     from yolo_edge.benchmarks.table import to_csv
@@ -73,10 +77,13 @@ def report(
         raise InputError("--fail-above: goes with --baseline")
     if not (targets or csv or baseline or json):
         raise InputError("nothing to do: -o FILE.html makes a page, --baseline OLD.json compares")
-    runs = [read_result(file) for file in dict.fromkeys(results)]
-    known = [item for file in accuracy or () for item in read_accuracy(file)]
+    inputs = read_inputs(results)
+    runs = inputs.results
+    known = [*inputs.accuracies, *(item for file in accuracy or () for item in read_accuracy(file))]
     comparisons = compare(runs, [read_result(file) for file in dict.fromkeys(baseline)]) if baseline else None
     content = gather(runs, known, comparisons, limit)
+    for text in content.notes:
+        note(f"note: {text}")
     for item in known:
         if not any(row.accuracy == item for row in content.rows):
             note(f"note: {item.model} has an accuracy and no latency")

@@ -1,16 +1,24 @@
 """From the models that a user named to what a benchmark measures."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_edge.benchmarks.rounds import Subject
-from yolo_edge.cli.models import adapt, check_suffix, export_in_memory, open_exported, spec_inside
+from yolo_edge.cli.models import (
+    MAX_MODEL_BYTES,
+    adapt,
+    check_one_size,
+    check_suffix,
+    export_in_memory,
+    open_exported,
+    spec_inside,
+)
+from yolo_edge.cli.options import sized_name
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
 from yolo_edge.ondevice.files import printable, read_bytes, write_atomically
 from yolo_edge.ondevice.spec import ModelSpec
-
-_MAX_BYTES = 1 << 31
 
 
 def find_subjects(
@@ -22,6 +30,7 @@ def find_subjects(
     resize: str | None,
     runtime: str,
     threads: Sequence[int],
+    sizes: Sequence[tuple[int, int] | None] = (None,),
     here: bool = True,
 ) -> list[Subject]:
     """Load each model once, so that nothing is measured before all are known to work.
@@ -34,6 +43,7 @@ def find_subjects(
         resize: The `--resize` option.
         runtime: The `--runtime` option.
         threads: Of the cells; a model is loaded with the most of them.
+        sizes: To export a `.cfg`, or an `.onnx` of another trainer, for; None: its own.
         here: They will run on this machine; else what runs them need not be installed.
 
     Raises:
@@ -42,19 +52,30 @@ def find_subjects(
     if weights is not None and len(models) > 1:
         raise InputError(f"--weights {weights}: goes with one model, there are {len(models)}")
     found = []
-    for number, model in enumerate(models):
+    for number, (model, size) in enumerate((model, size) for model in models for size in sizes):
         path = model
-        if model.suffix.lower() == ".cfg":
+        if model.suffix.lower() == ".cfg" or (size is not None and _is_foreign(model)):
             path = folder / f"{number}.{'tflite' if runtime == 'tflite' else 'onnx'}"
-            write_atomically(path, export_in_memory(model, weights, names, resize, runtime=runtime))
+            write_atomically(path, export_in_memory(model, weights, names, resize, runtime=runtime, size=size))
         elif weights is not None:
             raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
-        found.append(_subject(model, path, names, resize, runtime, max(threads) if here else None))
+        else:
+            check_one_size(model, size)
+        found.append(_subject(sized_name(model, size), path, names, resize, runtime, max(threads) if here else None))
     return found
 
 
+def _is_foreign(model: Path) -> bool:
+    """Whether another program wrote this .onnx: bare it is measured as it is, for a size it is exported."""
+    if model.suffix.lower() != ".onnx":
+        return False
+    from yolo_edge.export.summary import read_spec_text
+
+    return read_spec_text(model) is None
+
+
 def _subject(
-    model: Path, path: Path, names: str | None, resize: str | None, runtime: str, threads: int | None
+    name: str, path: Path, names: str | None, resize: str | None, runtime: str, threads: int | None
 ) -> Subject:
     notes: tuple[str, ...] = ()
     spec: ModelSpec | None = None
@@ -66,27 +87,52 @@ def _subject(
             spec = open_exported(path, names, resize, runtime=runtime, threads=threads).spec
     except MissingSpecError:
         notes = ("no spec in the file: the inference alone was measured, of made-up values",)
-    data = read_bytes(path, _MAX_BYTES)
+    data = read_bytes(path, MAX_MODEL_BYTES)
+    macs, traffic = _work(path, len(data), spec)
     return Subject(
-        name=printable(str(model)),
+        name=printable(name),
         path=str(path.absolute()),
         sha256=hashlib.sha256(data).hexdigest(),
         bytes=len(data),
         spec=None if spec is None else spec.to_json(),
         precision=None if spec is None else spec.precision,
         input=None if spec is None else (spec.input.width, spec.input.height),
-        macs=_macs(path),
+        macs=macs,
+        traffic_bytes=traffic,
+        source=None if spec is None else _source(spec),
         notes=notes,
     )
 
 
-def _macs(path: Path) -> int | None:
-    """Multiply-accumulates of an ONNX file; None where they cannot be counted, or nothing that counts is installed."""
-    if path.suffix.lower() != ".onnx":
+def _source(spec: ModelSpec) -> str | None:
+    """What tells one set of weights from another; see `Cell.source`."""
+    digests = sorted(spec.provenance.sha256.values())
+    if not digests:
         return None
-    try:
-        from yolo_edge.export.summary import load_onnx, summarize
+    return printable(f"{spec.provenance.source} {hashlib.sha256(' '.join(digests).encode()).hexdigest()[:12]}")
 
-        return summarize(load_onnx(path)).macs or None
+
+_CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "QUANTIZE", "DEQUANTIZE")  # fused with what computes
+
+
+def _work(path: Path, size: int, spec: ModelSpec | None) -> tuple[int | None, int | None]:
+    """Multiply-accumulates, and bytes moved, of an inference; None where they cannot be counted, or nothing counts."""
+    try:
+        if path.suffix.lower() == ".tflite":
+            from yolo_edge.export.tflite.summary import summarize_tflite
+
+            summary = summarize_tflite(path)
+        else:
+            from yolo_edge.export.summary import load_onnx, summarize
+
+            summary = summarize(load_onnx(path))
     except (ModuleNotFoundError, InputError):
-        return None
+        return None, None
+    shapes = [layer.output for layer in summary.layers if layer.kind.split()[0] not in _CONVERSIONS]
+    if not summary.macs:
+        return None, None
+    known = [math.prod(side for side in shape if side is not None) for shape in shapes if None not in shape]
+    if len(known) < len(shapes):
+        return summary.macs, None
+    of_element = 1 if spec is not None and spec.precision == "int8" else 4
+    return summary.macs, size + 2 * of_element * sum(known)

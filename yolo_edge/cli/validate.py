@@ -1,12 +1,12 @@
 """`yolo-edge validate`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from yolo_edge.cli.options import (
+    Anchors,
     DeviceName,
     ExactResize,
     Fast,
@@ -16,20 +16,20 @@ from yolo_edge.cli.options import (
     Names,
     Resize,
     Runtime,
+    Sizes,
     SkipBad,
     SpecFile,
     Threads,
     Weights,
     check_resize,
     path,
+    sized_name,
+    sizes,
 )
+from yolo_edge.cli.options import anchors as read_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from yolo_edge.cli.output import AnyDetector
-    from yolo_edge.datasets import ClassMatch, Dataset
-    from yolo_edge.evaluation import Accuracy, Difference, Found
 
 
 def validate(
@@ -54,6 +54,7 @@ def validate(
         str | None, typer.Option(help="Of a data.yaml or a VOC folder. Default: val.", show_default=False)
     ] = None,
     images: Images = None,
+    size: Sizes = None,
     weights: Weights = None,
     confidence: Annotated[float, typer.Option(help="Leave out what is at or below, 0..1.")] = 0.001,
     iou: Annotated[float, typer.Option(help="NMS drops a box that overlaps a better one by more, 0..1.")] = 0.6,
@@ -64,6 +65,7 @@ def validate(
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
+    anchors: Anchors = None,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap behind the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of all classes too.")] = False,
@@ -74,13 +76,12 @@ def validate(
     json: Json = False,
 ) -> None:
     """Measure how well models detect: COCO's mAP on labelled pictures, side by side."""
-    import numpy as np
-
     from yolo_edge.cli.data import note_dataset, note_skipped
     from yolo_edge.cli.output import note, note_fixed_nms, note_names, print_json, track
     from yolo_edge.cli.places import detectors_on
     from yolo_edge.datasets import read_dataset
     from yolo_edge.evaluation.run import gather
+    from yolo_edge.evaluation.validation import Validated, assess, check_labels, match_models, run_settings
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import printable
 
@@ -96,6 +97,7 @@ def validate(
         "runtime": runtime,
         "fast": fast,
     }
+    wanted = [(model, one) for model in models for one in sizes(size)]
     arguments = [
         {
             "model": model,
@@ -103,16 +105,22 @@ def validate(
             "names": names,
             "resize": resize,
             "spec_file": _spec_of(model, spec),
+            "anchors": _anchors_of(model, read_anchors(anchors)),
             "exact": exact_resize,
+            "size": one,
             **options,
         }
-        for model in models
+        for model, one in wanted
     ]
     with detectors_on(device, inventory, arguments) as place:
         detectors = place.detectors
         dataset = read_dataset(data, split=split, images=images, skip_bad=skip_bad, track=track)
-        matches, classes, remarks = _match_classes(detectors, models, dataset)
-        _check_labels(dataset, classes, remarks, data)
+        subjects = [
+            Validated(sized_name(model, one), sha256, detector.spec)
+            for (model, one), sha256, detector in zip(wanted, place.sha256, detectors, strict=True)
+        ]
+        classes = match_models(subjects, dataset)
+        check_labels(dataset, classes)
         run = gather(
             place.search(dataset.paths),
             dataset,
@@ -120,26 +128,19 @@ def validate(
             skip_bad=skip_bad,
             track=lambda items, total: track(items, "detecting", total),
         )
-    _check_labels(run.dataset, classes, remarks, data)  # pictures may have been left out
-    found = [boxes.in_classes(match.to_dataset) for boxes, match in zip(run.found, matches, strict=True)]
-    if not dataset.names_known:  # matched by their ids: the model's names say more
-        dataset = replace(dataset, names=_names_by_id(detectors[0], dataset))
-    accuracies, changes = _measure(run.dataset, found, classes, resamples, seed)
-    agreements = [
-        None,
-        *(_agreement(detectors[0], run.found[0], *pair) for pair in zip(detectors[1:], run.found[1:], strict=True)),
-    ]
-    results = [
-        _result(
-            dataset, model, detector, accuracy, change, agreement, None if place.emulated else float(np.median(times))
-        )
-        for model, detector, accuracy, change, agreement, times in zip(
-            models, detectors, accuracies, [None, *changes], agreements, run.milliseconds, strict=True
-        )
-    ]
-    for result in results:
-        result["settings"].update(data=printable(str(data)), split=split, resamples=resamples, seed=seed, fast=fast)
-        result["settings"].update(device=device, exact_resize=exact_resize)
+    check_labels(run.dataset, classes)  # pictures may have been left out
+    how = {"data": printable(str(data)), "split": split, "fast": fast, "device": device, "exact_resize": exact_resize}
+    settings = [{**run_settings(detector.spec, confidence, iou, max_detections), **how} for detector in detectors]
+    results = assess(
+        subjects,
+        run.dataset,
+        classes,
+        run.found,
+        None if place.emulated else run.milliseconds,
+        settings,
+        resamples=resamples,
+        seed=seed,
+    )
     if json:
         print_json(results)
     else:
@@ -149,12 +150,19 @@ def validate(
     for detector in detectors:
         note_fixed_nms(detector)
     note_names(detectors[0].spec)
-    for remark in remarks:
+    for remark in classes.remarks:
         note(f"note: {remark}")
     note_dataset(dataset)
     note_skipped(run.skipped)
     if not json:
         _explain(results, run.seconds)
+
+
+def _anchors_of(model: Path, anchors: "Sequence[tuple[float, float]]") -> "Sequence[tuple[float, float]]":
+    """The anchors for a model that carries no spec."""
+    from yolo_edge.export.summary import read_spec_text
+
+    return anchors if anchors and model.suffix.lower() == ".onnx" and read_spec_text(model) is None else ()
 
 
 def _spec_of(model: Path, spec: Path | None) -> Path | None:
@@ -164,128 +172,6 @@ def _spec_of(model: Path, spec: Path | None) -> Path | None:
     if spec is None or model.suffix.lower() != ".onnx" or read_spec_text(model) is not None:
         return None
     return spec
-
-
-def _result(
-    dataset: "Dataset",
-    model: Path,
-    detector: "AnyDetector",
-    accuracy: "Accuracy",
-    change: "dict[str, Difference | None] | None",
-    agreement: float | None,
-    milliseconds: float | None,
-) -> dict[str, Any]:
-    from yolo_edge.evaluation import METRICS
-    from yolo_edge.ondevice.files import printable
-
-    difference = None
-    if change is not None:
-        difference = {metric: None if d is None else [d.value, d.low, d.high] for metric, d in change.items()}
-    return {
-        "model": printable(str(model)),
-        "images": accuracy.images,
-        **{metric: accuracy.value(metric) for metric in METRICS},
-        "by_size": accuracy.by_size,
-        "difference": difference,
-        "agreement": agreement,
-        "per_class": {
-            dataset.names[i]: {**values, "boxes": int(accuracy.boxes[i])} for i, values in accuracy.per_class.items()
-        },
-        "inference_ms": milliseconds,
-        "settings": _settings(detector),
-    }
-
-
-def _match_classes(
-    detectors: "Sequence[AnyDetector]", models: list[Path], dataset: "Dataset"
-) -> "tuple[list[ClassMatch], list[int], list[str]]":
-    """How each model's classes are the dataset's, the classes that all models and the dataset have, and remarks.
-
-    Raises:
-        InputError: The classes of a model are not the dataset's.
-    """
-    from yolo_edge.datasets import match_classes
-    from yolo_edge.ondevice.errors import InputError
-
-    common = set(range(len(dataset.names)))
-    matches, remarks = [], []
-    for detector, model in zip(detectors, models, strict=True):
-        spec = detector.spec
-        named = dataset.names_known and spec.names_from != "none"
-        try:
-            match = match_classes(spec.names, dataset.names, named=named)
-        except InputError as error:
-            raise InputError(f"{model}: {error}") from error
-        if match.by == "id":
-            whose = f"{model} brings" if dataset.names_known else f"{dataset.source} brings"
-            remarks.append(f"classes are matched by their ids, as {whose} no names")
-        if match.only_dataset:
-            remarks.append(
-                f"{model} does not know {_some(match.only_dataset)}: left out, for all models, though labelled"
-            )
-        if match.only_model and dataset.names_known:
-            remarks.append(f"{_some(match.only_model)} of {model} are not in the dataset: finding them counts nothing")
-        common &= set(match.to_dataset.tolist())
-        matches.append(match)
-    return matches, sorted(common), list(dict.fromkeys(remarks))
-
-
-def _check_labels(dataset: "Dataset", classes: list[int], remarks: list[str], data: Path) -> None:
-    """Raise InputError where no label is of a class that can be compared."""
-    import numpy as np
-
-    from yolo_edge.ondevice.errors import InputError
-
-    if len(dataset.class_id) and not np.isin(dataset.class_id, classes).any():
-        raise InputError(f"{data}: none of its labels is of a class that the models know ({'; '.join(remarks)})")
-
-
-def _names_by_id(detector: "AnyDetector", dataset: "Dataset") -> tuple[str, ...]:
-    names = detector.spec.names
-    return tuple(names[i] if i < len(names) else name for i, name in enumerate(dataset.names))
-
-
-def _some(names: "Sequence[str]", limit: int = 6) -> str:
-    if len(names) <= limit:
-        return ", ".join(names)
-    return f"{', '.join(names[:limit])} and {len(names) - limit} other classes"
-
-
-def _measure(
-    dataset: "Dataset", found: "Sequence[Found]", classes: list[int], resamples: int, seed: int
-) -> "tuple[list[Accuracy], list[dict[str, Difference | None]]]":
-    import numpy as np
-
-    from yolo_edge.evaluation import Truth, differences, evaluate
-
-    truth = Truth.of_dataset(dataset)
-    accuracies = [evaluate(truth, boxes, classes=np.array(classes, np.int64)) for boxes in found]
-    return accuracies, differences(accuracies, resamples=resamples, seed=seed)
-
-
-def _agreement(first: "AnyDetector", labels: "Found", other: "AnyDetector", candidates: "Found") -> float | None:
-    """AP50 with what the first model would show as labels; None where their classes differ, or it shows nothing."""
-    from yolo_edge.datasets import match_classes
-    from yolo_edge.evaluation import LABEL_CONFIDENCE, average_precision_50
-    from yolo_edge.ondevice.errors import InputError
-
-    try:
-        match = match_classes(other.spec.names, first.spec.names)
-    except InputError:
-        return None
-    shown = labels.select(labels.confidence > LABEL_CONFIDENCE)
-    return average_precision_50(shown, candidates.in_classes(match.to_dataset))
-
-
-def _settings(detector: "AnyDetector") -> dict[str, Any]:
-    fixed = detector.spec.heads[0].nms
-    if fixed is None:
-        return {"confidence": detector.confidence, "iou": detector.iou, "max_detections": detector.max_detections}
-    return {
-        "confidence": max(detector.confidence, fixed.confidence),
-        "iou": fixed.iou,
-        "max_detections": min(detector.max_detections, fixed.max_detections),
-    }
 
 
 def _percent(value: float | None) -> str:

@@ -92,7 +92,7 @@ class Demo:
         self._lines: JsonLines | None = None
         self._lamps: Lamps | None = None
         self.server: Server | None = None
-        self.why = "stopped"  # as the page is told it
+        self.why = "it was stopped"  # as the page is told it
         self._counts = Counts(models, settings.confidence)
         if power is not None:
             self._stack.callback(power.close)

@@ -9,8 +9,10 @@ from yolo_edge.evaluation.metrics import (
     Accuracy,
     Difference,
     average_precision_50,
+    bootstrap,
     differences,
     evaluate,
+    intervals,
 )
 from yolo_edge.evaluation.overlap import shared_overlaps
 
@@ -24,7 +26,9 @@ __all__ = [
     "Found",
     "Truth",
     "average_precision_50",
+    "bootstrap",
     "differences",
     "evaluate",
+    "intervals",
     "shared_overlaps",
 ]

@@ -121,8 +121,31 @@ def evaluate(
     return Accuracy(counted, matches["all"], by_size, truth.images, truth.classes)
 
 
+Drawn = Mapping[str, Floats]  # name of `METRICS` → its value in each resample
+
+
+def bootstrap(accuracies: Sequence[Accuracy], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Drawn]:
+    """The figures of models on pictures drawn again and again, with replacement, the same ones for all.
+
+    Args:
+        accuracies: Of the models, on the same pictures and classes.
+        resamples: Draws.
+        seed: Of the draws.
+    """
+    if not accuracies:
+        return []
+    images = accuracies[0].images
+    rng = np.random.default_rng(seed)
+    weights = np.asarray(rng.multinomial(images, np.full(images, 1 / images), resamples).T, np.float64)
+    return [accuracy.resample(weights) for accuracy in accuracies]
+
+
 def differences(
-    accuracies: Sequence[Accuracy], *, resamples: int = RESAMPLES, seed: int = 0
+    accuracies: Sequence[Accuracy],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    drawn: Sequence[Drawn] | None = None,
 ) -> list[dict[str, Difference | None]]:
     """How much each of several models is above the first.
 
@@ -133,20 +156,35 @@ def differences(
         accuracies: Of the models, on the same pictures and classes.
         resamples: Draws.
         seed: Of the draws.
+        drawn: Of `bootstrap`, where that is there already.
 
     Returns:
         An entry for each model but the first: name of `METRICS` → difference; None where nothing is labelled.
     """
     if len(accuracies) < 2:
         return []
-    images = accuracies[0].images
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(np.float64)
-    base = accuracies[0].resample(weights)
+    base, *others = bootstrap(accuracies, resamples=resamples, seed=seed) if drawn is None else drawn
     return [
-        {metric: _difference(accuracies[0], other, metric, drawn[metric] - base[metric]) for metric in METRICS}
-        for other, drawn in ((accuracy, accuracy.resample(weights)) for accuracy in accuracies[1:])
+        {metric: _difference(accuracies[0], accuracy, metric, other[metric] - base[metric]) for metric in METRICS}
+        for accuracy, other in zip(accuracies[1:], others, strict=True)
     ]
+
+
+def intervals(accuracy: Accuracy, drawn: Drawn) -> dict[str, tuple[float, float] | None]:
+    """The 95 % interval of a model's own figures, between percentiles of its bootstrap.
+
+    Returns:
+        Name of `METRICS` → its ends, with the figure between them; None where nothing is labelled.
+    """
+    found: dict[str, tuple[float, float] | None] = {}
+    for metric in METRICS:
+        value = accuracy.value(metric)
+        if value is None or np.isnan(drawn[metric]).all():
+            found[metric] = None
+            continue
+        low, high = np.nanpercentile(drawn[metric], [2.5, 97.5])
+        found[metric] = (min(float(low), value), max(float(high), value))
+    return found
 
 
 def _difference(first: Accuracy, other: Accuracy, metric: str, drawn: Floats) -> Difference | None:

@@ -16,12 +16,7 @@ t_o and one t_c a class; s is `scale_xy`, σ the logistic function, all boxes in
   the likeliest child while the product of the probabilities stays above 0.5, and the confidence is σ(t_o), as darknet
   has it. With a map the confidence of each mapped class is σ(t_o) times the product from its root.
 
-Families without anchors, with several maps a head (their roles in parentheses):
-
-- `dfl` (YOLOv8, v11; Li et al. 2020, generalized focal loss): for each of the four sides (box) a distribution over the
-  distances 0, 1, … in cells; l = Σ k·softmax(t)_k. x1 = (i + ½ − l)·stride and so on; confidence = σ(t_c) (classes).
-- `yolox` (Ge et al. 2021): x = (t_x + i)·stride, w = exp(t_w)·stride (box); confidence = σ(t_o)·σ(t_c) (objectness,
-  classes).
+The families with several maps a head are those of `yolo_edge.ondevice.maps`.
 
 Files that decode by themselves: `decoded` has one output, [1, 4 + classes, N], centre, size and a score a class, in
 input pixels or (`normalized`) fractions of the input; `nms` has one, [1, max, 6], x1, y1, x2, y2 in input pixels,
@@ -32,21 +27,27 @@ behind which nothing is defined.
 Raw maps of int8 files hold integers (`Head.quantization`): numbers are made only of those that are looked at.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
 from yolo_edge.ondevice.errors import SpecError
-from yolo_edge.ondevice.quantized import head_affine, may_exceed
+from yolo_edge.ondevice.maps import (
+    ANCHORED,
+    DECODERS,
+    DISTRIBUTIONS,
+    MAP_ROLES,
+    MAX_LOG_SIZE,
+    Decoded,
+    logit,
+    map_widths,
+    sigmoid,
+)
+from yolo_edge.ondevice.quantized import head_affine
 from yolo_edge.ondevice.spec import Head, ModelSpec
 from yolo_edge.ondevice.wordtree import map_probabilities, walk
 
-Decoded = Tuple[np.ndarray, np.ndarray, np.ndarray]
-
-# 160 000 anchors wide is beyond any picture; larger logits would only overflow
-MAX_LOG_SIZE = np.float32(12)
 # what the outputs of a `detection_postprocess` head are, and their shapes
 POSTPROCESS_ROLES: Dict[str, Tuple[Optional[int], ...]] = {
     "boxes": (1, None, 4),
@@ -54,30 +55,10 @@ POSTPROCESS_ROLES: Dict[str, Tuple[Optional[int], ...]] = {
     "scores": (1, None),
     "count": (1,),
 }
-# families without anchors → the maps of a head
-MAP_ROLES: Dict[str, Tuple[str, ...]] = {
-    "dfl": ("box", "classes"),
-    "yolox": ("box", "objectness", "classes"),
-}
 # families whose file does the NMS
 SUPPRESSED = ("detection_postprocess", "nms")
 # thinner boxes, in input pixels, are no boxes: NMS could not compare them
 MIN_SIDE = 0.01
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(−x)), without overflow, in the type of `x`."""
-    result: np.ndarray = 1 / (1 + np.exp(np.minimum(-x, np.float32(80))))
-    return result
-
-
-def logit(p: float) -> float:
-    """The x with sigmoid(x) = p; ∓infinity at (or outside) 0 and 1."""
-    if p <= 0:
-        return -math.inf
-    if p >= 1:
-        return math.inf
-    return math.log(p / (1 - p))
 
 
 @dataclass(frozen=True)
@@ -161,7 +142,7 @@ def check_heads(
         if head.family not in LAYOUTS and head.family not in _OTHERS:
             known = ", ".join(sorted([*LAYOUTS, *_OTHERS]))
             raise SpecError(f"{at}.family: expected one of {known}, got {head.family!r}")
-        if head.family in LAYOUTS and not head.anchors:
+        if (head.family in LAYOUTS or head.family in ANCHORED) and not head.anchors:
             raise SpecError(f"{at}.anchors: a {head.family} head has anchors, this one has none")
         for role, (expected, described) in _expected_shapes(spec, head).items():
             if role not in head.tensors:
@@ -173,7 +154,7 @@ def check_heads(
             if len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
                 text = ", ".join("N" if side is None else str(side) for side in expected)
                 raise SpecError(f"{at}.tensors: output {name!r} should be [{text}] {described}, and is {list(shape)}")
-            if (head.family, role) == ("dfl", "box") and shape[3 if head.layout == "NHWC" else 1] % 4:
+            if (head.family in DISTRIBUTIONS and role == "box") and shape[3 if head.layout == "NHWC" else 1] % 4:
                 raise SpecError(f"{at}.tensors: output {name!r} holds four distributions, and is {list(shape)}")
             _check_integers(head, name, shape, None if dtypes is None else dtypes[name], at)
 
@@ -202,7 +183,7 @@ def _expected_shapes(spec: ModelSpec, head: Head) -> Dict[str, Tuple[Tuple[Optio
     if head.family == "detection_postprocess":
         return {role: (shape, "after NMS") for role, shape in POSTPROCESS_ROLES.items()}
     if head.family in MAP_ROLES:
-        widths = {"box": None if head.family == "dfl" else 4, "objectness": 1, "classes": len(spec.names)}
+        widths = map_widths(head, len(spec.names))
         return {role: _map_shape(spec, head, widths[role]) for role in MAP_ROLES[head.family]}
     classes = len(head.tree) or len(spec.names)
     channels = len(head.anchors) * (entries_before_classes(head.family) + classes)
@@ -214,37 +195,6 @@ def _map_shape(spec: ModelSpec, head: Head, channels: Optional[int]) -> Tuple[Tu
     grid = spec.grid(head)
     shape = (1, *grid, channels) if head.layout == "NHWC" else (1, channels, *grid)
     return shape, f"with {len(spec.names)} classes"
-
-
-def _rows(head: Head, array: np.ndarray) -> np.ndarray:
-    """A raw map as [cells, channels], a view of it."""
-    channels = array.shape[3 if head.layout == "NHWC" else 1]
-    rows: np.ndarray = array.reshape(-1, channels) if head.layout == "NHWC" else array.reshape(channels, -1).T
-    return rows
-
-
-class _Rows:
-    """A raw map as rows of cells, [cells, channels]: floats, or integers that become floats where they are read."""
-
-    def __init__(self, head: Head, role: str, outputs: Mapping[str, np.ndarray]):
-        name = head.tensors[role]
-        self._values = _rows(head, outputs[name])
-        self._affine = head_affine(head, name, outputs[name])
-
-    def __getitem__(self, cells: np.ndarray) -> np.ndarray:
-        """The numbers of some cells, float32 [n, channels]."""
-        found: np.ndarray = self._values[cells]
-        if self._affine is not None:
-            found = found * self._affine[0] + self._affine[1]
-        return found
-
-    def above(self, limit: float) -> np.ndarray:
-        """The cells whose largest number exceeds a limit."""
-        if self._affine is None:
-            return np.flatnonzero(self._values.max(axis=1) > np.float32(limit))
-        cells = np.flatnonzero(may_exceed(self._values, self._affine, limit).any(axis=1))
-        found: np.ndarray = cells[self[cells].max(axis=1, initial=-np.inf) > np.float32(limit)]
-        return found
 
 
 def _entries(head: Head, array: np.ndarray) -> np.ndarray:
@@ -305,58 +255,19 @@ def _best_class(head: Head, logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]
     return sigmoid(best), class_id
 
 
-def _likely_cells(head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Tuple[np.ndarray, ...]:
-    """Cells whose best class passes the threshold, that class, and its logit."""
-    rows = _Rows(head, "classes", outputs)
-    cell = rows.above(logit(threshold))
-    logits = rows[cell]
-    class_id = logits.argmax(axis=1)
-    return cell, class_id, logits[np.arange(len(cell)), class_id]
-
-
-def _corner(spec: ModelSpec, head: Head, cell: np.ndarray) -> np.ndarray:
-    """The column and row of cells, float32 [n, 2]."""
-    columns = spec.grid(head)[1]
-    return np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
-
-
-def _decode_distances(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
-    cell, class_id, best = _likely_cells(head, outputs, threshold)
-    logits = _Rows(head, "box", outputs)[cell]
-    logits = logits.reshape(len(cell), 4, logits.shape[1] // 4)
-    odds = np.exp(logits - logits.max(axis=2, keepdims=True))
-    bins = np.arange(logits.shape[2], dtype=np.float32)
-    away = (odds * bins).sum(axis=2) / odds.sum(axis=2)
-    middle = _corner(spec, head, cell) + np.float32(0.5)
-    boxes = np.concatenate([middle - away[:, :2], middle + away[:, 2:]], axis=1) * np.float32(head.stride)
-    return boxes, sigmoid(best), class_id
-
-
-def _decode_offsets(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
-    # what the objectness is multiplied with is at most 1, so it alone must pass
-    objectness = _Rows(head, "objectness", outputs)
-    cell = objectness.above(logit(threshold))
-    logits = _Rows(head, "classes", outputs)[cell]
-    class_id = logits.argmax(axis=1)
-    confidence = sigmoid(objectness[cell][:, 0]) * sigmoid(logits[np.arange(len(cell)), class_id])
-    keep = confidence > threshold
-    cell, class_id, confidence = cell[keep], class_id[keep], confidence[keep]
-    found = _Rows(head, "box", outputs)[cell]
-    center = found[:, :2] + _corner(spec, head, cell)
-    half = np.exp(np.minimum(found[:, 2:], MAX_LOG_SIZE)) / 2
-    boxes = np.concatenate([center - half, center + half], axis=1) * np.float32(head.stride)
-    return boxes, confidence, class_id
-
-
 def _decode_flat(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     values = outputs[head.tensors["map"]][0]
-    best = values[4:].max(axis=0)
-    kept = np.flatnonzero(best > threshold)
+    if head.one_to_one:
+        kept, class_id = np.nonzero(threshold < values[4:].T)
+    else:
+        class_id = values[4:].argmax(axis=0)
+        kept = np.flatnonzero(values[4:].max(axis=0) > threshold)
+        class_id = class_id[kept]
     center, half = values[:2, kept].T, values[2:4, kept].T / 2
     boxes = np.concatenate([center - half, center + half], axis=1)
     if head.normalized:
         boxes *= np.array([spec.input.width, spec.input.height] * 2, np.float32)
-    return boxes, best[kept], values[4:, kept].argmax(axis=0)
+    return boxes, values[4 + class_id, kept], class_id
 
 
 def _decode_rows(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
@@ -373,9 +284,8 @@ def _decode_postprocess(spec: ModelSpec, head: Head, outputs: Mapping[str, np.nd
 
 
 _OTHERS: Dict[str, Callable[[ModelSpec, Head, Mapping[str, np.ndarray], float], Decoded]] = {
+    **DECODERS,
     "decoded": _decode_flat,
     "detection_postprocess": _decode_postprocess,
-    "dfl": _decode_distances,
     "nms": _decode_rows,
-    "yolox": _decode_offsets,
 }

@@ -98,11 +98,35 @@ class Detector:
     def postprocess(self, outputs: Mapping[str, np.ndarray], placement: Placement) -> Detections:
         """Outputs of the runtime → detections in the picture."""
         boxes, confidence, class_id = decode(self.spec, outputs, self.confidence)
-        if self.spec.heads[0].family in SUPPRESSED:  # done in the file, by its own settings
-            kept = np.argsort(-confidence, kind="stable")[: self.max_detections]
-        else:
-            kept = nms(boxes, confidence, class_id, self.iou, self.max_detections, self.agnostic)
+        kept = select(self.spec, boxes, confidence, class_id, self.iou, self.max_detections, self.agnostic)
         return Detections(placement.to_source(boxes[kept]), confidence[kept], class_id[kept])
+
+
+def select(
+    spec: ModelSpec,
+    boxes: np.ndarray,
+    confidence: np.ndarray,
+    class_id: np.ndarray,
+    iou: float,
+    max_detections: int,
+    agnostic: bool = False,
+) -> np.ndarray:
+    """Indices of the boxes to keep, by falling confidence: what `nms` leaves, or the best where none is due.
+
+    Files with NMS inside have done it by their own settings; one-to-one heads need none.
+
+    Args:
+        spec: Of what the boxes were decoded from.
+        boxes: xyxy float32 [n, 4].
+        confidence: float32 [n].
+        class_id: int64 [n].
+        iou: As of `nms`.
+        max_detections: Keep at most so many.
+        agnostic: As of `nms`.
+    """
+    if spec.heads[0].family in SUPPRESSED or spec.heads[0].one_to_one:
+        return np.argsort(-confidence, kind="stable")[:max_detections]
+    return nms(boxes, confidence, class_id, iou, max_detections, agnostic)
 
 
 def check_options(confidence: float, iou: float, max_detections: int) -> None:

@@ -114,7 +114,7 @@ class Head:
     Attributes:
         family: How the tensors are decoded; `yolo_edge.ondevice.decode` has the formulas of each.
         stride: Input pixels a grid cell, in both axes; 1 for files that decode by themselves.
-        tensors: Role → name of an output tensor: "map", or those of `decode.POSTPROCESS_ROLES`.
+        tensors: Role → name of an output tensor: "map", or those of `maps.MAP_ROLES` and `decode.POSTPROCESS_ROLES`.
         anchors: (width, height) in input pixels, one a box that a cell predicts.
         scale_xy: darknet's `scale_x_y`: how far a centre may reach out of its cell. 1 is not at all.
         class_activation: "sigmoid" (independent classes) or "softmax".
@@ -125,6 +125,8 @@ class Head:
         layout: Of raw maps: "NCHW", [1, channels, rows, columns], or "NHWC", [1, rows, columns, channels].
         normalized: Of the family "decoded": boxes are fractions of the input instead of pixels.
         quantization: Name of an output tensor that holds integers → what they stand for. The others hold float32.
+        one_to_one: The head was trained to give each object one box (YOLOv10, YOLO26): no NMS is needed, and none is
+            done; a cell may give a box for several classes.
     """
 
     family: str
@@ -139,6 +141,7 @@ class Head:
     layout: str = "NCHW"
     normalized: bool = False
     quantization: Dict[str, TensorQuantization] = field(default_factory=dict, metadata=typed_json.LATER)
+    one_to_one: bool = field(default=False, metadata=typed_json.LATER)
 
 
 @dataclass(frozen=True)
@@ -277,6 +280,8 @@ def _check_head(spec: ModelSpec, head: Head, where: str) -> None:
     for j, anchor in enumerate(head.anchors):
         if not all(0 < side <= _MAX_NUMBER for side in anchor):
             raise SpecError(f"{where}.anchors[{j}]: expected two sides above 0, up to {_MAX_NUMBER:g}, got {anchor}")
+    if head.one_to_one != spec.heads[0].one_to_one:
+        raise SpecError(f"{where}.one_to_one: the same for all heads, it is not")
     if not 0 < head.scale_xy <= 100:
         raise SpecError(f"{where}.scale_xy: expected a number above 0, up to 100, got {head.scale_xy:g}")
 

@@ -133,8 +133,13 @@ def _make_scenes(folder: Path, tell: Tell, track: Track) -> tuple[str, ...]:
     total = sum(part.count for parts in PARTS.values() for part in parts)
     tell(f"{total} scenes: labelled pictures of codes, made from a seed")
     written = write_dataset(folder / SCENES, PARTS, workers=min(2, os.cpu_count() or 1))
-    shown = [path for path in track(written, "scenes", total) if path.parent.name == "val"][:PICTURES]
-    return tuple(path.relative_to(folder).as_posix() for path in shown)
+    shown = [path for path in track(written, "scenes", total) if path.parent.name == "val" and _has_codes(path)]
+    return tuple(path.relative_to(folder).as_posix() for path in shown[:PICTURES])
+
+
+def _has_codes(picture: Path) -> bool:
+    labels = picture.parents[2] / "labels" / picture.parent.name / f"{picture.stem}.txt"
+    return labels.stat().st_size > 0
 
 
 def _shortened(step: Step) -> str:

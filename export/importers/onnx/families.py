@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolo_edge.ondevice.decode import sigmoid
+from yolo_edge.ondevice.maps import sigmoid
 
 Maps = Mapping[str, np.ndarray]
 
@@ -69,17 +69,32 @@ def anchor_grid(levels: Sequence[Level], maps: Maps, classes: int, *, squared: b
     return Dense(np.concatenate(boxes), np.concatenate(objectness), np.concatenate(scores))
 
 
-def distances(levels: Sequence[Level], maps: Maps) -> Dense:
-    """`dfl`: four distributions over the distances to the sides, and a map of classes."""
-    boxes, scores = [], []
+def distributions(levels: Sequence[Level], maps: Maps, offset: float) -> Dense:
+    """`dfl` and `nanodet_plus`: four distributions over the distances to the sides, and a map of classes.
+
+    `offset`: where in a cell they are measured from.
+    """
+    away = []
     for level in levels:
         logits = maps[level.tensors["box"]]
         bins = logits.shape[1] // 4
         logits = logits.reshape(4, bins, -1)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        away = (odds / odds.sum(axis=1, keepdims=True) * np.arange(bins, dtype=np.float32)[:, None]).sum(axis=1)
-        x, y = (axis.reshape(-1) + np.float32(0.5) for axis in _cells(level))
-        low, high = np.stack([x, y]) - away[:2], np.stack([x, y]) + away[2:]
+        away.append((odds / odds.sum(axis=1, keepdims=True) * np.arange(bins, dtype=np.float32)[:, None]).sum(axis=1))
+    return _around(levels, maps, away, offset)
+
+
+def distances(levels: Sequence[Level], maps: Maps) -> Dense:
+    """`ltrb`: the distances to the four sides in cells, and a map of classes."""
+    return _around(levels, maps, [maps[level.tensors["box"]].reshape(4, -1) for level in levels], 0.5)
+
+
+def _around(levels: Sequence[Level], maps: Maps, away: Sequence[np.ndarray], offset: float) -> Dense:
+    """Boxes by the distances [4, cells] of their sides, and a map of classes."""
+    boxes, scores = [], []
+    for level, sides in zip(levels, away, strict=True):
+        x, y = (axis.reshape(-1) + np.float32(offset) for axis in _cells(level))
+        low, high = np.stack([x, y]) - sides[:2], np.stack([x, y]) + sides[2:]
         boxes.append(np.concatenate([(low + high) / 2, high - low]).T * level.stride)
         scores.append(_rows(sigmoid(maps[level.tensors["classes"]])))
     return Dense(np.concatenate(boxes), None, np.concatenate(scores))

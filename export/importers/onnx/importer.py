@@ -10,20 +10,25 @@ import onnx_ir as ir
 from onnx import ModelProto, NodeProto, helper
 
 from yolo_edge.export.graph import Graph
+from yolo_edge.export.importers.onnx.advice import advise
 from yolo_edge.export.importers.onnx.dequantize import dequantize
 from yolo_edge.export.importers.onnx.emit import Emitter, colours
 from yolo_edge.export.importers.onnx.fold import fold
+from yolo_edge.export.importers.onnx.heads import find_heads
 from yolo_edge.export.importers.onnx.network import OnnxNetwork, needed_nodes
 from yolo_edge.export.importers.onnx.operators import OPERATORS
 from yolo_edge.export.importers.onnx.read import read_onnx
-from yolo_edge.export.importers.onnx.recognize import Recognition, UnknownFamilyError, find_heads, recognize
+from yolo_edge.export.importers.onnx.recognize import Anchors, UnknownFamilyError, recognize
 from yolo_edge.export.importers.onnx.resize import at_size
+from yolo_edge.export.importers.onnx.run_decoder import Recognition
+from yolo_edge.export.importers.onnx.shuffle import gather_channels
 from yolo_edge.export.importers.size import check_sides, check_stride
 from yolo_edge.export.provenance import find_licence, sha256
 from yolo_edge.export.source import SourceModel
-from yolo_edge.ondevice.decode import LAYOUTS, MAP_ROLES, check_heads
+from yolo_edge.ondevice.decode import LAYOUTS, check_heads
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import first_line, printable
+from yolo_edge.ondevice.maps import MAP_ROLES
 from yolo_edge.ondevice.names import assumed_names
 from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import METADATA_KEY, Head, InputSpec, ModelSpec, Provenance, check_spec
@@ -35,7 +40,11 @@ _NO_REGION = "yolo_edge.no_region"  # Resize wants one up to opset 12
 
 
 def import_onnx(
-    path: Path, size: tuple[int, int] | None = None, spec: ModelSpec | None = None, where: str | None = None
+    path: Path,
+    size: tuple[int, int] | None = None,
+    spec: ModelSpec | None = None,
+    where: str | None = None,
+    anchors: Anchors = (),
 ) -> SourceModel:
     """Import a detector from an ONNX file: its decoder is recognised and cut off.
 
@@ -44,6 +53,7 @@ def import_onnx(
         size: Input (width, height); None: the file's own.
         spec: Says what the network is, where that cannot be recognised; its heads name values of the file.
         where: What the spec was read from, for error messages.
+        anchors: (width, height) in pixels of the file's own input, from fine to coarse, where the file lacks them.
 
     Returns:
         The network up to its raw heads, in canonical operators, taking RGB 0..1 whatever the file takes.
@@ -60,12 +70,15 @@ def import_onnx(
     quantized = dequantize(network)
     if quantized:
         notes.append(f"{path.name} is quantized: {quantized} operators were taken back to float, weights stay rounded")
+    gather_channels(network)
     if spec is None and METADATA_KEY in _metadata(model):  # one of our own files
         spec = ModelSpec.from_json(_metadata(model)[METADATA_KEY], f"{path}: spec")
         if any(head.family not in {*LAYOUTS, *MAP_ROLES} for head in spec.heads):
             raise InputError(f"{path}: decodes by itself; export it from a file with --head raw")
+        if anchors:
+            raise InputError(f"--anchors: {path} was written by yolo-edge and says what its heads are")
     if spec is None:
-        spec, found_notes = _spec(network, _recognize(network), model, path)
+        spec, found_notes = _spec(network, _recognize(network, anchors), model, path)
         notes += found_notes
     else:
         unsure = _check_given(network, spec, where or f"{path}: spec", path)
@@ -149,12 +162,24 @@ def _spec(network: OnnxNetwork, found: Recognition, model: ModelProto, path: Pat
         )
     if found.decoded is None:
         notes.append(f"{path.name} ends at its raw heads: the family {found.family} is taken from their channels")
-    reach = 2.0 if found.family == "yolov5" else 1.0  # 2σ − ½: darknet's scale_x_y of 2
+    if found.one_to_one:
+        notes.append(f"{path.name} gives each object one box: no NMS is done")
+    reach = 2.0 if found.family in ("yolov5", "yolo_fastestv2") else 1.0  # 2σ − ½: darknet's scale_x_y of 2
+    squash = "softmax" if found.family in ("fastestdet", "yolo_fastestv2") else "sigmoid"
     heads = tuple(
-        Head(found.family, level.stride, level.tensors, level.anchors, scale_xy=reach) for level in found.levels
+        Head(
+            found.family,
+            level.stride,
+            level.tensors,
+            level.anchors,
+            scale_xy=reach,
+            class_activation=squash,
+            one_to_one=found.one_to_one,
+        )
+        for level in found.levels
     )
     spec = ModelSpec(
-        input=_input(found.family, width, height),
+        input=_input(found.trainer or found.family, width, height),
         heads=heads,
         names=names,
         names_from=f"file {printable(path.name)}" if source == "file" else source,
@@ -168,17 +193,23 @@ def _input(family: str, width: int, height: int) -> InputSpec:
         return InputSpec(
             width, height, color="BGR", scale=(1, 1, 1), resize="letterbox", pad_value=114, pad_position="top_left"
         )
+    if family in ("fastestdet", "yolo_fastestv2"):  # utils/datasets.py: as OpenCV reads it, stretched
+        return InputSpec(width, height, color="BGR")
+    if family in ("nanodet", "nanodet_plus"):  # config/*.yml: normalize; data/transform/warp.py: black around
+        mean, deviation = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+        scale = (1 / deviation[0], 1 / deviation[1], 1 / deviation[2])
+        return InputSpec(width, height, color="BGR", mean=mean, scale=scale, resize="letterbox", pad_value=0)
     return InputSpec(width, height, resize="letterbox", pad_value=114)
 
 
-def _recognize(network: OnnxNetwork) -> Recognition:
+def _recognize(network: OnnxNetwork, anchors: Anchors) -> Recognition:
     """Recognise a network; where that fails, say what would help.
 
     Raises:
         InputError: Not a family that is known.
     """
     try:
-        return recognize(network)
+        return recognize(network, anchors)
     except UnknownFamilyError as error:
         _, _, height, width = network.shapes[network.input]
         emitter = Emitter(network, "body")
@@ -189,7 +220,10 @@ def _recognize(network: OnnxNetwork) -> Recognition:
             why = str(problem).removeprefix(f"{network.path}: ")
             message = f"{error}. Its body cannot be read either, so --spec FILE would not help: {why}"
             raise InputError(message) from None
-        raise InputError(f"{error}. Where they are of one of these families, --spec FILE says so") from None
+        advice = advise(network, error.levels)
+        more = "" if advice is None else f"; it is likely {advice.likely}, and `yolo-edge inspect` prints a spec of it"
+        message = f"{error}. Where they are of one of these families, --spec FILE says so{more}"
+        raise UnknownFamilyError(message, error.heads, error.levels, advice) from None
 
 
 def _check_given(network: OnnxNetwork, spec: ModelSpec, where: str, path: Path) -> list[str]:

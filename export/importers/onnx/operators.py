@@ -86,11 +86,16 @@ def _average_pool(e: Emitter, node: NodeProto) -> Converted:
     if integer(node, "ceil_mode", 0):
         raise e.error(node, "ceil_mode is not supported for averages")
     window = _window(e, node, kernel)
-    if integer(node, "count_include_pad", 0) and any(window["pads"]):
+    if set(window["dilations"]) != {1}:
+        raise e.error(node, "dilations are not supported for averages")
+    before = e.producers.get(node.input[0])
+    padded = before is not None and before.op_type == "Pad"  # by `_pad`: a convolution, too
+    if (integer(node, "count_include_pad", 0) and any(window["pads"])) or (padded and not any(window["pads"])):
         channels = shape_of(x)[1]  # a mean with the zeros counted is a depthwise convolution
         weight = np.full((channels, 1, *kernel), 1 / np.prod(kernel), np.float32)
         inputs = [x, e.constant(node, "w", weight), e.constant(node, "b", np.zeros(channels, np.float32))]
         return [e.add("Conv", inputs, e.shape(node), node, group=channels, **window)]
+    del window["dilations"]  # came with opset 19
     return [e.add("AveragePool", [x], e.shape(node), node, **window)]
 
 
@@ -245,8 +250,10 @@ def _every(e: Emitter, node: NodeProto, x: ir.Value, strided: dict[int, tuple[in
 def _resize(e: Emitter, node: NodeProto) -> Converted:
     x, shape = e.x(node), e.shape(node)
     before = shape_of(x)
+    if text(node, "mode", "nearest") == "linear":
+        return [_resize_linear(e, node)]
     if text(node, "mode", "nearest") != "nearest":
-        raise e.error(node, f"mode {text(node, 'mode')!r}; nearest is supported")
+        raise e.error(node, f"mode {text(node, 'mode')!r}; nearest and linear are supported")
     if len(before) != 4 or before[:2] != shape[:2] or shape[2] % before[2] or shape[3] % before[3]:
         raise e.error(node, f"from {list(before)} to {list(shape)}; whole factors of height and width are supported")
     factors = (shape[2] // before[2], shape[3] // before[3])
@@ -273,6 +280,34 @@ def _resize(e: Emitter, node: NodeProto) -> Converted:
             nearest_mode="floor",
         )
     ]
+
+
+def _resize_linear(e: Emitter, node: NodeProto) -> ir.Value:
+    x, shape = e.x(node), e.shape(node)
+    before = shape_of(x)
+    place = text(node, "coordinate_transformation_mode", "half_pixel")
+    if place not in ("half_pixel", "pytorch_half_pixel") or len(before) != 4 or min(*before[2:], *shape[2:]) < 2:
+        raise e.error(node, f"linear with {place}; between the middles of pixels (half_pixel) is supported")
+    if [2 * side for side in before[2:]] == list(shape[2:]):
+        return e.add("BilinearUpsample", [x], shape, node)
+    if [2 * side for side in shape[2:]] == list(before[2:]) and not integer(node, "antialias", 0):
+        # in the middle of four pixels
+        return e.add("AveragePool", [x], shape, node, kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0])
+    raise e.error(node, f"linear from {list(before)} to {list(shape)}; twice or half the size is supported")
+
+
+def _gather(e: Emitter, node: NodeProto) -> Converted:
+    """Of channels, as `shuffle` makes them; folded away before anything is written."""
+    x, index = e.x(node), e.array(node, 1)
+    channels = shape_of(x)[1] if len(shape_of(x)) == 4 else 0
+    if integer(node, "axis", 0) != 1 or index is None or index.ndim != 1 or not channels:
+        raise e.error(node, "picks other things than channels; this is not supported in the body of a detector")
+    if np.array_equal(index, np.arange(channels)):
+        return [x]
+    if not -channels <= index.min() <= index.max() < channels:
+        raise e.error(node, f"picks channels that the {channels} before it do not have")
+    picked = e.constant(node, "channels", index % channels)
+    return [e.add("Gather", [x, picked], e.shape(node), node, axis=1)]
 
 
 def _reshape(e: Emitter, node: NodeProto) -> Converted:
@@ -358,6 +393,7 @@ OPERATORS: dict[str, Convert] = {
     "ConvTranspose": _conv_transpose,
     "Div": _arithmetic,
     "Flatten": _reshape,
+    "Gather": _gather,
     "GlobalAveragePool": _unary("GlobalAveragePool"),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _unary("HardSwish"),

@@ -36,6 +36,7 @@ class Agent:
             "conditions": self._conditions,
             "meters": self._meters,
             "peak": self._peak,
+            "roof": self._roof,
             "idle": self._idle,
             "load": self._load,
             "warm_up": self._warm_up,
@@ -134,6 +135,11 @@ class Agent:
         from yolo_edge.ondevice.agent.peak import measure_peak  # noqa: PLC0415 - imports numpy
 
         return measure_peak(request["threads"], request["seconds"], request["pin"])
+
+    def _roof(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        from yolo_edge.ondevice.agent.roof import measure_roof  # noqa: PLC0415 - imports numpy
+
+        return measure_roof(request["threads"], request["seconds"], request["pin"])
 
     def _load(self, request: Dict[str, Any]) -> Dict[str, Any]:
         from yolo_edge.ondevice.agent.worker import Worker  # noqa: PLC0415 - imports numpy and cv2
