@@ -9,8 +9,6 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +17,8 @@ from typing import IO
 from yolo_edge.devices.adb_errors import explain
 from yolo_edge.devices.device import MAX_TEXT, QUICK, Completed, DeviceError, quote
 from yolo_edge.devices.inventory import Entry
-from yolo_edge.devices.processes import communicate, read_line
+from yolo_edge.devices.lease import Lease
+from yolo_edge.devices.processes import communicate
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import not_written, printable
 
@@ -69,9 +68,7 @@ class AdbDevice:
         self.name, self.url = name, entry.url
         self._serial, self._over_network = parse_url(name, entry.url)
         self._folder: str | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-        self._over = threading.Event()
+        self._lease: Lease | None = None
         self._numbers = itertools.count()
 
     @property
@@ -163,7 +160,7 @@ class AdbDevice:
 
     def _note(self) -> str:
         """A file on the phone, for the number of a process: what runs when the connection goes away is ended by it."""
-        if self._folder is None or self._keeper is None or self._keeper.poll() is not None:
+        if self._folder is None or self._is_lost(0):
             raise self._lost(b"")
         return f"{self._folder}/.pids/{next(self._numbers)}"
 
@@ -184,44 +181,20 @@ class AdbDevice:
         features = self._adb(["features"], _CONNECT_SECONDS)
         if b"shell_v2" not in features.stdout.split():
             raise DeviceError(f"{self.name}: its Android is older than 7.0, and does not say how programs end")
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
-        self._keeper = self._shell(["sh", "-c", _KEEP], subprocess.PIPE, subprocess.PIPE, self._log)
-        threading.Thread(target=self._beat, name=f"{self.name} heartbeat", daemon=True).start()
-        line = read_line(self._keeper, _CONNECT_SECONDS, 4096)
-        folder = (line or b"").decode("utf-8", "replace").strip()
+        self._lease = Lease(lambda log: self._shell(["sh", "-c", _KEEP], subprocess.PIPE, subprocess.PIPE, log))
+        self._lease.keep(f"{self.name} heartbeat", _LEASE / 4)
+        folder = (self._lease.first_line(_CONNECT_SECONDS, 4096) or b"").decode("utf-8", "replace").strip()
         if not re.fullmatch(r"/data/local/tmp/yolo-edge-\w+", folder):
-            self._keeper.kill()
-            self._keeper.wait()
-            self._log.seek(0)
-            said = self._log.read(4096).decode("utf-8", "replace") or folder
+            self._lease.process.kill()
+            self._lease.process.wait()
+            said = self._lease.complaint() or folder
             full = ": free some space there" if "No space left" in said else ""
             raise DeviceError(f"{self.name}: no folder can be made in /data/local/tmp ({_last(said)}){full}")
         self._folder = folder
 
-    def _beat(self) -> None:
-        """Tell the keeper that we are here, for as long as we are."""
-        assert self._keeper is not None  # noqa: S101 - it was started
-        assert self._keeper.stdin is not None  # noqa: S101 - it is a pipe
-        while not self._over.wait(_LEASE / 4):
-            try:
-                self._keeper.stdin.write(b"\n")
-            except (OSError, ValueError):  # gone, or closed
-                return
-
     def _close(self) -> None:
-        self._over.set()
-        if self._keeper is not None:
-            try:
-                if self._keeper.stdin is not None:
-                    self._keeper.stdin.close()
-                self._keeper.wait(5)
-            except (OSError, subprocess.TimeoutExpired):
-                self._keeper.kill()
-                self._keeper.wait()
-            if self._keeper.stdout is not None:
-                self._keeper.stdout.close()
-        if self._log is not None:
-            self._log.close()
+        if self._lease is not None:
+            self._lease.close()
 
     def _shell(
         self, argv: Sequence[str], stdin: int | IO[bytes], stdout: int | IO[bytes], stderr: int | IO[bytes]
@@ -244,14 +217,9 @@ class AdbDevice:
         if self._is_lost():
             raise self._lost(said)
 
-    def _is_lost(self) -> bool:
+    def _is_lost(self, within: float = 1) -> bool:
         """Whether the connection is gone; the keeper's adb ends a moment after others."""
-        end = time.monotonic() + 1
-        while self._keeper is not None and self._keeper.poll() is None:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.05)
-        return True
+        return self._lease is None or self._lease.is_over(within)
 
     def _lost(self, said: bytes) -> DeviceError:
         text = said.decode("utf-8", "replace")

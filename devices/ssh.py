@@ -10,8 +10,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +20,8 @@ import msgspec
 
 from yolo_edge.devices.device import MAX_TEXT, QUICK, Completed, DeviceError, quote
 from yolo_edge.devices.inventory import Entry
-from yolo_edge.devices.processes import communicate, read_line
+from yolo_edge.devices.lease import Lease
+from yolo_edge.devices.processes import communicate
 from yolo_edge.devices.ssh_errors import Destination, explain
 from yolo_edge.ondevice.agent.keeper import LEASE
 from yolo_edge.ondevice.errors import InputError
@@ -104,9 +103,7 @@ class SshDevice:
         self._to = parse_url(name, entry.url)
         self.hello = Hello()
         self._control: Path | None = None
-        self._master: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-        self._over = threading.Event()
+        self._lease: Lease | None = None
 
     @property
     def python(self) -> str:
@@ -189,16 +186,15 @@ class SshDevice:
 
     def _connect(self) -> None:
         self._control = _short_folder()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
         source = importlib.resources.files("yolo_edge.ondevice.agent").joinpath("keeper.py").read_text("utf-8")
         keep = ["sh", "-c", _KEEP, self._entry.python or "python3", source]
-        self._master = self._ssh(["-M"], keep, subprocess.PIPE, subprocess.PIPE, self._log)
-        line = read_line(self._master, _START_SECONDS, 1 << 16)
+        lease = self._lease = Lease(lambda log: self._ssh(["-M"], keep, subprocess.PIPE, subprocess.PIPE, log))
+        line = lease.first_line(_START_SECONDS, 1 << 16)
         if line is None:
-            self._master.kill()
+            lease.process.kill()
             raise DeviceError(f"{self.name}: connected, and no answer within {_START_SECONDS:.0f} s: is it busy?")
         if not line:
-            raise DeviceError(f"{self.name}: {self._why()}")
+            raise DeviceError(f"{self.name}: {self._why(lease)}")
         try:
             self.hello = msgspec.json.decode(line, type=Hello)
         except msgspec.DecodeError as error:
@@ -207,13 +203,12 @@ class SshDevice:
                 f"{self.name}: {said} instead of an answer: its login shell has to be a POSIX one, and ~/.bashrc "
                 f"silent where nobody is at a terminal ({first_line(error)})"
             ) from error
-        threading.Thread(target=self._beat, name=f"{self.name} heartbeat", daemon=True).start()
+        lease.keep(f"{self.name} heartbeat", _HEARTBEAT)
 
-    def _why(self) -> str:
+    def _why(self, lease: Lease) -> str:
         """What ssh, or what runs on the device, complains of."""
-        assert self._master is not None  # noqa: S101 - it was started
-        code = self._master.wait(_CONNECT_SECONDS)
-        complaint = self._complaint()
+        code = lease.process.wait(_CONNECT_SECONDS)
+        complaint = lease.complaint()
         if "No space left on device" in complaint:
             return "its disk is full, and no temporary folder can be made: free some space there"
         if code != 255:
@@ -221,35 +216,9 @@ class SshDevice:
             return f"{self._entry.python or 'python3'} fails there: {printable(lines[-1])[:300]}"
         return explain(complaint, self._to)
 
-    def _complaint(self) -> str:
-        assert self._log is not None  # noqa: S101 - opened before
-        self._log.seek(0)
-        return self._log.read(1 << 16).decode("utf-8", "replace")
-
-    def _beat(self) -> None:
-        """Tell the keeper that we are here, for as long as we are."""
-        assert self._master is not None  # noqa: S101 - it was started
-        assert self._master.stdin is not None  # noqa: S101 - it is a pipe
-        while not self._over.wait(_HEARTBEAT):
-            try:
-                self._master.stdin.write(b"\n")
-            except (OSError, ValueError):  # gone, or closed
-                return
-
     def _close(self) -> None:
-        self._over.set()
-        if self._master is not None:
-            try:
-                if self._master.stdin is not None:
-                    self._master.stdin.close()
-                self._master.wait(5)
-            except (OSError, subprocess.TimeoutExpired):
-                self._master.kill()
-                self._master.wait()
-            if self._master.stdout is not None:
-                self._master.stdout.close()
-        if self._log is not None:
-            self._log.close()
+        if self._lease is not None:
+            self._lease.close()
         if self._control is not None:
             shutil.rmtree(self._control, ignore_errors=True)
 
@@ -283,7 +252,7 @@ class SshDevice:
         stdout: int | IO[bytes],
         stderr: int | IO[bytes] = subprocess.PIPE,
     ) -> "subprocess.Popen[bytes]":
-        if self._master is None or self._master.poll() is not None:
+        if self._is_lost(0):
             raise self._lost()
         return self._ssh(["-o", "ControlMaster=no"], argv, stdin, stdout, stderr)
 
@@ -300,14 +269,9 @@ class SshDevice:
             raise self._lost()
         return done
 
-    def _is_lost(self) -> bool:
+    def _is_lost(self, within: float = 2) -> bool:
         """Whether the connection is gone; it ends a moment after its parts."""
-        end = time.monotonic() + 2
-        while self._master is not None and self._master.poll() is None:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.05)
-        return True
+        return self._lease is None or self._lease.is_over(within)
 
     def _lost(self) -> DeviceError:
         return DeviceError(
