@@ -39,7 +39,12 @@ _OPTIONS = {
     "ReshapeOptions": (17, {"new_shape": "[int32]"}),
     "ResizeBilinearOptions": (
         15,
-        {"new_height": "int32", "new_width": "int32", "align_corners": "bool", "half_pixel_centers": "bool"},
+        {
+            "deprecated_height": "int32",
+            "deprecated_width": "int32",
+            "align_corners": "bool",
+            "half_pixel_centers": "bool",
+        },
     ),
     "ReverseV2Options": (81, {}),
     "SelectV2Options": (98, {}),

@@ -35,7 +35,7 @@ def test_list_add_and_remove(run: Run, refuse: Callable[..., str], tmp_path: Pat
     ]
     assert "raspberrypi.local" in run("devices", "list", *place).out
     assert "--replace" in refuse("devices", "add", "pi5", "ssh://other", *place)
-    assert "expected one that begins with ssh://" in refuse("devices", "add", "pi6", "adb://x", *place)
+    assert "expected one that begins with ssh://" in refuse("devices", "add", "pi6", "ftp://x", *place)
     assert run("devices", "remove", "pi5", *place).code == 0
     assert "no such device" in refuse("devices", "probe", "pi5", *place)
 

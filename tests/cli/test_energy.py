@@ -140,11 +140,13 @@ def test_meters_that_cannot_be_read(
     assert message in refuse("benchmark", onnx_file, *SMALL, "--meter", meter, code=code)
 
 
-def test_a_file_that_is_not_there_yet(refuse: Callable[..., str], run: Run, onnx_file: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_yet(run: Run, onnx_file: Path, tmp_path: Path) -> None:
     """The repeats are kept: once the file is there, the same command reads it."""
     power, out = tmp_path / "power.csv", tmp_path / "out"
     arguments = ("benchmark", onnx_file, *SMALL, "--meter", f"csv:{power}", "-o", out)
-    assert "no such file; all repeats are kept" in refuse(*arguments)
+    missing = run(*arguments)
+    assert (missing.code, missing.out) == (2, "")
+    assert "no such file; all repeats are kept" in missing.err.splitlines()[-1]
     (journal,) = out.iterdir()
     first = json.loads(journal.read_text().splitlines()[1])["power"]["time"]
     rows = [f"{first - 5 + i / 20:.3f},{WATTS}" for i in range(20 * 60)]

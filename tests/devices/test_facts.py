@@ -7,7 +7,8 @@ import pytest
 
 from tests.devices.test_agents import tree
 from tests.support import shared_dir
-from yolo_edge.devices.facts import _unpack
+from yolo_edge.devices.device import Completed
+from yolo_edge.devices.facts import take_snapshot
 from yolo_edge.ondevice.agent import emulation, facts
 from yolo_edge.ondevice.agent.machine import cores_of
 
@@ -138,7 +139,16 @@ def test_a_snapshot_holds_what_was_asked_for_alone(tmp_path: Path) -> None:
         "proc/cpuinfo": b"relative",
         "/proc/stat": b"cpu 1 2",
     }
-    _unpack(b"".join(b"\x1e" + name.encode() + b"\x1f" + data for name, data in records.items()) + b"\x1e", tmp_path)
+    said = b"".join(b"\x1e" + name.encode() + b"\x1f" + data for name, data in records.items()) + b"\x1e"
+
+    class Liar:
+        """A device that gives more than it was asked for."""
+
+        def run(self, argv: object) -> Completed:
+            return Completed(0, said, b"")
+
+    names = ("/proc/cpuinfo", "/proc/stat", "/sys/class/thermal/thermal_zone*/temp")
+    take_snapshot(Liar(), names, tmp_path)  # type: ignore[arg-type]
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
         "proc/cpuinfo",
         "proc/stat",

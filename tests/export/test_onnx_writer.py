@@ -22,7 +22,8 @@ def activation_only(op: str) -> tuple[Graph, ModelSpec]:
     constants = []
     if op == "Clip":
         constants = [builder.constant(name, np.array(bound, np.float32)) for name, bound in (("low", 0), ("high", 6))]
-    graph = builder.build({"head_0": builder.node(op, [builder.input, *constants], (1, 3, 64, 64), "activation")})
+    side = 128 if op == "BilinearUpsample" else 64
+    graph = builder.build({"head_0": builder.node(op, [builder.input, *constants], (1, 3, side, side), "activation")})
     return graph, ModelSpec(InputSpec(64, 64), (Head("x", 1, {"map": "head_0"}),), ("a",))
 
 

@@ -237,7 +237,7 @@ def test_numpy_2_is_noticed(programs: Path, tmp_path: Path, cfg: Path) -> None:
     cv2.imwrite(str(picture), random_picture(20, 20))
     path = f"{newer}{os.pathsep}{zip_device_part(tmp_path)}"
     done = run([programs / "python", "-c", DETECT, model, picture], cwd=tmp_path, status=1, PYTHONPATH=path)
-    assert "InputError: tflite-runtime does not work with numpy 2." in done.stderr
+    assert "MissingRuntimeError: tflite-runtime does not work with numpy 2." in done.stderr
     assert "run: pip install 'numpy<2', or: pip install ai-edge-litert" in done.stderr
 
 

@@ -43,12 +43,13 @@ def test_the_commands_are_those_that_ran(made: tuple[Path, dict[str, Any], str])
     assert [shlex.split(line)[1] for line in lines] == [
         "anchors", "export", "validate", "benchmark", "detect", "report",
     ]  # fmt: skip
-    words = shlex.split(lines[2])
+    words, kept = shlex.split(lines[2]), (folder / "validate.json").read_text()
     again = subprocess.run(
         [sys.executable, "-m", "yolo_edge", *words[1 : words.index(">")]],
         capture_output=True, cwd=folder, check=True, timeout=120,
     )  # fmt: skip
-    assert json.loads(again.stdout) == json.loads((folder / "validate.json").read_text())
+    first, second = ([{**row, "inference_ms": 0} for row in json.loads(text)] for text in (kept, again.stdout))
+    assert first == second
     assert "Traceback" not in told
 
 
@@ -94,5 +95,16 @@ def test_it_ends_with_its_commands(tmp_path: Path, number: int) -> None:
     _, told = process.communicate(timeout=60)
     assert process.returncode in (130, 143)
     assert "Traceback" not in told
-    with pytest.raises(ProcessLookupError):  # nothing of the group is left
-        os.killpg(process.pid, 0)
+    assert _ends_within(10, process.pid)
+
+
+def _ends_within(seconds: float, group: int) -> bool:
+    """Whether nothing of a group of processes is left."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
