@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from yolo_edge.charts.page import render
 from yolo_edge.ondevice.files import write_atomically
-from yolo_edge.quickstart.steps import report, steps
+from yolo_edge.quickstart.steps import Step
 
 if TYPE_CHECKING:
     from yolo_edge.quickstart.run import Summary
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 
 
-def write_page(folder: Path, summary: "Summary", found: dict[str, Any], shown: Sequence[str]) -> None:
+def write_page(
+    folder: Path, summary: "Summary", called: Sequence[Step], found: dict[str, Any], shown: Sequence[str]
+) -> None:
     """Write `index.html` into the folder.
 
     Args:
         folder: Of the quickstart.
         summary: What was measured.
+        called: The commands.
         found: Command → the document that it printed.
         shown: Stems of the pictures that `detect` drew.
     """
@@ -31,7 +34,6 @@ def write_page(folder: Path, summary: "Summary", found: dict[str, Any], shown: S
         for stem in shown
         for path in sorted((folder / "pictures").glob(f"{stem}*"))[:1]
     ]
-    does = [step.does for step in (*steps(()), report(""))]
     text = render(
         _HERE,
         "index.html.j2",
@@ -42,7 +44,7 @@ def write_page(folder: Path, summary: "Summary", found: dict[str, Any], shown: S
         fastest=min((file.p50_ms for file in summary.files if file.p50_ms is not None), default=None),
         pictures=pictures,
         anchors=found["anchors"],
-        steps=list(zip(summary.commands, does, strict=True)),
+        steps=called,
     )
     write_atomically(folder / "index.html", text.encode())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
-from yolo_edge.ondevice.files import check_output_folder, write_atomically
+from yolo_edge.ondevice.files import check_output_folder, not_written, write_atomically
 from yolo_edge.quickstart.page import write_page
 from yolo_edge.quickstart.steps import FILES, MODEL, PARTS, PICTURES, SCENES, Step, report, steps
 from yolo_edge.sample import CFG, NAMES
@@ -85,18 +85,19 @@ def run(folder: Path, tell: Tell, track: Track) -> Summary:
     """
     begun = time.monotonic()
     _prepare(folder)
-    commands: list[str] = []
+    called: list[Step] = []
     pictures = _make_scenes(folder, tell, track)
 
     def call(step: Step) -> Any:
-        tell(f"{step.command.partition(' > ')[0] if len(step.arguments) < 12 else _shortened(step)}")
-        commands.append(step.command)
+        tell(_shortened(step))
+        called.append(step)
         return _call(step, folder)
 
     found = {step.name: call(step) for step in steps(pictures)}
     result = _newest(folder / "results")
     call(report(f"results/{result.name}"))
-    (folder / COMMANDS).write_text("".join(f"{line}\n" for line in commands), encoding="utf-8")
+    commands = tuple(step.command for step in called)
+    write_atomically(folder / COMMANDS, "".join(f"{line}\n" for line in commands).encode())
     outcomes = tuple(_outcome(file, found) for file in FILES)
     cells = found["benchmark"]["cells"]
     reasons = {reason for cell in cells if not cell["valid"] for reason in (cell["invalid_reason"] or "").split("; ")}
@@ -104,11 +105,11 @@ def run(folder: Path, tell: Tell, track: Track) -> Summary:
         folder=str(folder),
         page=str(folder / "index.html"),
         files=outcomes,
-        commands=tuple(commands),
+        commands=commands,
         seconds=round(time.monotonic() - begun, 1),
         invalid_reason="; ".join(sorted(filter(None, reasons))[:2]) or None,
     )
-    write_page(folder, summary, found, [Path(picture).stem for picture in pictures])
+    write_page(folder, summary, called, found, [Path(picture).stem for picture in pictures])
     return summary
 
 
@@ -121,7 +122,10 @@ def _prepare(folder: Path) -> None:
     check_output_folder(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MODEL).is_file():
         raise InputError(f"{folder}: holds other files; name a new folder")
-    (folder / MODEL).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / MODEL).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(folder, error) from error
     for source in (CFG, CFG.with_suffix(".weights"), NAMES):
         write_atomically((folder / MODEL).with_name(source.name), source.read_bytes())
     for old in ("out", "results", "pictures", SCENES):
