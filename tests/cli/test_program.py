@@ -64,6 +64,25 @@ def test_signals_end_it_cleanly(tmp_path: Path, number: int, code: int, message:
         assert program("inspect", path).returncode == 0
 
 
+def test_further_signals_do_not_break_off_the_cleaning_up() -> None:
+    code = "import time\nfrom yolo_edge import cli\nfrom yolo_edge.cli import app\n"
+    code += "def slow(*_, **__):\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
+    code += "    finally:\n        print('off', flush=True)\n        time.sleep(1)\n        print('done', flush=True)\n"
+    code += "app.app = slow\nraise SystemExit(cli.main([]))\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "off\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "done\n"
+        assert process.stderr.read() == "error: interrupted\n"
+    assert process.returncode == 130
+
+
 def test_unexpected_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from yolo_edge import cli
     from yolo_edge.cli import app

@@ -44,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a failed job, 2 bad input or usage, 128 + n ended by signal n.
     """
     prepare_opencv()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
-            signal.signal(number, _terminate)
+    _handle_endings()
     _prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -126,5 +124,17 @@ def _complain(message: str) -> None:
         return  # nobody to tell
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _TerminatedError(number)
+def _handle_endings() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # only the first is heard: more would break off the cleaning up, and come where a terminal tells all of a group and
+    # a parent its children again. A second Ctrl-C is a person who will not wait: it kills.
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError(number)

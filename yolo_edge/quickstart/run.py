@@ -164,10 +164,13 @@ def _call(step: Step, folder: Path) -> Any:
         YoloEdgeError: It failed.
     """
     program = [sys.executable, "-m", "yolo_edge", *step.arguments]
-    with subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:  # noqa: S603 - ours
+    # a session of its own: Ctrl-C reaches us alone, also while the command is only starting
+    with subprocess.Popen(  # noqa: S603 - ours
+        program, cwd=folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         try:
             printed, _ = process.communicate()
-        except BaseException:  # Ctrl-C reaches both, SIGTERM only us: the command cleans up, then we go
+        except BaseException:  # the command cleans up, then we go
             process.terminate()
             process.wait(_WAIT)
             raise
