@@ -1,6 +1,7 @@
 """The front: what more layers in float bring, and cost; kept beside int8 files, so that another point can be taken."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         int8: Convolutions in int8.
         agreement: AP50 with the float network's detections as labels, on the pictures that steer; null: not known.
         drop: Points of mAP50 lost there; null: no labels.
+        agreement_interval: 95 % interval of `agreement`, by a bootstrap over the pictures.
+        interval: 95 % interval of `drop`, by a paired bootstrap.
         expected: What is lost by what all points say together: points of mAP50, or 1 − agreement where that is the
             limit. More layers in float never lose more: where the measured say so, it is noise, and their mean stands
             for them (isotonic regression).
@@ -38,6 +41,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     agreement: float | None
     drop: float | None
     time: float
+    agreement_interval: tuple[float, float] | None = None
+    interval: tuple[float, float] | None = None
     expected: float = 0.0
     best: bool = False
     holds: bool = False
@@ -52,6 +57,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         drop: Points of mAP50 lost; null: no labels.
         interval: 95 % interval of `drop`; null: no labels.
         holds: The limit.
+        agreement_interval: 95 % interval of `agreement`.
     """
 
     images: int
@@ -59,6 +65,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drop: float | None
     interval: tuple[float, float] | None
     holds: bool
+    agreement_interval: tuple[float, float] | None = None
 
 
 class Front(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +142,34 @@ def mark_best(points: tuple[Point, ...]) -> tuple[Point, ...]:
         )
         marked.append(structs.replace(point, best=not beaten))
     return tuple(marked)
+
+
+def reversals(points: Sequence[Point], *, drops: bool) -> list[tuple[int, int]]:
+    """Where more layers in float lose more than noise explains: where a front is not monotone.
+
+    Noise is what the choice of pictures may do: two points differ when their 95 % intervals do not touch.
+
+    Args:
+        points: From all in int8 to all in float.
+        drops: By mAP50; else by agreement.
+
+    Returns:
+        Numbers of two points each, the first with less in float and yet better.
+    """
+    found = []
+    losses = [_loss(point, drops) for point in points]
+    for (first, before), (second, after) in combinations(zip(points, losses, strict=True), 2):
+        if before is not None and after is not None and before[1] < after[0]:
+            found.append((first.number, second.number))
+    return found
+
+
+def _loss(point: Point, drops: bool) -> tuple[float, float] | None:
+    """Between which values the loss is, lower first."""
+    if drops:
+        return point.interval
+    ends = point.agreement_interval
+    return None if ends is None else (1 - ends[1], 1 - ends[0])
 
 
 def json_schema() -> dict[str, Any]:
