@@ -22,8 +22,8 @@ from yolo_edge.export.quantization.structure import Structure, computed_inputs, 
 
 _KEEP_CHANNELS = frozenset({"Clip", "GlobalAveragePool", "LeakyRelu", "Relu"})
 _MOSTLY = 0.5  # of the noise of a group: what is its own, or not
-_HARDLY = 0.1
 _SOME = 0.1  # of noise that another one is blamed for: what that has to make itself
+_LOUD = 0.01  # of the signal: noise that somebody is to blame for, however little noise they make themselves
 
 Ends = tuple[np.ndarray, np.ndarray]
 
@@ -226,7 +226,7 @@ def blame(
         left = own.get(group, alone)
         if left >= _MOSTLY * alone:
             continue
-        least = 0.0 if left < _HARDLY * alone else _SOME * alone
+        least = 0.0 if left < _SOME * alone and alone > _LOUD else _SOME * alone
         others = [other for other in related[group] if own.get(other, 0.0) > max(left, least)]
         if others:
             found[group] = max(others, key=lambda other: (own[other], other))
