@@ -206,5 +206,10 @@ def average_precision_50(labels: Found, candidates: Found) -> float | None:
     Raises:
         ValueError: Not as many pictures in both.
     """
+    return agreement_accuracy(labels, candidates).value("mAP50")
+
+
+def agreement_accuracy(labels: Found, candidates: Found) -> Accuracy:
+    """The accuracy of `candidates`, with other detections as the truth; its mAP50 is `average_precision_50`."""
     classes = 1 + int(max(labels.class_id.max(initial=-1), candidates.class_id.max(initial=-1)))
-    return evaluate(Truth.of_detections(labels, classes), candidates).value("mAP50")
+    return evaluate(Truth.of_detections(labels, classes), candidates)
