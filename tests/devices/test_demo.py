@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,10 +150,10 @@ def test_a_page_here_of_a_demo_there(server: Server, board: Path, onnx_file: Pat
     assert re.search(rf"\d+ frames in {target}; 1 requests refused$", err.strip()), err
     assert (tmp_path / "lamp").read_text().endswith("0")
     fps, images = read_video(target)
-    assert fps == pytest.approx(10)
+    assert fps == pytest.approx(40)
     assert len(images) > 30
     assert not listens(port)
-    assert sorted(path.name for path in server.home.rglob("*") if path.is_file()) == [video.name]
+    assert list(server.home.iterdir()) == [video]
 
 
 def test_lines_of_a_file_are_those_of_this_machine(
@@ -213,7 +214,7 @@ def test_a_connection_that_is_lost(
     wait_for(lambda: (tmp_path / "lamp").read_text().endswith("0"), 60)
     assert not (tmp_path / "out.avi").exists()
     assert gone(lambda: running("yolo_edge_demo.py"), 60)
-    kept.unlink()
+    shutil.rmtree(server.home / ".local")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ main(sys.argv[1:])
 _START_S = 300.0  # to load models on a slow board
 _LOOK_S = 20.0  # until the page answers through the forwarded port
 _OFFER_S = 0.25
-_FORGET = 'rm -f -- "$1"; rmdir -- "$2" 2>/dev/null; exit 0'
+# folders that are empty then go, too
+_FORGET = 'rm -f -- "$1"; cd -- "$2" && rmdir -p -- "$3" 2>/dev/null; exit 0'
 
 
 @dataclass(frozen=True)
@@ -287,8 +288,7 @@ class FarDemo:
             self._device.pull(self._video, target)
         except YoloEdgeError as error:
             raise type(error)(f"{error}; {self._kept}") from error
-        folder = self._video.rpartition("/")[0]
-        self._device.run(["sh", "-c", _FORGET, "sh", self._video, folder])
+        self._device.run(["sh", "-c", _FORGET, "sh", self._video, self._device.hello.home or "/", VIDEOS])
 
     @property
     def _kept(self) -> str:
