@@ -100,8 +100,8 @@ def _pictures(data: Path, split: str | None, images: Path | None, limit: int) ->
     import numpy as np
 
     from yolo_edge.cli.data import note_dataset
-    from yolo_edge.cli.pictures import find_images
     from yolo_edge.datasets import has_labels, read_dataset
+    from yolo_edge.ondevice.pictures import find_images
 
     if split is None and images is None and data.is_dir() and not has_labels(data):
         found = find_images([str(data)])

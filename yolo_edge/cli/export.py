@@ -243,8 +243,8 @@ def find_calibration(calibration: Path | None) -> list[Path]:
     Raises:
         InputError: There are none.
     """
-    from yolo_edge.cli.pictures import find_images
     from yolo_edge.datasets import read_dataset
+    from yolo_edge.ondevice.pictures import find_images
 
     if calibration is None:
         return []
