@@ -151,7 +151,8 @@ class Agent:
         self.whole = arguments["spec"] is not None
         self.machine.now += 0.5
         return {
-            "runtime": "onnxruntime",
+            "runtime": arguments["runtime"].replace("auto", "onnxruntime"),
+            "runtime_version": "1.2.3",
             "precise": not arguments["fast"],  # as on x86 without VNNI
             "start_ms": 50.0,
             "load_ms": 10.0,

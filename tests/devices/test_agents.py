@@ -97,7 +97,7 @@ def test_requests_that_are_none(request_: object) -> None:
 def test_hosts_and_protocol(agent: AgentProcess) -> None:
     assert agent.host["cpu"]["cpus"] >= 1
     assert agent.host["versions"]["numpy"] == np.__version__
-    assert PROTOCOL == 3
+    assert PROTOCOL == 4
 
 
 def test_bad_models_are_bad_input(agent: AgentProcess, tmp_path: Path, onnx_file: Path) -> None:
