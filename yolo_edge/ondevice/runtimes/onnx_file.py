@@ -11,19 +11,31 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import PathLike, check_readable, mapped, printable, read_bytes
 from yolo_edge.ondevice.runtimes.base import Runtime, check_one_input
 from yolo_edge.ondevice.runtimes.onnx_external import has_external_data
-from yolo_edge.ondevice.runtimes.protobuf import LENGTH, VARINT, fields
+from yolo_edge.ondevice.runtimes.protobuf import LENGTH, VARINT, fields, varints
 
 MAX_MODEL_BYTES = 1 << 31  # what protobuf can hold
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
-_NODE_OPERATOR, _TENSOR_NAME = 4, 8
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
+_ATTRIBUTE_NAME, _ATTRIBUTE_INTEGER, _ATTRIBUTE_INTEGERS = 1, 3, 8
+_TENSOR_SIDE, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_BYTES = 1, 2, 8, 9
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR = 1, 2, 1
 _TENSOR_ELEMENT, _TENSOR_SHAPE, _SHAPE_SIDE, _SIDE_VALUE = 1, 2, 1, 1
 _KEY, _VALUE = 1, 2
 # TensorProto.DataType
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 _MAX_NAME = 1 << 16  # bytes
+# attributes that runtimes divide by, or allocate from
+_POSITIVE = frozenset({"strides", "dilations", "kernel_shape", "group", "blocksize", "num_outputs"})
+# bytes of an element
+_ELEMENTS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+# inputs that these operators cannot do without: OpenCV and OpenVINO read them unasked
+_LEAST_INPUTS = {
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "MatMul", "PRelu", "Gather", "Reshape", "Expand", "Tile"), 2),
+    **dict.fromkeys(("Conv", "ConvTranspose", "QuantizeLinear", "DequantizeLinear", "And", "Or", "Equal", "Less"), 2),
+    **dict.fromkeys(("Greater", "ScatterND", "Where", "Slice", "Range", "BatchNormalization"), 3),
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,11 @@ def describe(runtime: Runtime, signature: Signature) -> None:
 
 
 def read_signature(data: bytes) -> Signature:
-    """The signature of an ONNX file; its weights are not looked at.
+    """The signature of an ONNX file, whose graph holds together as far as runtimes rely on it unasked.
+
+    Every node has the inputs that it needs, each of them the graph's, a weight, or given by an earlier node; strides
+    and the like are above 0; weights have as many bytes as their shapes want. onnxruntime checks all this by itself,
+    OpenCV and OpenVINO crash.
 
     Raises:
         ValueError: The bytes are no such file.
@@ -130,15 +146,22 @@ def read_signature(data: bytes) -> Signature:
         raise ValueError("it has no graph")
     inputs: List[TensorInfo] = []
     outputs: List[TensorInfo] = []
-    operators: Set[str] = set()
+    nodes: List[Tuple[int, int]] = []
     weights: Set[str] = set()  # files of IR version 3 list them among the inputs, too
     for number, first, last in _parts(view, *graph):
         if number == _GRAPH_NODE:
-            operators.update(_texts(view, first, last, _NODE_OPERATOR))
+            nodes.append((first, last))
         elif number == _GRAPH_INITIALIZER:
-            weights.update(_texts(view, first, last, _TENSOR_NAME))
+            weights.add(_weight(view, first, last))
+        elif number == _GRAPH_SPARSE:
+            raise ValueError("it has sparse weights")
         elif number in (_GRAPH_INPUT, _GRAPH_OUTPUT):
             (inputs if number == _GRAPH_INPUT else outputs).append(_tensor(view, first, last))
+    known = weights.union(tensor.name for tensor in inputs)
+    operators = {_node(view, first, last, known) for first, last in nodes}
+    for output in outputs:
+        if output.name not in known:
+            raise ValueError(f"nothing gives its output {output.name!r}")
     return Signature(
         tuple(tensor for tensor in inputs if tensor.name not in weights),
         tuple(outputs),
@@ -158,6 +181,54 @@ def _texts(view: memoryview, start: int, end: int, wanted: int) -> Iterator[str]
     for number, first, last in _parts(view, start, end):
         if number == wanted:
             yield _text(view, first, last, _MAX_NAME)
+
+
+def _node(view: memoryview, start: int, end: int, known: Set[str]) -> str:
+    """The operator of a node; what it gives is known from then on."""
+    operator = next(_texts(view, start, end, _NODE_OPERATOR), "")
+    inputs = list(_texts(view, start, end, _NODE_INPUT))
+    given = 0
+    for place, name in enumerate(inputs, 1):
+        if name and name not in known:
+            raise ValueError(f"nothing gives {name!r}, an input of {operator}")
+        given = place if name else given
+    if given < _LEAST_INPUTS.get(operator, 0) or "" in inputs[: _LEAST_INPUTS.get(operator, 0)]:
+        raise ValueError(f"a {operator} lacks an input")
+    for number, first, last in _parts(view, start, end):
+        if number == _NODE_ATTRIBUTE:
+            _check_attribute(view, first, last, operator)
+    known.update(_texts(view, start, end, _NODE_OUTPUT))
+    return operator
+
+
+def _check_attribute(view: memoryview, start: int, end: int, operator: str) -> None:
+    name = next(_texts(view, start, end, _ATTRIBUTE_NAME), "")
+    if name not in _POSITIVE:
+        return
+    for number, wire, first, last in fields(view, start, end):
+        if number in (_ATTRIBUTE_INTEGER, _ATTRIBUTE_INTEGERS):
+            for value in [first] if wire == VARINT else varints(view, first, last):
+                if not 0 < value < 1 << 31:  # a negative one is above
+                    raise ValueError(f"{operator}: {name} of {value if value < 1 << 63 else value - (1 << 64)}")
+
+
+def _weight(view: memoryview, start: int, end: int) -> str:
+    """The name of a weight; its bytes are counted where it has them in one piece."""
+    name, element, count = "", 0, 1
+    size: Optional[int] = None
+    for number, wire, first, last in fields(view, start, end):
+        if number == _TENSOR_SIDE:
+            for side in [first] if wire == VARINT else varints(view, first, last):
+                count = min(count * side, MAX_MODEL_BYTES)
+        elif number == _TENSOR_TYPE and wire == VARINT:
+            element = first
+        elif number == _TENSOR_NAME and wire == LENGTH:
+            name = _text(view, first, last, _MAX_NAME)
+        elif number == _TENSOR_BYTES and wire == LENGTH:
+            size = last - first
+    if size is not None and element in _ELEMENTS and size != count * _ELEMENTS[element]:
+        raise ValueError(f"{name!r} has {size} bytes, its shape wants {count * _ELEMENTS[element]}")
+    return name
 
 
 def _text(view: memoryview, start: int, end: int, limit: int) -> str:

@@ -40,6 +40,17 @@ def fields(data: memoryview, at: int, end: int) -> Iterator[Tuple[int, int, int,
         at += length
 
 
+def varints(data: memoryview, at: int, end: int) -> Iterator[int]:
+    """The numbers of a packed field.
+
+    Raises:
+        ValueError: They do not end.
+    """
+    while at < end:
+        value, at = _varint(data, at, end)
+        yield value
+
+
 def _varint(data: memoryview, at: int, end: int) -> Tuple[int, int]:
     value = shift = 0
     while at < end and shift < 70:
