@@ -40,6 +40,7 @@ from yolo_edge.benchmarks.rounds import (
     measure_repeat,
     steps_of,
 )
+from yolo_edge.benchmarks.runtimes import find_slots
 from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, decode_bytes, encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults
@@ -74,6 +75,7 @@ class Benchmark:
         emulated: bool = False,
         revision: str | None = None,
         command: Sequence[str] = (),
+        progress: Progress = lambda _: None,
     ):
         """Look at the machine; nothing is measured yet.
 
@@ -85,12 +87,15 @@ class Benchmark:
             emulated: Its processor is a program; it may find out by itself.
             revision: For the result.
             command: For the result.
+            progress: Called before a runtime is tried, with what it does.
 
         Attributes:
             meter: The power meter that will be read, or why there is none.
+            left_out: Runtimes that were asked for and cannot be measured.
 
         Raises:
-            InputError: The same model twice, or no model; a power meter that there is none of.
+            InputError: The same model twice, or no model; one that no runtime runs; a power meter that there is none
+                of.
             YoloEdgeError: The machine does not answer, or the power meter cannot be read.
         """
         if not subjects:
@@ -105,7 +110,7 @@ class Benchmark:
         self._host = msgspec.structs.replace(host, emulated=emulated or host.emulated)
         threads = settings.threads or tuple(dict.fromkeys([1, min(host.cpu.cpus or 1, _MOST_THREADS)]))
         self._settings = msgspec.structs.replace(settings, threads=threads)
-        self._slots = [Slot(subject, number) for subject in subjects for number in threads]
+        self._slots, self.left_out = find_slots(connect, subjects, self._settings, progress)
         self.meter: Choice | str = NOT_ASKED
         if self._host.emulated:
             self.meter = EMULATED
@@ -115,7 +120,10 @@ class Benchmark:
     @property
     def key(self) -> str:
         """The same for the same models, settings and machine: what a killed run is found by."""
-        models = [(slot.subject.name, slot.subject.sha256, slot.threads, slot.subject.spec) for slot in self._slots]
+        models = [
+            (slot.subject.name, slot.subject.sha256, slot.threads, slot.runtime, slot.subject.spec)
+            for slot in self._slots
+        ]
         return hashlib.sha256(
             msgspec.json.encode([__version__, self._settings, models, self._device, self._host, str(self.meter)])
         ).hexdigest()
@@ -166,7 +174,7 @@ class Benchmark:
         profiles: list[Profile | str | None] = [None] * len(self._slots)
         if self._settings.profile:
             for i, slot in enumerate(self._slots):
-                progress(f"{slot.subject.name}: time by operator")
+                progress(f"{slot.what}: time by operator")
                 profiles[i] = self._profile(slot)
         host = replace(self._host, peak=peaks, roof=roofs)
         repeats, power = self._read_power(repeats, kept=journal is not None)
@@ -176,6 +184,7 @@ class Benchmark:
             settings=self._settings,
             cells=tuple(self._cell(slot, i, repeats, profiles[i], peaks, power) for i, slot in enumerate(self._slots)),
             ratios=tuple(self._ratios(repeats)),
+            left_out=tuple(self.left_out),
             power=power if isinstance(power, Power) else None,
             conditions=(*(one.before for one in repeats if one.before), *_moments(repeats), after),
             tool=f"yolo-edge {__version__}",
@@ -261,6 +270,7 @@ class Benchmark:
             model=subject.name,
             device=self._device,
             runtime=parts[0].runtime,
+            runtime_version=parts[0].runtime_version,
             threads=slot.threads,
             latency_ms=inference,
             memory_mb=round(max(part.peak_mb for part in parts), 1),
@@ -298,29 +308,40 @@ class Benchmark:
     def _ratios(self, repeats: Sequence[Repeat]) -> list[CellRatio]:
         samples = [_merge([repeat.cells[i] for repeat in repeats]) for i in range(len(self._slots))]
         medians = [(cell.undisturbed_medians(), cell.turn_medians()) for cell in samples]
-        first = self._slots[0].subject
-        pairs = []
-        for i, a in enumerate(self._slots):
-            for j, b in enumerate(self._slots):
-                same_threads = a.threads == b.threads and b.subject is first and a.subject is not first
-                same_model = a.subject is b.subject and b.threads == self._settings.threads[0] and i != j
-                if same_threads or same_model:
-                    pairs.append((a, b, *_compare(medians[i], medians[j])))
+        runtimes = [cell.runtime for cell in repeats[0].cells]
+        pairs = [
+            (i, j, *_compare(medians[i], medians[j]))
+            for i in range(len(self._slots))
+            for j in range(len(self._slots))
+            if self._compared(i, j)
+        ]
         return [
             CellRatio(
-                a=a.subject.name,
-                b=b.subject.name,
+                a=self._slots[i].subject.name,
+                b=self._slots[j].subject.name,
                 ratio=round(ratio.value, 5),
                 ci95=(round(ratio.low, 5), round(ratio.high, 5)),
                 verdict=verdict_of(ratio, len(repeats)),
                 rounds=rounds,
                 of_rounds=medians[0][1].size,
-                threads_a=a.threads,
-                threads_b=b.threads,
+                threads_a=self._slots[i].threads,
+                threads_b=self._slots[j].threads,
                 undisturbed=undisturbed,
+                runtime_a=runtimes[i],
+                runtime_b=runtimes[j],
             )
-            for a, b, ratio, rounds, undisturbed in pairs
+            for i, j, ratio, rounds, undisturbed in pairs
         ]
+
+    def _compared(self, i: int, j: int) -> bool:
+        """Whether slot i is compared with slot j; see `BenchmarkResult.ratios`."""
+        a, b = self._slots[i], self._slots[j]
+        if i == j:
+            return False
+        if a.threads != b.threads:
+            return a.subject is b.subject and a.runtime == b.runtime and b.threads == self._settings.threads[0]
+        first = next(slot.runtime for slot in self._slots if slot.subject is b.subject)
+        return b.runtime == first and (b.subject is self._slots[0].subject or a.subject is b.subject)
 
 
 def verdict_of(ratio: Ratio, repeats: int) -> RatioVerdict:

@@ -21,7 +21,7 @@ from yolo_edge.ondevice.files import not_written
 T = TypeVar("T")
 
 SUFFIX = ".part.jsonl"
-_VERSION = 4
+_VERSION = 5
 
 
 class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         runtime: Its name.
+        runtime_version: See `Cell`.
         precise: See `Cell`.
         start_ms: See `Cell`.
         load_ms: See `Cell`.
@@ -49,6 +50,7 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     runtime: str
+    runtime_version: str
     precise: bool | None
     start_ms: float
     load_ms: float

@@ -182,6 +182,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         model: As the user named it.
         device: Its name; "local" is the machine of the coordinator.
         runtime: What ran the model.
+        runtime_version: Of its library; None: not recorded.
         threads: Of the runtime.
         latency_ms: Of the inference alone.
         memory_mb: Peak resident memory of the worker process: interpreter, libraries, model, buffers; None: not
@@ -235,6 +236,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     emulated: bool
     sha256: str
     bytes: Count
+    runtime_version: str | None = None
     precision: str | None = None
     input: tuple[int, int] | None = None
     precise: bool | None = None
@@ -275,6 +277,8 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
         undisturbed: False: there were too few undisturbed rounds, and the ratio is from all; None: not recorded.
         threads_a: Threads of the one.
         threads_b: Threads of the other.
+        runtime_a: What ran the one; None: not recorded, in results of one runtime a model.
+        runtime_b: What ran the other.
     """
 
     a: str
@@ -287,6 +291,22 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
     threads_a: int
     threads_b: int
     undisturbed: bool | None = None
+    runtime_a: str | None = None
+    runtime_b: str | None = None
+
+
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A runtime that runs files of this kind, and could not run this model there.
+
+    Attributes:
+        model: As the user named it.
+        runtime: Its name.
+        reason: Why not, and what to do.
+    """
+
+    model: str
+    runtime: str
+    reason: str
 
 
 class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,8 +317,9 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
         host: The machine that was measured.
         settings: All of them.
         cells: What was measured.
-        ratios: Of the cells with as many threads, to that of the first model; of a model's numbers of threads, to the
-            first.
+        ratios: Of the cells with as many threads, to that of the first model, and to that of the same model in its
+            first runtime; of a model's numbers of threads, to the first.
+        left_out: Runtimes that were asked for and could not be measured.
         power: The meter and its readings; None where no power was read.
         conditions: Of the machine, in the order of time.
         tool: What wrote this, with its version.
@@ -314,6 +335,7 @@ class BenchmarkResult(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     cells: tuple[Cell, ...]
     ratios: tuple[CellRatio, ...]
+    left_out: tuple[LeftOut, ...] = ()
     power: Power | None = None
     conditions: tuple[Conditions, ...] = ()
     tool: str
@@ -333,6 +355,23 @@ def energy_scope(result: BenchmarkResult, cell: Cell) -> str | None:
 def key_of(cell: Cell) -> tuple[str, str, str, int]:
     """What makes a cell the same in two runs: the name of its file, the device, the runtime, the threads."""
     return (model_name(cell.model), cell.device, cell.runtime, cell.threads)
+
+
+def cells_of(result: BenchmarkResult, ratio: CellRatio) -> tuple[Cell | None, Cell | None]:
+    """The two cells that a ratio is of; None where the result has none."""
+    sides = ((ratio.a, ratio.runtime_a, ratio.threads_a), (ratio.b, ratio.runtime_b, ratio.threads_b))
+    first, second = (
+        next(
+            (
+                cell
+                for cell in result.cells
+                if (cell.model, cell.threads) == (model, threads) and runtime in (None, cell.runtime)
+            ),
+            None,
+        )
+        for model, runtime, threads in sides
+    )
+    return first, second
 
 
 def path_parts(model: str) -> list[str]:
@@ -397,6 +436,7 @@ def _printable(result: BenchmarkResult) -> BenchmarkResult:
             model=printable(cell.model),
             device=printable(cell.device),
             runtime=printable(cell.runtime),
+            runtime_version=None if cell.runtime_version is None else printable(cell.runtime_version),
             precision=None if cell.precision is None else printable(cell.precision),
             source=None if cell.source is None else printable(cell.source),
             profile=None if cell.profile is None else _printable_profile(cell.profile),
@@ -406,9 +446,20 @@ def _printable(result: BenchmarkResult) -> BenchmarkResult:
         for cell in result.cells
     )
     ratios = tuple(
-        msgspec.structs.replace(ratio, a=printable(ratio.a), b=printable(ratio.b)) for ratio in result.ratios
+        msgspec.structs.replace(
+            ratio,
+            a=printable(ratio.a),
+            b=printable(ratio.b),
+            runtime_a=None if ratio.runtime_a is None else printable(ratio.runtime_a),
+            runtime_b=None if ratio.runtime_b is None else printable(ratio.runtime_b),
+        )
+        for ratio in result.ratios
     )
-    return msgspec.structs.replace(result, cells=cells, ratios=ratios)
+    left_out = tuple(
+        LeftOut(model=printable(one.model), runtime=printable(one.runtime), reason=printable(one.reason))
+        for one in result.left_out
+    )
+    return msgspec.structs.replace(result, cells=cells, ratios=ratios, left_out=left_out)
 
 
 def _printable_profile(profile: Profile) -> Profile:

@@ -23,7 +23,7 @@ from yolo_edge.benchmarks.samples import encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.ondevice.errors import YoloEdgeError
 
-_LOAD_SECONDS = 900.0
+LOAD_SECONDS = 900.0
 _MIN_FREE = 0.05  # of the memory, with all workers loaded: below, the machine would swap
 
 
@@ -60,15 +60,21 @@ class Subject:
 
 @dataclass(frozen=True)
 class Slot:
-    """A model with a number of threads: what becomes a cell."""
+    """A model with a number of threads and a runtime, "auto" or the name of one: what becomes a cell."""
 
     subject: Subject
     threads: int
+    runtime: str = "auto"
 
     @property
     def label(self) -> str:
         """For a person."""
-        return f"{self.subject.name}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.what}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+    @property
+    def what(self) -> str:
+        """The model, and the runtime where one was named."""
+        return self.subject.name if self.runtime == "auto" else f"{self.subject.name}, {self.runtime}"
 
 
 Progress = Callable[[str], None]
@@ -80,7 +86,7 @@ def steps_of(slots: Sequence[Slot], repeats: int, *, energy: bool) -> int:
 
 
 _ROUND_STEPS = 10
-_LOADED = ("runtime", "precise", "start_ms", "load_ms", "first_ms", "base_mb", "cpus", "detections")
+_LOADED = ("runtime", "runtime_version", "precise", "start_ms", "load_ms", "first_ms", "base_mb", "cpus", "detections")
 
 
 def find_host(connect: Connect) -> Host:
@@ -249,7 +255,7 @@ def measure_profile(connect: Connect, slot: Slot, settings: Settings) -> Profile
 
 
 def _stem(slot: Slot) -> str:
-    name = slot.subject.name.rsplit("/", 1)[-1]
+    name = slot.what.rsplit("/", 1)[-1]
     return f"{name} x{slot.threads}"
 
 
@@ -258,14 +264,8 @@ def _start(stack: ExitStack, connect: Connect, slot: Slot, settings: Settings) -
     try:
         loaded = agent.ask(
             "load",
-            _LOAD_SECONDS,
-            model=slot.subject.path,
-            spec=slot.subject.spec,
-            runtime=settings.runtime,
-            threads=slot.threads,
-            image=settings.image,
-            pin=settings.pin,
-            fast=settings.fast,
+            LOAD_SECONDS,
+            **load_request(slot, settings),
         )
         # three inferences at least a window
         limit = QUICK_SECONDS + 10 * (settings.warm_up_cap_s + 6 * loaded["first_ms"] / 1e3)
@@ -279,6 +279,19 @@ def _start(stack: ExitStack, connect: Connect, slot: Slot, settings: Settings) -
     except YoloEdgeError as error:
         raise type(error)(_about(slot, error)) from error
     return _Running(slot, agent, loaded, warm)
+
+
+def load_request(slot: Slot, settings: Settings) -> dict[str, Any]:
+    """What an agent is asked to load for a slot."""
+    return {
+        "model": slot.subject.path,
+        "spec": slot.subject.spec,
+        "runtime": slot.runtime,
+        "threads": slot.threads,
+        "image": settings.image,
+        "pin": settings.pin,
+        "fast": settings.fast,
+    }
 
 
 def _about(slot: Slot, error: YoloEdgeError) -> str:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+ALL = "all"  # the runtimes that are there and run a model, instead of the name of one
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """When a figure is not to be trusted: facts/devices.md's rules for throttling, and ours for company.
@@ -29,7 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         quick: A short one, for a first look; its results are labelled.
         threads: Of each cell.
-        runtime: "auto" or the name of one.
+        runtime: "auto", the name of one, or `ALL`.
         repeats: New processes so many times; each measures its share of the seconds.
         seconds: Measured a cell, at least, in all repeats together.
         inferences: Of a cell, at least, in all repeats together.

@@ -33,6 +33,7 @@ def _row(result: BenchmarkResult, cell: Cell) -> dict[str, object]:
         "model": cell.model,
         "device": cell.device,
         "runtime": cell.runtime,
+        "runtime_version": cell.runtime_version,
         "threads": cell.threads,
         "precision": cell.precision,
         "precise": cell.precise,

@@ -13,7 +13,7 @@ from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import first_line, read_bytes
-from yolo_edge.ondevice.runtimes.onnx import MAX_MODEL_BYTES, check_self_contained
+from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES, check_self_contained
 from yolo_edge.ondevice.spec import METADATA_KEY
 
 

@@ -233,9 +233,9 @@ def _energies(content: Content, ink: str) -> list[Figure]:
 
 
 def _sizes(content: Content, ink: str) -> Figure | None:
-    by_file: dict[tuple[str, str], Row] = {}
+    by_file: dict[tuple[str, str, str], Row] = {}
     for row in content.rows:  # memory with the fewest threads, of the first run
-        key = (model_name(row.cell.model), row.cell.sha256)
+        key = (model_name(row.cell.model), row.cell.sha256, row.cell.runtime)
         before = by_file.get(key)
         if before is None or row.cell.threads < before.cell.threads:
             by_file[key] = row

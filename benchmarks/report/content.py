@@ -12,7 +12,15 @@ from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
 from yolo_edge.benchmarks.baseline import Comparison
 from yolo_edge.benchmarks.host import Conditions, Host
 from yolo_edge.benchmarks.inputs import on_one_dataset
-from yolo_edge.benchmarks.results import BenchmarkResult, Cell, CellRatio, energy_scope, model_name, path_parts
+from yolo_edge.benchmarks.results import (
+    BenchmarkResult,
+    Cell,
+    CellRatio,
+    cells_of,
+    energy_scope,
+    model_name,
+    path_parts,
+)
 from yolo_edge.benchmarks.verdicts import busy_share, in_words, throttle_events
 
 # how far a cell's times are to be trusted; charts have a mark for each
@@ -30,7 +38,8 @@ class Row:
 
     Attributes:
         id: Its place among all rows: what charts and tables know it by.
-        label: The model's name, as short as it can be told from the others.
+        model: The model's name, as short as it can be told from the others.
+        label: The same, with the runtime where the run has the model in several.
         run: Number of the result it is from, from 1.
         cell: What was measured.
         quick: Whether in a quick run.
@@ -45,6 +54,7 @@ class Row:
     """
 
     id: int
+    model: str
     label: str
     run: int
     cell: Cell
@@ -181,17 +191,24 @@ def gather(
     notes = [f"accuracies on other data are not shown: {other}" for other in others]
     names = _short_names([cell.model for result in results for cell in result.cells])
     several = len(results) > 1
-    labels = {
+    models = {
         (number, model): f"{name} (run {number})" if several and _in_several(model, results) else name
         for number, result in enumerate(results, 1)
         for model, name in ((cell.model, names[cell.model]) for cell in result.cells)
+    }
+    with_runtime = {
+        (number, cell.model)
+        for number, result in enumerate(results, 1)
+        for cell in result.cells
+        if any(other.model == cell.model and other.runtime != cell.runtime for other in result.cells)
     }
     cells = [(number, result, cell) for number, result in enumerate(results, 1) for cell in result.cells]
     known = {(cell.model, cell.sha256): accuracy_of(cell.model, accuracies, cell.sha256) for _, _, cell in cells}
     rows = [
         Row(
             i,
-            labels[number, cell.model],
+            models[number, cell.model],
+            f"{models[number, cell.model]}{f', {cell.runtime}' if (number, cell.model) in with_runtime else ''}",
             number,
             cell,
             result.settings.quick,
@@ -201,23 +218,15 @@ def gather(
         )
         for i, (number, result, cell) in enumerate(cells)
     ]
-    of_cell = {(row.run, row.cell.model, row.cell.threads): row for row in rows}
-    withheld = {key for key, row in of_cell.items() if row.cell.emulated}
-    ratios = [
-        LabelledRatio(
-            f"{labels[number, ratio.a]} ×{ratio.threads_a}",
-            f"{labels[number, ratio.b]} ×{ratio.threads_b}",
-            ratio,
-            all(row is not None and row.trusted for row in pair),
-            tuple(dict.fromkeys(mark for row in pair if row is not None for mark in row.marks)),
-        )
-        for number, result in enumerate(results, 1)
-        for ratio in result.ratios
-        if (number, ratio.a) in labels
-        and (number, ratio.b) in labels
-        and not {(number, ratio.a, ratio.threads_a), (number, ratio.b, ratio.threads_b)} & withheld
-        for pair in [(of_cell.get((number, ratio.a, ratio.threads_a)), of_cell.get((number, ratio.b, ratio.threads_b)))]
-    ]
+    of_cell = {id(row.cell): row for row in rows}
+    ratios = []
+    for result in results:
+        for ratio in result.ratios:
+            pair = [of_cell[id(cell)] for cell in cells_of(result, ratio) if cell is not None]
+            if len(pair) == 2 and not any(row.cell.emulated for row in pair):
+                marks = tuple(dict.fromkeys(mark for row in pair for mark in row.marks))
+                trusted = all(row.trusted for row in pair)
+                ratios.append(LabelledRatio(pair[0].name, pair[1].name, ratio, trusted, marks))
     data = accuracies[0].on if accuracies else ""
     return Content(results, _tagged(_mark_fronts(rows)), ratios, comparisons, limit, data, notes)
 

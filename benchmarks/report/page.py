@@ -19,6 +19,7 @@ from yolo_edge.benchmarks.report.content import (
 )
 from yolo_edge.benchmarks.report.energy import cell_energy, meter_facts
 from yolo_edge.benchmarks.report.packing import SharedData, filters
+from yolo_edge.benchmarks.report.runtimes import left_out, runtime_columns, runtime_rows
 from yolo_edge.benchmarks.report.table import (
     BASELINE_COLUMNS,
     RATIO_COLUMNS,
@@ -80,6 +81,9 @@ def _common(content: Content) -> dict[str, Any]:
         "not_measured": charts.not_measured(content),
         "columns": columns(content),
         "rows": [(row, fields(content, row)) for row in content.rows],
+        "runtime_columns": runtime_columns(content),
+        "runtime_rows": [(None, texts) for texts in runtime_rows(content)],
+        "left_out": left_out(content),
         "ratio_columns": RATIO_COLUMNS,
         "ratio_rows": [(None, ratio_fields(item)) for item in content.ratios[:_MOST_RATIOS]],
         "ratios_left": max(len(content.ratios) - _MOST_RATIOS, 0),

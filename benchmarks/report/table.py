@@ -59,7 +59,7 @@ def fields(content: Content, row: Row) -> list[str]:
     cell, latency = row.cell, row.cell.latency_ms
     several = len(content.results) > 1
     devices = len({other.cell.device for other in content.rows}) > 1
-    found = [row.label, str(cell.threads), validity(cell)]
+    found = [row.model, str(cell.threads), validity(cell)]
     found += [str(row.run)] if several else []
     found += [cell.device] if devices else []
     times = [

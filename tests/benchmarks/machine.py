@@ -133,7 +133,7 @@ class Agent:
     def _ms(self) -> float:
         machine = self.machine
         seconds = machine.now - 1000
-        base = machine.base_ms[self.label.rsplit(", ", 1)[0]]
+        base = machine.base_ms[self.label.split(", ", maxsplit=1)[0]]
         return base * self.luck * machine.slowdown(seconds) * float(machine.rng.lognormal(0, machine.noise))
 
     def _conditions(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,8 @@ class Agent:
         self.whole = arguments["spec"] is not None
         self.machine.now += 0.5
         return {
-            "runtime": "onnxruntime",
+            "runtime": arguments["runtime"].replace("auto", "onnxruntime"),
+            "runtime_version": "1.2.3",
             "precise": not arguments["fast"],  # as on x86 without VNNI
             "start_ms": 50.0,
             "load_ms": 10.0,
@@ -174,7 +175,7 @@ class Agent:
             self.machine.now += inference / 1e3
         cpu = [stage[len(stage) // 2] for stage in stages]
         if self.machine.meter:
-            watts = self.machine.meter.load_w[self.label.rsplit(", ", 1)[0]]
+            watts = self.machine.meter.load_w[self.label.split(", ", maxsplit=1)[0]]
             self.machine.meter.busy.append((begins, self.machine.now, watts))
         return {
             "stages_ns": stages,

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
+import onnxruntime as ort
+import openvino
 import pytest
 
 from tests.cli.conftest import Run
@@ -81,6 +84,25 @@ def test_the_result_holds_all_samples(results: Path) -> None:
         "after",
     ]
     assert list(results.iterdir()) == [path]
+
+
+def test_all_runtimes(run: Run, models: list[Path], picture: Path) -> None:
+    detecting = run("detect", models[0], picture, "--runtime", "all")
+    assert detecting.code == 2
+    assert "'all' is not known; there are auto, onnxruntime, openvino, opencv, tflite" in detecting.err
+    done = run("benchmark", models[0], *SMALL, "--runtime", "all", "--json")
+    assert done.code == 0, done.err
+    document = done.json
+    jsonschema.validate(document, json.loads((ROOT / "benchmarks" / "result.schema.json").read_text()))
+    cells = {cell["runtime"]: cell for cell in document["cells"]}
+    assert list(cells) == ["onnxruntime", "openvino", "opencv"]
+    assert len({cell["detections"] for cell in cells.values()}) == 1
+    for name, package in (("onnxruntime", ort), ("openvino", openvino), ("opencv", cv2)):
+        assert package.__version__.startswith(cells[name]["runtime_version"])
+    assert [(ratio["runtime_a"], ratio["runtime_b"]) for ratio in document["ratios"]] == [
+        ("openvino", "onnxruntime"),
+        ("opencv", "onnxruntime"),
+    ]
 
 
 def test_a_table_and_notes(run: Run, models: list[Path]) -> None:

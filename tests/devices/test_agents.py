@@ -97,7 +97,7 @@ def test_requests_that_are_none(request_: object) -> None:
 def test_hosts_and_protocol(agent: AgentProcess) -> None:
     assert agent.host["cpu"]["cpus"] >= 1
     assert agent.host["versions"]["numpy"] == np.__version__
-    assert PROTOCOL == 3
+    assert PROTOCOL == 4
 
 
 def test_bad_models_are_bad_input(agent: AgentProcess, tmp_path: Path, onnx_file: Path) -> None:
@@ -136,7 +136,7 @@ HELLO = f'import os, sys, time; print(\'{{"protocol": {PROTOCOL}, "host": {{}}}}
         ("import os; os.kill(os.getpid(), 9)", "ended by signal 9, as the kernel does when memory runs out"),
         ("print('hello')", "not an answer to 'hello'"),
         ("print('[1]')", "not an answer to 'hello'"),
-        ("print('{\"protocol\": 99}')", "speaks protocol 99, expected 3"),
+        ("print('{\"protocol\": 99}')", "speaks protocol 99, expected 4"),
         ("import time; time.sleep(60)", "no answer to 'hello' within 2 s"),
         ("import os; os.close(1); import time; time.sleep(60)", "closed its output during 'hello'"),
     ],

@@ -12,7 +12,6 @@ from yolo_edge.cli.options import (
     Json,
     Names,
     Resize,
-    Runtime,
     Sizes,
     Weights,
     check_resize,
@@ -77,7 +76,9 @@ def benchmark(
     ] = None,
     device: DeviceName = "local",
     inventory: InventoryFile = None,
-    runtime: Runtime = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="auto, onnxruntime, openvino, opencv or tflite; all: what is there and runs the file.")
+    ] = "auto",
     fast: Fast = False,
     image: Annotated[
         Path | None,
@@ -161,7 +162,7 @@ def benchmark(
             weights=weights,
             names=names,
             resize=resize,
-            runtime=runtime if benchmark_model is None else "tflite",
+            runtime=_to_look_at(runtime) if benchmark_model is None else "tflite",
             threads=settings.threads or (1,),
             sizes=sizes(size),
             here=device == LOCAL and benchmark_model is None,
@@ -170,15 +171,20 @@ def benchmark(
             result, written = _measure_natively(subjects, settings, device, entry, benchmark_model, output)
             _show(result, written, json=json, csv=csv)
             return
-        plan = Benchmark(
-            subjects,
-            settings,
-            stack.enter_context(session_on(device, entry)),
-            device=device,
-            emulated=entry.emulated,
-            revision=git_revision(),
-            command=command_line(),
-        )
+        connect = stack.enter_context(session_on(device, entry))
+        with steps(None) as advance:
+            plan = Benchmark(
+                subjects,
+                settings,
+                connect,
+                device=device,
+                emulated=entry.emulated,
+                revision=git_revision(),
+                command=command_line(),
+                progress=advance,
+            )
+        for one in plan.left_out:
+            note(f"left out: {one.model} in {one.runtime}: {one.reason}")
         if settings.energy:
             _announce(plan.meter)
         journal = None
@@ -199,6 +205,13 @@ def benchmark(
             raise
         written = save(result, journal) if journal else None
     _show(result, written, json=json, csv=csv)
+
+
+def _to_look_at(runtime: str) -> str:
+    """The runtime that a model is looked at with, before those that are to be measured."""
+    from yolo_edge.benchmarks.settings import ALL
+
+    return "auto" if runtime == ALL else runtime
 
 
 def _measure_natively(
@@ -343,11 +356,13 @@ def _print(result: "BenchmarkResult") -> None:
     from yolo_edge.benchmarks.results import model_name
     from yolo_edge.cli.output import note, plural, print_table
 
-    several = len({cell.model for cell in result.cells}) > 1
+    several = len({(cell.model, cell.runtime) for cell in result.cells}) > 1
+    runtimes = len({cell.runtime for cell in result.cells}) > 1
     scopes = [result.power.label] if result.power else []
     print_table(
         [
             "model",
+            *(["runtime"] if runtimes else []),
             "threads>",
             "valid",
             "p50 ms>",
@@ -360,10 +375,10 @@ def _print(result: "BenchmarkResult") -> None:
             "memory>",
             "of peak>",
             *(f"{kind} mJ, {scope}>" for scope in scopes for kind in ("gross", "net")),
-            *(["to the first model", "rounds>"] if several else []),
+            *(["to the first", "rounds>"] if several else []),
         ],
         (
-            [*_row(cell), *(_energy(cell) if scopes else []), *(_ratio(result, cell) if several else [])]
+            [*_row(cell, runtimes), *(_energy(cell) if scopes else []), *(_ratio(result, cell) if several else [])]
             for cell in result.cells
         ),
     )
@@ -383,8 +398,9 @@ def _print(result: "BenchmarkResult") -> None:
         note(describe_energy(result.power))
     if several:
         note(
-            f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads, of "
-            "the rounds that nothing disturbed, where there are enough; p50 is of all samples."
+            f"to the first: time as a multiple of {model_name(result.cells[0].model)}'s"
+            f"{f' in {result.cells[0].runtime}' if runtimes else ''} with as many threads, of the rounds that nothing "
+            "disturbed, where there are enough; p50 is of all samples."
         )
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
@@ -394,16 +410,17 @@ def _print(result: "BenchmarkResult") -> None:
         note(f"not valid: {reason}")
     for cell in result.cells:
         for text in cell.notes:
-            note(f"{model_name(cell.model)}, threads {cell.threads}: {text}")
+            what = f"{model_name(cell.model)}, {cell.runtime}" if runtimes else model_name(cell.model)
+            note(f"{what}, threads {cell.threads}: {text}")
     _print_profiles(result.cells)
 
 
-def _row(cell: "Cell") -> list[object]:
+def _row(cell: "Cell", runtimes: bool) -> list[object]:
     from yolo_edge.benchmarks.report.table import validity
     from yolo_edge.benchmarks.results import model_name
 
     latency = cell.latency_ms
-    first = [model_name(cell.model), cell.threads, validity(cell)]
+    first = [model_name(cell.model), *([_runtime(cell)] if runtimes else []), cell.threads, validity(cell)]
     if cell.emulated:
         return [*first, "withheld", *["-"] * 6, _shown(cell.memory_mb, ".0f", " MB"), "-"]
     return [
@@ -420,6 +437,10 @@ def _row(cell: "Cell") -> list[object]:
     ]
 
 
+def _runtime(cell: "Cell") -> str:
+    return f"{cell.runtime} {cell.runtime_version or ''}".strip()
+
+
 def _shown(value: float | None, form: str, unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
 
@@ -432,20 +453,24 @@ def _energy(cell: "Cell") -> list[str]:
 
 
 def _ratio(result: "BenchmarkResult", cell: "Cell") -> list[str]:
-    """The ratio to the first model, with what speaks against it, and the rounds that it is from."""
+    """The ratio to the first model and runtime, with what speaks against it, and the rounds that it is from."""
     from yolo_edge.benchmarks.report.table import ratio_marks
+    from yolo_edge.benchmarks.results import cells_of
 
+    first = result.cells[0]
     for ratio in result.ratios:
-        if (ratio.a, ratio.threads_a, ratio.threads_b) == (cell.model, cell.threads, cell.threads):
-            pair = {(ratio.a, cell.threads), (ratio.b, cell.threads)}
-            trusted = all(c.valid and not c.emulated for c in result.cells if (c.model, c.threads) in pair)
+        a, b = cells_of(result, ratio)
+        same = b is not None and (b.model, b.runtime, b.threads) == (first.model, first.runtime, cell.threads)
+        if a is cell and b is not None and same:
+            trusted = all(one.valid and not one.emulated for one in (a, b))
             words: list[str] = [] if ratio.verdict in ("faster", "slower") else [ratio.verdict]
             words += ratio_marks(ratio, trusted)
             if cell.emulated:
                 return ["-", "-"]
             interval = f"{ratio.ratio:.3f} [{ratio.ci95[0]:.3f}, {ratio.ci95[1]:.3f}] {', '.join(words)}"
             return [interval.strip(), f"{ratio.rounds} of {ratio.of_rounds}"]
-    return ["1" if cell.model == result.cells[0].model and not cell.emulated else "-", "-"]
+    is_first = (cell.model, cell.runtime) == (first.model, first.runtime)
+    return ["1" if is_first and not cell.emulated else "-", "-"]
 
 
 def _print_profiles(cells: "Sequence[Cell]") -> None:

@@ -95,7 +95,7 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out pictures and labels that cannot be used, and count them.")
 ]
 Threads = Annotated[int | None, typer.Option(help="Default: the runtime's choice.", show_default=False)]
-Runtime = Annotated[str, typer.Option(help="auto, onnxruntime or tflite.")]
+Runtime = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, opencv or tflite.")]
 Fast = Annotated[
     bool, typer.Option("--fast", help="On x86 without VNNI: int8 in onnxruntime's fastest kernels; sums may saturate.")
 ]

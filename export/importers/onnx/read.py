@@ -10,7 +10,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_readable, first_line, printable, read_bytes
-from yolo_edge.ondevice.runtimes.onnx import MAX_MODEL_BYTES
+from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
 
 MIN_OPSET = 11
 

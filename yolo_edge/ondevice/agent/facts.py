@@ -38,6 +38,7 @@ _RUNTIMES = {
     "tflite-runtime": "tflite_runtime.interpreter",
     "numpy": "numpy",
     "opencv": "cv2",
+    "openvino": "openvino",
 }
 _SECONDS = 60.0  # to import one, on a slow board
 

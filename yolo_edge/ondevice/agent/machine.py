@@ -50,7 +50,15 @@ _ARM_CORES = {
     ("0x41", "0xd47"): "Cortex-A710",
     ("0x4e", "0x004"): "Carmel",
 }
-_PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "opencv-python", "opencv-python-headless", "tflite-runtime")
+_PACKAGES = (
+    "ai-edge-litert",
+    "numpy",
+    "onnxruntime",
+    "opencv-python",
+    "opencv-python-headless",
+    "openvino",
+    "tflite-runtime",
+)
 
 
 def host_facts(root: Path = ROOT) -> Dict[str, Any]:

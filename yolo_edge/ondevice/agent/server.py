@@ -15,7 +15,7 @@ from yolo_edge.ondevice.opencv import prepare_opencv
 from yolo_edge.ondevice.power import open_meter, probe_all
 from yolo_edge.ondevice.power.sampler import Sampler, be_polite, describe
 
-PROTOCOL = 3  # changes when requests or answers do
+PROTOCOL = 4  # changes when requests or answers do
 
 
 class Agent:

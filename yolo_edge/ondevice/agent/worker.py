@@ -47,9 +47,9 @@ class Worker:
     ):
         """Load a model, and run it once.
 
-        Afterwards `loaded` has: `runtime`, its name; `precise`, see `Runtime`; `start_ms`, the time to load the
-        runtime's library and the model; `load_ms`, to load the model alone; `first_ms`, of the first inference;
-        `base_mb`, the memory before; `cpus` that this process keeps to, where they differ in speed, or null;
+        Afterwards `loaded` has: `runtime`, its name, and `runtime_version`; `precise`, see `Runtime`; `start_ms`, the
+        time to load the runtime's library and the model; `load_ms`, to load the model alone; `first_ms`, of the first
+        inference; `base_mb`, the memory before; `cpus` that this process keeps to, where they differ in speed, or null;
         `detections` in the picture and its `picture` size, or null.
 
         Args:
@@ -83,6 +83,7 @@ class Worker:
         self._expected = float(first[2] - first[1])  # ns
         self.loaded = {
             "runtime": self._job.runtime.name,
+            "runtime_version": self._job.runtime.version,
             "precise": self._job.runtime.precise,
             "start_ms": start_ms,
             "load_ms": load_ms,

@@ -8,24 +8,26 @@ from yolo_edge.ondevice.files import PathLike
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.tflite_file import is_tflite
 
-# by the suffix of the files that each runs
-_BY_SUFFIX = {".onnx": "onnxruntime", ".tflite": "tflite"}
-RUNTIMES = ("auto", *_BY_SUFFIX.values())
+# suffix → what runs such files; the first is "auto"
+BY_SUFFIX = {".onnx": ("onnxruntime", "openvino", "opencv"), ".tflite": ("tflite",)}
+RUNTIMES = ("auto", *(name for names in BY_SUFFIX.values() for name in names))
 
 
-def open_runtime(
-    model: Union[PathLike, bytes], runtime: str = "auto", threads: Optional[int] = None, fast: bool = False
-) -> Runtime:
+Model = Union[PathLike, bytes]
+
+
+def open_runtime(model: Model, runtime: str = "auto", threads: Optional[int] = None, fast: bool = False) -> Runtime:
     """Load a model into a runtime.
 
     Args:
         model: A path, or the bytes of a file.
         runtime: One of `RUNTIMES`; "auto" goes by the file's suffix.
-        threads: Threads for one inference; None: the runtime's own choice (one a physical core in onnxruntime,
-            one in TFLite).
+        threads: Threads for one inference; None: the runtime's own choice (one a physical core in onnxruntime and
+            OpenVINO, one in TFLite, OpenCV's number in OpenCV).
         fast: Let int8 sums saturate where onnxruntime's fastest kernels do: on x86-64 without VNNI.
 
     Raises:
+        MissingRuntimeError: The runtime is not installed.
         InputError: An unknown runtime, one that does not run such files, or a file that cannot be loaded.
     """
     if runtime not in RUNTIMES:
@@ -36,18 +38,48 @@ def open_runtime(
         where, suffix = "model", ".tflite" if is_tflite(model) else ".onnx"
     else:
         where, suffix = str(model), Path(model).suffix.lower()
-    if suffix not in _BY_SUFFIX:
+    if suffix not in BY_SUFFIX:
         raise InputError(f"{where}: expected an .onnx or .tflite file, got {suffix or 'no suffix'}")
-    if runtime not in ("auto", _BY_SUFFIX[suffix]):
-        raise InputError(f"{where}: runtime {runtime} does not run {suffix} files, {_BY_SUFFIX[suffix]} does")
-    # a runtime is imported when it is used
-    if suffix == ".tflite":
-        from yolo_edge.ondevice.runtimes.tflite import TfliteRuntime  # noqa: PLC0415
+    names = BY_SUFFIX[suffix]
+    if runtime not in ("auto", *names):
+        verb = "does" if len(names) == 1 else "do"
+        raise InputError(f"{where}: runtime {runtime} does not run {suffix} files, {', '.join(names)} {verb}")
+    return _LOADERS[names[0] if runtime == "auto" else runtime](model, threads, fast)
 
-        return TfliteRuntime(model, threads)
+
+# a runtime is imported when it is used
+
+
+def _load_onnxruntime(model: Model, threads: Optional[int], fast: bool) -> Runtime:
     from yolo_edge.ondevice.runtimes.onnx import OnnxRuntime  # noqa: PLC0415
 
     return OnnxRuntime(model, threads, precise=False if fast else None)
+
+
+def _load_openvino(model: Model, threads: Optional[int], fast: bool) -> Runtime:
+    from yolo_edge.ondevice.runtimes.openvino import OpenvinoRuntime  # noqa: PLC0415
+
+    return OpenvinoRuntime(model, threads)
+
+
+def _load_opencv(model: Model, threads: Optional[int], fast: bool) -> Runtime:
+    from yolo_edge.ondevice.runtimes.opencv_dnn import OpencvRuntime  # noqa: PLC0415
+
+    return OpencvRuntime(model, threads)
+
+
+def _load_tflite(model: Model, threads: Optional[int], fast: bool) -> Runtime:
+    from yolo_edge.ondevice.runtimes.tflite import TfliteRuntime  # noqa: PLC0415
+
+    return TfliteRuntime(model, threads)
+
+
+_LOADERS = {
+    "onnxruntime": _load_onnxruntime,
+    "openvino": _load_openvino,
+    "opencv": _load_opencv,
+    "tflite": _load_tflite,
+}
 
 
 def check_runtime(suffix: str) -> None:

@@ -4,12 +4,15 @@ from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
+from yolo_edge.ondevice.errors import InputError
+
 
 class Runtime:
     """A loaded model.
 
     Attributes:
         name: Of the runtime, as `--runtime` spells it.
+        version: Of the library.
         input_name: The model's one input.
         input_shape: Its shape.
         input_dtype: Its numpy type name.
@@ -22,6 +25,7 @@ class Runtime:
     """
 
     name: str
+    version: str
     input_name: str
     input_shape: Tuple[int, ...]
     input_dtype: str
@@ -34,3 +38,13 @@ class Runtime:
     def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:
         """One inference: the input tensor → output name → array."""
         raise NotImplementedError
+
+
+def check_one_input(count: int, where: str) -> None:
+    """Check that a model has a single input.
+
+    Raises:
+        InputError: It has another number.
+    """
+    if count != 1:
+        raise InputError(f"{where}: a detector has one input, this model has {count}")

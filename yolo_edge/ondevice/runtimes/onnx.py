@@ -13,11 +13,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable, first_line, mapped, read_bytes
-from yolo_edge.ondevice.runtimes.base import Runtime
-from yolo_edge.ondevice.runtimes.onnx_external import has_external_data
-
-MAX_MODEL_BYTES = 1 << 31  # what protobuf can hold
+from yolo_edge.ondevice.files import PathLike, first_line, read_bytes
+from yolo_edge.ondevice.runtimes.base import Runtime, check_one_input
+from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES, check_self_contained
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -82,6 +80,7 @@ class OnnxRuntime(Runtime):
     """An ONNX file loaded into onnxruntime."""
 
     name = "onnxruntime"
+    version = ort.__version__
 
     def __init__(self, model: Union[PathLike, bytes], threads: Optional[int] = None, precise: Optional[bool] = None):
         """Load `model`, a path or the bytes of a file; the other arguments are those of `new_session`.
@@ -101,8 +100,7 @@ class OnnxRuntime(Runtime):
             raise InputError(f"{where}: onnxruntime does not load it ({first_line(error)})") from error
         self.threads = threads
         inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise InputError(f"{where}: a detector has one input, this model has {len(inputs)}")
+        check_one_input(len(inputs), where)
         self.input_name = inputs[0].name
         self.input_shape = _static_shape(inputs[0])
         self.input_dtype = _DTYPES.get(inputs[0].type, inputs[0].type)
@@ -116,30 +114,6 @@ class OnnxRuntime(Runtime):
         """One inference: the input tensor → output name → array."""
         outputs = self._session.run(self._output_names, {self.input_name: tensor})
         return dict(zip(self._output_names, outputs))
-
-
-def check_self_contained(model: Union[PathLike, bytes], where: str) -> None:
-    """Check that a model is one readable file that needs no other.
-
-    Args:
-        model: A path, or the bytes of a file.
-        where: What it is, for error messages.
-
-    Raises:
-        InputError: It cannot be read, is too large, is no ONNX file, or keeps weights in other files.
-    """
-    try:
-        if isinstance(model, bytes):
-            external = has_external_data(model)
-        else:
-            if check_readable(model) > MAX_MODEL_BYTES:
-                raise InputError(f"{where}: larger than the 2 GB of one ONNX file")
-            with mapped(model) as data:
-                external = has_external_data(data)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: not an ONNX file ({error})") from error
-    if external:
-        raise InputError(f"{where}: keeps its weights in other files; `yolo-edge export` makes one file of them")
 
 
 def _is_text(name: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from yolo_edge.ondevice.errors import InputError, MissingRuntimeError
 from yolo_edge.ondevice.files import PathLike, check_readable, first_line, mapped, read_bytes, reason
-from yolo_edge.ondevice.runtimes.base import Runtime
+from yolo_edge.ondevice.runtimes.base import Runtime, check_one_input
 from yolo_edge.ondevice.runtimes.tflite_file import IDENTIFIER, check_model, is_tflite, read_metadata
 
 MAX_MODEL_BYTES = 1 << 31  # what offsets in a FlatBuffer can reach
@@ -28,6 +28,12 @@ def interpreter_class() -> Any:
         InputError: None is, or one that cannot work with this numpy.
     """
     return _module().Interpreter
+
+
+def _version() -> str:
+    """Of the package that is used."""
+    package = importlib.import_module(_module().__name__.partition(".")[0])
+    return str(getattr(package, "__version__", "unknown"))
 
 
 def _module() -> Any:
@@ -92,11 +98,10 @@ class TfliteRuntime(Runtime):
         where = "model" if isinstance(model, bytes) else os.fspath(model)
         self._where = where
         self._interpreter = load_interpreter(model, threads)
-        self.threads = threads
+        self.threads, self.version = threads, _version()
         with _explained(where, "load"):
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if len(inputs) != 1:
-            raise InputError(f"{where}: a detector has one input, this model has {len(inputs)}")
+        check_one_input(len(inputs), where)
         self._input = inputs[0]["index"]
         self.input_name = inputs[0]["name"]
         self.input_shape = tuple(int(size) for size in inputs[0]["shape"])

@@ -1,0 +1,83 @@
+"""ONNX files through OpenVINO, on the CPU. The package `openvino` is optional."""
+
+import importlib
+import os
+from typing import Any, Dict, Optional, Union
+
+import numpy as np
+
+from yolo_edge.ondevice.errors import InputError, MissingRuntimeError
+from yolo_edge.ondevice.files import PathLike, first_line
+from yolo_edge.ondevice.runtimes.base import Runtime
+from yolo_edge.ondevice.runtimes.onnx_file import describe, read_detector
+
+
+def load_openvino() -> Any:
+    """The module `openvino`.
+
+    Raises:
+        MissingRuntimeError: It is not installed, does not load, or is older than 2023.1.
+    """
+    try:
+        module = importlib.import_module("openvino")
+    except ImportError as error:
+        # a broken installation says what it lacks
+        found = "is not installed" if error.name == "openvino" else f"does not load ({first_line(error)})"
+        raise MissingRuntimeError(f"openvino {found}; run: pip install openvino") from error
+    if not hasattr(module, "Core"):
+        raise MissingRuntimeError("this openvino is too old; run: pip install 'openvino>=2023.1'")
+    return module
+
+
+class OpenvinoRuntime(Runtime):
+    """An ONNX file compiled by OpenVINO for the CPU."""
+
+    name = "openvino"
+
+    def __init__(self, model: Union[PathLike, bytes], threads: Optional[int] = None):
+        """Load `model`, a path or the bytes of a file; `threads` for one inference, None: one a physical core.
+
+        Raises:
+            InputError: OpenVINO is not installed, it does not load the model, or that has not a single input.
+        """
+        self._where = "model" if isinstance(model, bytes) else os.fspath(model)
+        openvino = load_openvino()
+        self.version = str(openvino.__version__).partition("-")[0]  # behind it: the build
+        data, signature = read_detector(model)
+        settings: Dict[str, object] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            # on ARM and AMX it would round floats to 16 bits, and find something else than the file says
+            "INFERENCE_PRECISION_HINT": "f32",
+            # no other runtime here ties its threads to CPUs; where that is wanted, a benchmark ties the whole process
+            "ENABLE_CPU_PINNING": False,
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            compiled = core.compile_model(core.read_model(model=data), "CPU", settings)
+            self._request = compiled.create_infer_request()
+            self._outputs = [(info.name, compiled.output(info.name)) for info in signature.outputs]
+        except Exception as error:  # OpenVINO raises RuntimeError and types of pybind11
+            raise InputError(f"{self._where}: OpenVINO does not load it ({_complaint(error)})") from error
+        self.threads = threads
+        describe(self, signature)
+
+    def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:
+        """One inference: the input tensor → output name → array.
+
+        Raises:
+            InputError: OpenVINO refuses to run the model.
+        """
+        try:
+            found = self._request.infer({0: tensor}, share_inputs=True)
+        except Exception as error:
+            raise InputError(f"{self._where}: OpenVINO does not run it ({_complaint(error)})") from error
+        return {name: found[port] for name, port in self._outputs}
+
+
+def _complaint(error: Exception) -> str:
+    """What OpenVINO says: it begins with the places in its source where the error passed."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return first_line(ValueError(said[0]) if said else error)
