@@ -76,7 +76,14 @@ def _resolve(python: Path, wheel: Path, version: str, machine: str) -> "subproce
         report = Path(folder) / "report.json"
         command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--dry-run", "--quiet"]
         command += ["--ignore-installed", "--target", f"{folder}/target", "--only-binary=:all:", "--report", report]
-        command += ["--python-version", version, "--platform", f"linux_{machine}", "--platform", f"manylinux2014_{machine}"]
+        command += [
+            "--python-version",
+            version,
+            "--platform",
+            f"linux_{machine}",
+            "--platform",
+            f"manylinux2014_{machine}",
+        ]
         command += [word for minor in _GLIBC for word in ("--platform", f"manylinux_2_{minor}_{machine}")]
         done = subprocess.run([*command, f"{wheel}[all]"], capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -90,11 +97,20 @@ def _run(python: Path, wheel: Path) -> "subprocess.CompletedProcess[str]":
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([python, "-m", "venv", f"{folder}/venv"], check=True)
         programs = Path(folder) / "venv" / "bin"
-        install = [programs / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", f"{wheel}[all]"]
+        install = [
+            programs / "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-compile",
+            f"{wheel}[all]",
+        ]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             return done
-        return subprocess.run([programs / "python", "-c", _SMOKE], cwd=folder, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [programs / "python", "-c", _SMOKE], cwd=folder, capture_output=True, text=True, check=False
+        )
 
 
 if __name__ == "__main__":

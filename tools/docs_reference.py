@@ -36,16 +36,18 @@ def command_line() -> str:
     lines = [
         "# Command line",
         "",
-        "What each command takes, as `--help` prints it. Exit codes: 0 done, 1 a job failed, 2 bad input or usage, 128 + n",
-        "ended by signal n. `--json` prints one document on standard output, and everything else on standard error.",
+        "What each command takes, as `--help` prints it. Exit codes: 0 done, 1 a job failed, 2 bad input or usage,",
+        "128 + n ended by signal n. `--json` prints one document on standard output, and everything else on standard",
+        "error.",
         "",
     ]
     for command, context in _commands(program, program.name or "yolo-edge", None):
-        usage = command.get_usage(context).removeprefix("Usage: ").replace("\n", "\n")
+        usage = command.get_usage(context).removeprefix("Usage: ")
         lines += [f"## {context.command_path}", "", *_paragraphs(command.help), "", "```text", usage, "```", ""]
         records = [record for param in command.params if (record := param.get_help_record(context)) is not None]
-        lines += ["| | |", "|---|---|"]
-        lines += [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in records]
+        lines += ["| option | |", "|---|---|"]
+        # in code a bar divides no cells
+        lines += [f"| `{' '.join(name.split())}` | {_cell(text)} |" for name, text in records]
         lines.append("")
     return "\n".join(lines)
 
@@ -95,7 +97,7 @@ def schemas() -> str:
     lines = [
         "# JSON schemas",
         "",
-        "The files are JSON Schema (2020-12); `make schema` writes them from the code, and the tests hold documents to them.",
+        "The files are JSON Schema (2020-12); `make schema` writes them from the code, and tests hold documents to it.",
         "",
     ]
     for file, what in SCHEMAS.items():
@@ -134,7 +136,11 @@ def _type(schema: str, value: dict[str, Any]) -> str:
         return " or ".join(f"`{json.dumps(one, ensure_ascii=False)}`" for one in value["enum"])
     if value.get("type") == "array":
         inner = value.get("items") or next(iter(value.get("prefixItems", ())), {})
-        length = f" of {value['minItems']}" if value.get("minItems") and value.get("minItems") == value.get("maxItems") else ""
+        length = (
+            f" of {value['minItems']}"
+            if value.get("minItems") and value.get("minItems") == value.get("maxItems")
+            else ""
+        )
         return f"array{length}: {_type(schema, inner)}" if inner else f"array{length}"
     if value.get("type") == "object" and isinstance(value.get("additionalProperties"), dict):
         return f"object: name → {_type(schema, value['additionalProperties'])}"
@@ -146,8 +152,8 @@ def boards() -> str:
     lines = [
         "# Boards",
         "",
-        "What is known of a board: its power rails, what their total means, limits and remedies. `yolo-edge devices probe`",
-        "shows what of it applies; [Energy](../energy.md) says how it is used.",
+        "What is known of a board: its power rails, what their total means, limits and remedies.",
+        "`yolo-edge devices probe` shows what of it applies; [Energy](../energy.md) says how it is used.",
         "",
     ]
     for file in sorted((ROOT / "devices" / "profiles").glob("*.toml")):

@@ -1,8 +1,8 @@
 """A hook of mkdocs: what the site has beside docs/.
 
-Pages of the repository outside of docs/ (README, CONTRIBUTING …), the reference, schemas and examples become files of the
-site, and links that people follow in the repository lead to them. Pages in docs/ that `nav` does not name come last among
-the topics.
+Pages of the repository outside of docs/ (README, CONTRIBUTING …), the reference, schemas and examples become files of
+the site, and links that people follow in the repository lead to them. Pages in docs/ that `nav` does not name come last
+among the topics.
 """
 
 import os
@@ -20,7 +20,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parent))
-import docs_reference  # noqa: E402
+import docs_reference
 
 ROOT = docs_reference.ROOT
 # path in the repository → page
@@ -68,7 +68,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def _not_python(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if not name.endswith(".py") and (Path(folder, name).is_file() or name == "__pycache__")]
+    return [
+        name for name in names if not name.endswith(".py") and (Path(folder, name).is_file() or name == "__pycache__")
+    ]
 
 
 def _named(nav: Any) -> list[str]:
@@ -97,7 +99,9 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     here = page.file.src_uri
     origin = _ORIGINS.get(here, f"docs/{here}")
     # inside of the page drawings take the colours of its scheme
-    markdown = _DRAWING.sub(lambda match: _drawing(Path(config.docs_dir) / posixpath.dirname(here) / match[1]), markdown)
+    markdown = _DRAWING.sub(
+        lambda match: _drawing(Path(config.docs_dir) / posixpath.dirname(here) / match[1]), markdown
+    )
     if here.startswith("reference/"):
         return markdown
     parts, last = [], 0

@@ -80,7 +80,9 @@ def _print_size(item: Installation) -> bool:
         compiled = sum(file.stat().st_size for file in files if file.suffix == ".pyc")
         total = sum(file.stat().st_size for file in files)
         fetched = sum(file.stat().st_size for file in wheels.iterdir())
-        sizes = sorted(((_bytes(found), found.metadata["Name"]) for found in distributions(path=[str(target)])), reverse=True)
+        sizes = sorted(
+            ((_bytes(found), found.metadata["Name"]) for found in distributions(path=[str(target)])), reverse=True
+        )
     largest = ", ".join(f"{name} {size / MB:.0f}" for size, name in sizes[:_LARGEST])
     limit = "" if item.limit is None else f", aim {item.limit:.0f}"
     print(

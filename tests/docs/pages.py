@@ -9,10 +9,28 @@ from tests.support import ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 # beside these the links of what the site takes from elsewhere
-LINKED = (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "yolo_edge/sample/MODEL_CARD.md")
+LINKED = (
+    *PAGES,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    ROOT / "yolo_edge/sample/MODEL_CARD.md",
+)
 
 _SHELL = ("sh", "bash", "console")
-_PROGRAMS = ("yolo-edge", "python", "python3", "pip", "make", "apt", "pkg", "source", "ssh", "scp", ".venv-dev/bin/python")
+_PROGRAMS = (
+    "yolo-edge",
+    "python",
+    "python3",
+    "pip",
+    "make",
+    "apt",
+    "pkg",
+    "source",
+    "ssh",
+    "scp",
+    ".venv-dev/bin/python",
+)
 _FENCE = re.compile(r"^(`{3,})(\S*)")
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
 _PAGE_NOT_RUN = re.compile(r"<!-- the commands of this page are not run: (.+?) -->")

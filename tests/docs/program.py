@@ -13,13 +13,33 @@ from tests.support import ROOT
 from yolo_edge.cli.app import app
 
 # whatever they are told is theirs
-_OTHERS = {"adb", "apt", "cat", "cd", "nohup", "pkg", "python", "python3", "scp", "source", "ssh", "ssh-copy-id", "sshd", "sudo", "unzip", "whoami"}
+_OTHERS = {
+    "adb",
+    "apt",
+    "cat",
+    "cd",
+    "nohup",
+    "pkg",
+    "python",
+    "python3",
+    "scp",
+    "source",
+    "ssh",
+    "ssh-copy-id",
+    "sshd",
+    "sudo",
+    "unzip",
+    "whoami",
+}
 
 
 @cache
 def options() -> dict[str, set[str]]:
     """Command, or command and sub-command → its options."""
-    return {name: {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)} for name, command in _walk(get_command(app), "")}
+    return {
+        name: {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)}
+        for name, command in _walk(get_command(app), "")
+    }
 
 
 def _walk(group: Any, before: str) -> Iterator[tuple[str, Any]]:
@@ -77,7 +97,9 @@ def _refusal(arguments: Sequence[str]) -> list[str]:
                 return [f"no command {' '.join(words[:1])!r}"]
             name, *words = words
             command = command.commands[name]
-            context = command.make_context(name, list(words if not hasattr(command, "commands") else words[:1]), parent=context)
+            context = command.make_context(
+                name, list(words if not hasattr(command, "commands") else words[:1]), parent=context
+            )
     except Exception as error:  # noqa: BLE001 - whatever the parser raises is the answer
         return [f"{type(error).__name__}: {error.format_message() if hasattr(error, 'format_message') else error}"]
     return []
@@ -95,7 +117,11 @@ def named_commands(text: str) -> list[str]:
     head = text.removeprefix("$ ").removeprefix("yolo-edge ").split("--")[0]
     words = re.findall(r"[a-z]+", head)
     if words[:1] == ["devices"]:
-        return [name for name in options() if name.startswith("devices ") and (name.split()[1] in words or words == ["devices"])]
+        return [
+            name
+            for name in options()
+            if name.startswith("devices ") and (name.split()[1] in words or words == ["devices"])
+        ]
     return [name for name in options() if name == words[0] or ("|" in head and name in words)]
 
 

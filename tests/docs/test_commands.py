@@ -1,6 +1,5 @@
 """Every command of README.md and docs/: run where it can be, held against the program where not."""
 
-import glob
 import os
 import re
 import shlex
@@ -23,31 +22,6 @@ from yolo_edge.export.load import load_model
 from yolo_edge.export.quantization import choose
 from yolo_edge.export.quantization.recipe import RECIPES
 
-# what pages call files → how it is made here; all pages start from what docs/index.md makes
-STANDINS: dict[str, Callable[[Path], object]] = {
-    "coco128.yaml": lambda path: shutil.copy(path.with_name("data.yaml"), path),
-    "dog.jpg": lambda path: shutil.copy(path.with_name("photo.jpg"), path),
-    "examples": lambda path: _link(path, ROOT / "examples"),
-    "pictures": lambda path: _link(path, "images/train"),
-    "raw.onnx": lambda path: onnx.save(foreign.yolov5(form="raw"), path),
-    "yolov5n.onnx": lambda path: onnx.save(foreign.yolov5(), path),
-    "yolov8n.onnx": lambda path: onnx.save(foreign.yolov8(), path),
-    "yolox_nano.onnx": lambda path: onnx.save(foreign.yolox(), path),
-    "FastestDet.onnx": lambda path: onnx.save(foreign.fastestdet(), path),
-    "nanodet_m_416.onnx": lambda path: onnx.save(foreign.nanodet(), path),
-    "yolo-fastestv2.onnx": lambda path: onnx.save(foreign.fastestv2(anchors=3, classes=4), path),
-    "yolo-fastest-1.1.cfg": lambda path: _sample_as(path),
-    "out/yolo-fastest-1.1-xl-320-fp32.onnx": lambda path: _export_as(path),
-}
-# measured for a moment only
-SHORTER = {"benchmark": ("--seconds", "0.1", "--inferences", "16", "--repeats", "1", "--cooldown", "0")}
-INDEX = ROOT / "docs" / "index.md"
-RUN = [
-    page
-    for page in PAGES
-    if page != INDEX and any((b.has_commands or b.is_python) and not b.not_run and not b.is_synopsis for b in blocks_of(page))
-]
-
 
 def _link(path: Path, target: Path | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +37,33 @@ def _export_as(path: Path) -> None:
     source = load_model(path.parents[1] / "model.cfg")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(write_onnx(canonicalize(source.graph), source.spec))
+
+
+# what pages call files → how it is made here; all pages start from what docs/index.md makes
+STANDINS: dict[str, Callable[[Path], object]] = {
+    "coco128.yaml": lambda path: shutil.copy(path.with_name("data.yaml"), path),
+    "dog.jpg": lambda path: shutil.copy(path.with_name("photo.jpg"), path),
+    "examples": lambda path: _link(path, ROOT / "examples"),
+    "pictures": lambda path: _link(path, "images/train"),
+    "raw.onnx": lambda path: onnx.save(foreign.yolov5(form="raw"), path),
+    "yolov5n.onnx": lambda path: onnx.save(foreign.yolov5(), path),
+    "yolov8n.onnx": lambda path: onnx.save(foreign.yolov8(), path),
+    "yolox_nano.onnx": lambda path: onnx.save(foreign.yolox(), path),
+    "FastestDet.onnx": lambda path: onnx.save(foreign.fastestdet(), path),
+    "nanodet_m_416.onnx": lambda path: onnx.save(foreign.nanodet(), path),
+    "yolo-fastestv2.onnx": lambda path: onnx.save(foreign.fastestv2(anchors=3, classes=4), path),
+    "yolo-fastest-1.1.cfg": _sample_as,
+    "out/yolo-fastest-1.1-xl-320-fp32.onnx": _export_as,
+}
+# measured for a moment only
+SHORTER = {"benchmark": ("--seconds", "0.1", "--inferences", "16", "--repeats", "1", "--cooldown", "0")}
+INDEX = ROOT / "docs" / "index.md"
+RUN = [
+    page
+    for page in PAGES
+    if page != INDEX
+    and any((b.has_commands or b.is_python) and not b.not_run and not b.is_synopsis for b in blocks_of(page))
+]
 
 
 def _id(page: Path) -> str:
@@ -108,17 +109,21 @@ def _run(command: Command, block: Block, folder: Path, capfd: pytest.CaptureFixt
         words = shlex.split(part, comments=True)
         target = folder / words.pop() if ">" in words else None
         words = [word for word in words if word != ">"]
-        program, *arguments = [found for word in words for found in (sorted(glob.glob(word)) or [word])]
+        program, *arguments = [found for word in words for found in _expand(word)]
         capfd.readouterr()
         if program == "yolo-edge":
             more = SHORTER.get(arguments[0], ())
-            given = [word for pair in zip(more[::2], more[1::2], strict=True) if pair[0] not in arguments for word in pair]
+            given = [
+                word for pair in zip(more[::2], more[1::2], strict=True) if pair[0] not in arguments for word in pair
+            ]
             code = main([*arguments, *given])
             out, err = capfd.readouterr()
             assert code == 0, f"{where}\n{err}"
             _compare(command, out + err, where)
         elif program == "python":
-            done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, input="\n".join(command.fed), check=False)
+            done = subprocess.run(
+                [sys.executable, *arguments], capture_output=True, text=True, input="\n".join(command.fed), check=False
+            )
             assert done.returncode == 0, f"{where}\n{done.stderr}"
             out = done.stdout
         elif program == "source":
@@ -129,17 +134,30 @@ def _run(command: Command, block: Block, folder: Path, capfd: pytest.CaptureFixt
             target.write_text(out)
 
 
+def _expand(word: str) -> list[str]:
+    """As a shell does it."""
+    found = sorted(map(str, Path().glob(word))) if "*" in word else []
+    return found or [word]
+
+
 def _compare(command: Command, printed: str, where: str) -> None:
     """The columns of a table that a page shows are those that are printed."""
     for head, rule in zip(command.shown, command.shown[1:], strict=False):
         if re.fullmatch(r" ─+", rule):
-            assert head.split() in [line.split() for line in printed.splitlines()], f"{where}: prints no table with {head!r}"
+            assert head.split() in [line.split() for line in printed.splitlines()], (
+                f"{where}: prints no table with {head!r}"
+            )
 
 
 def _python(block: Block, folder: Path) -> None:
     script = "\n".join(block.lines)
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, check=False
+        [sys.executable, "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ""},
+        check=False,
     )
     assert done.returncode == 0, f"{block.where}\n{done.stderr}"
 
@@ -170,7 +188,9 @@ def test_commands_in_the_text_name_options_that_there_are(page: Path) -> None:
             assert not unknown_options(text), f"{page}: {text}"
         script = re.match(r"(?:\.venv-dev/bin/)?python (\S+\.py.*)", text)
         if script and script[1].split()[0] not in SCRIPTS_OF_OTHERS:
-            assert not script_complaints(shlex.split(script[1])), f"{page}: {text}: {script_complaints(shlex.split(script[1]))}"
+            assert not script_complaints(shlex.split(script[1])), (
+                f"{page}: {text}: {script_complaints(shlex.split(script[1]))}"
+            )
 
 
 def test_options_in_the_text_are_those_of_some_command() -> None:

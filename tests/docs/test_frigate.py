@@ -88,7 +88,9 @@ def test_the_detector_cpu_reads_the_four_outputs(image: np.ndarray, tmp_path: Pa
     size = (model["width"], model["height"])
     interpreter.set_tensor(entry["index"], cv2.cvtColor(cv2.resize(image, size), cv2.COLOR_BGR2RGB)[None])
     interpreter.invoke()
-    boxes, classes, scores, count = (interpreter.get_tensor(item["index"])[0] for item in interpreter.get_output_details())
+    boxes, classes, scores, count = (
+        interpreter.get_tensor(item["index"])[0] for item in interpreter.get_output_details()
+    )
     read = [[classes[i], scores[i], *boxes[i]] for i in range(int(count)) if scores[i] >= LEAST]
     assert_like(read, found_by(path, image), image)
 

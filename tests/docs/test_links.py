@@ -9,7 +9,12 @@ from tests.docs.pages import LINKED, anchors_of, prose_of
 from tests.support import ROOT
 
 # pages that the site alone has
-GENERATED = {"docs/reference/command-line.md", "docs/reference/python.md", "docs/reference/schemas.md", "docs/reference/boards.md"}
+GENERATED = {
+    "docs/reference/command-line.md",
+    "docs/reference/python.md",
+    "docs/reference/schemas.md",
+    "docs/reference/boards.md",
+}
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))

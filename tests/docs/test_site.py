@@ -46,7 +46,10 @@ def test_every_page_is_there_and_in_the_navigation(site: Path) -> None:
 
 
 def test_the_reference_comes_from_the_code(site: Path) -> None:
-    text = {page: (site / "reference" / f"{page}.html").read_text() for page in ("command-line", "python", "schemas", "boards")}
+    text = {
+        page: (site / "reference" / f"{page}.html").read_text()
+        for page in ("command-line", "python", "schemas", "boards")
+    }
     assert "yolo-edge devices probe" in text["command-line"]
     assert "--min-agreement" in text["command-line"]
     assert "A model file that finds objects in pictures" in text["python"]
@@ -59,7 +62,9 @@ def test_the_reference_comes_from_the_code(site: Path) -> None:
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
-        loaded = re.findall(r"<(?:link|script|img|iframe|source)\b[^>]*?(?:src|href)=[\"']?((?:https?:)?//[^\"' >]+)", page.read_text())
+        loaded = re.findall(
+            r"<(?:link|script|img|iframe|source)\b[^>]*?(?:src|href)=[\"']?((?:https?:)?//[^\"' >]+)", page.read_text()
+        )
         assert not loaded, page
     for style in site.rglob("*.css"):
         assert not re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^\"')]+", style.read_text()), style
@@ -92,7 +97,9 @@ def test_pages_in_a_browser(address: str, dark: bool, tmp_path: Path) -> None:
             _wait(page, f"location.pathname === '/{name}.html' && document.readyState === 'complete'")
             _wait(page, f"document.body.dataset.mdColorScheme === '{'slate' if dark else 'default'}'")
             for width in (1240, 390):
-                page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+                page.call(
+                    "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+                )
                 # its script puts wide tables into boxes that scroll
                 _wait(page, f"document.documentElement.scrollWidth <= {width}")
             if name == "architecture":
