@@ -36,10 +36,15 @@ _OTHERS = {
 @cache
 def options() -> dict[str, set[str]]:
     """Command, or command and sub-command → its options."""
-    return {
-        name: {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)}
-        for name, command in _walk(get_command(app), "")
-    }
+    return {name: {option for found in spellings(name) for option in found} for name, _ in _walk(get_command(app), "")}
+
+
+@cache
+def spellings(command: str) -> list[list[str]]:
+    """The ways to write each option of a command."""
+    params = dict(_walk(get_command(app), ""))[command].params
+    found = [[*param.opts, *param.secondary_opts] for param in params]
+    return [words for words in found if words[0].startswith("-")]
 
 
 def _walk(group: Any, before: str) -> Iterator[tuple[str, Any]]:

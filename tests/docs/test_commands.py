@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from tests.docs.pages import PAGES, Block, Command, blocks_of, prose_of
-from tests.docs.program import complaints, named_commands, options, script_complaints, unknown_options
+from tests.docs.program import complaints, named_commands, options, script_complaints, spellings, unknown_options
 from tests.export import foreign
 from tests.support import ROOT
 from yolo_edge.cli import main
@@ -177,6 +177,16 @@ def test_what_cannot_be_run_is_what_the_program_takes(page: Path) -> None:
         else:
             for command in block.commands:
                 assert not complaints(command.text), f"{block.where}: {command.text}: {complaints(command.text)}"
+
+
+def test_a_synopsis_is_whole_unless_it_ends_with_dots() -> None:
+    for block in blocks_of(ROOT / "README.md"):
+        text = "\n".join(block.lines)
+        names = named_commands(text) if block.is_synopsis and "$ " not in text else []
+        if len(names) == 1 and not text.endswith(" ..."):
+            shown = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", text))
+            missing = [found for found in spellings(names[0]) if not shown & set(found)]
+            assert not missing, f"{block.where}: {missing}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_id)
