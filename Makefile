@@ -41,7 +41,7 @@ schema: $(DEV)/.installed
 	$(DEV_BIN)/python tools/write_schema.py
 
 docs: $(DEV)/.installed
-	NO_MKDOCS_2_WARNING=1 $(DEV_BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DEV_BIN)/mkdocs build --strict
 
 dist: $(DEV)/.installed
 	rm -rf dist

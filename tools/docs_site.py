@@ -42,6 +42,7 @@ _FILES = {
     **{schema: f"reference/schemas/{Path(schema).name}" for schema in docs_reference.SCHEMAS},
     **{f"examples/{file.name}": f"examples/{file.name}" for file in sorted((ROOT / "examples").glob("*.py"))},
     "LICENSE": "LICENSE.txt",
+    "CITATION.cff": "CITATION.cff",
 }
 _PLACES = {**_PAGES, **_FILES, "devices/profiles": "reference/boards.md", "docs": "index.md"}
 _ORIGINS = {page: path for path, page in _PAGES.items()}
@@ -123,8 +124,8 @@ def _lead(text: str, here: str, origin: str) -> str:
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), target))
         place = _PLACES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
-        if place is None:
-            return match[0]  # mkdocs complains
+        if place is None:  # of what the site has no copy only the name stays; of what there is not mkdocs complains
+            return match[1].lstrip("!")[1:-2] if (ROOT / path).exists() else match[0]
         relative = posixpath.relpath(place, posixpath.dirname(here) or os.curdir)
         return f"{match[1]}{relative}{mark}{anchor}{match[3]}"
 
