@@ -28,8 +28,8 @@ from yolo_edge.export.graph import Graph
 from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
+from yolo_edge.ondevice.detector import select
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.nms import nms
 from yolo_edge.ondevice.preprocess import Placement
 from yolo_edge.ondevice.spec import ModelSpec
 
@@ -47,11 +47,18 @@ def detect(
 ) -> Detections:
     """Raw heads → detections in the picture."""
     boxes, scores, class_id = decode(spec, outputs, confidence)
-    kept = nms(boxes, scores, class_id, iou, MAX_DETECTIONS, False)
+    kept = select(spec, boxes, scores, class_id, iou, MAX_DETECTIONS)
     return Detections(placement.to_source(boxes[kept]), scores[kept], class_id[kept])
 
 
 Interval: TypeAlias = tuple[float, float]
+
+
+def likeness(labels: Found, found: Found) -> float | None:
+    """Mean of AP50 and AP50-95 with other detections as labels, 0..1: finer than either; None: there are no labels."""
+    accuracy = agreement_accuracy(labels, found)
+    values = [accuracy.value(metric) for metric in ("mAP50", "mAP50_95")]
+    return None if None in values else sum(value or 0.0 for value in values) / len(values)
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,10 @@ class StreamJudge:
                 change = differences([before, after], drawn=[self._float_drawn, _drawn(after)])[0]["mAP50"]
                 interval = None if change is None else (-100 * change.high, -100 * change.low)
         return Score(agreement, drop, agreement_interval, interval)
+
+    def likeness(self, model: Graph) -> float | None:
+        """How alike it detects; see `likeness`."""
+        return likeness(self._labels, self._found(model))
 
     @cached_property
     def _float_drawn(self) -> Mapping[str, np.ndarray]:
