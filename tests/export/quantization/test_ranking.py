@@ -38,6 +38,11 @@ def depthwise(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return Prepared.of(depthwise_darknet(tmp_path_factory.mktemp("net"), 5, "leaky", spread=0.3), 3)
 
 
+@pytest.fixture(scope="module")
+def faces(assets: Path) -> Prepared:
+    return Prepared.of(assets / "darknet/yoloface/yoloface-50k.cfg", 3)
+
+
 class Planted:
     """The same function, with the channels of a convolution scaled, which is made good in all that read it.
 
@@ -128,6 +133,8 @@ def assert_same_function(prepared: Prepared, graph: Graph) -> None:
         pytest.param("residual", "conv_15", id="joined with what was enlarged"),
         pytest.param("residual", "conv_16", id="enlarged, then joined"),
         pytest.param("residual", "conv_19", id="before a head"),
+        pytest.param("faces", "conv_0", id="the first of a real detector"),
+        pytest.param("faces", "conv_9", id="of a real detector, depthwise or not"),
         pytest.param("depthwise", "conv_0", id="the first, read by a depthwise convolution"),
         pytest.param("depthwise", "conv_1", id="depthwise, read by a pointwise one"),
     ],
