@@ -113,7 +113,7 @@ def _base(
     plan, notes = cache.get("plan", QuantizationPlan), cache.get("notes", tuple[str, ...])
     if isinstance(plan, QuantizationPlan) and isinstance(notes, tuple):
         return Quantization(from_plan(graph, plan, str(cache.path)).network, notes=notes)
-    made = quantize(graph, source.spec, pictures, ranges=ranges, seed=seed, progress=progress)
+    made = quantize(graph, source.spec, pictures, ranges=ranges, seed=seed, kept=cache, progress=progress)
     cache.put("plan", made.network.plan)
     cache.put("notes", made.notes)
     return made
