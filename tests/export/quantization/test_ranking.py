@@ -160,8 +160,8 @@ def test_a_planted_bad_layer_is_the_worst(
 def test_a_bad_layer_of_any_kind_is_the_worst(
     residual: Prepared, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    names = [f"conv_{number}" for number in (0, 1, 2, 3, 5, 6, 10, 15, 16, 19)]
-    name = data.draw(st.sampled_from(names))
+    numbers = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 19)
+    name = data.draw(st.sampled_from([f"conv_{number}" for number in numbers]))
     channels = next(node.outputs[0].shape[1] for node in residual.graph.graph if node.name == name)
     loud = data.draw(st.sets(st.integers(0, channels - 1), min_size=1, max_size=channels - 1))
     planted = Planted(residual.graph, name, np.where(np.isin(np.arange(channels), list(loud)), 1000.0, 1.0))
