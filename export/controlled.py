@@ -183,7 +183,7 @@ def describe(front: Front) -> list[str]:
 def _harm(damage: Damage) -> str:
     parts = [f"{damage.sqnr_db:.1f} dB"]
     if damage.drop is not None and damage.interval is not None:
-        parts.append(f"{damage.drop:+.2f} points {_ends(damage.interval)}")
+        parts.append(f"loses {damage.drop:.2f} points {_ends(damage.interval)}")
     parts += [] if damage.cause is None else [f"because of {damage.cause}"]
     return f"{damage.group} ({', '.join(parts)})"
 

@@ -318,7 +318,7 @@ def test_what_is_said_of_a_front() -> None:
         plan=QuantizationPlan(),
     )
     said = describe(front)
-    assert said[0].endswith("most harm: a (20.0 dB, +2.00 points [+1.00, +3.00]), b (20.0 dB, because of a)")
+    assert said[0].endswith("most harm: a (20.0 dB, loses 2.00 points [+1.00, +3.00]), b (20.0 dB, because of a)")
     assert any("40 pictures that steer tell mAP50 to ± 1.8 points only" in text for text in said)
     assert not any("do not always lose less" in text for text in said)
     fine = structs.replace(front, points=tuple(structs.replace(item, interval=(-0.1, 0.1)) for item in front.points))
@@ -383,7 +383,11 @@ def test_roles_of_a_dataset(tmp_path: Path) -> None:
         for number, path in enumerate(part.paths):
             of_picture = part.dataset.image == number
             assert of_picture.sum() == validation_boxes[path]
+    assert roles.notes == ("the training part calibrates, 5 other pictures steer, 5 others judge",)
+    named = roles_of_dataset(validation, training, source="what --calibration names")
+    assert named.notes[0].startswith("what --calibration names calibrates, 5 other")
     whole = roles_of_dataset(validation, validation.paths, 2)
+    assert "which has no part of its own for that, calibrate, 4 other pictures steer" in whole.notes[0]
     used = [*whole.calibration, *whole.steer.paths, *whole.judge.paths]
     assert len(used) == len(set(used)) == 10
     assert len(whole.calibration) == 2
