@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import onnx_ir as ir
@@ -112,7 +113,7 @@ def _base(
     plan, notes = cache.get("plan", QuantizationPlan), cache.get("notes", tuple[str, ...])
     if isinstance(plan, QuantizationPlan) and isinstance(notes, tuple):
         return Quantization(from_plan(graph, plan, str(cache.path)).network, notes=notes)
-    made = quantize(graph, source.spec, pictures, ranges=ranges, seed=seed, progress=progress)
+    made = quantize(graph, source.spec, pictures, ranges=ranges, seed=seed, kept=cache, progress=progress)
     cache.put("plan", made.network.plan)
     cache.put("notes", made.notes)
     return made
@@ -157,7 +158,7 @@ def describe(front: Front) -> list[str]:
     """What a person should know of a limit that holds, or does not."""
     notes, limit = [], front.limit
     notes.append(f"alone in int8 these layers do most harm: {', '.join(map(_harm, front.ranking[:_SHOWN]))}")
-    notes += _reversed(front)
+    notes += _reversed(front) + _too_few_pictures(front)
     if front.chosen is None:
         best = min((point for point in front.points if point.int8), key=lambda point: point.expected, default=None)
         said = "" if best is None else f"; the best, point {best.number} of {len(front.points)}, {_said(best)}"
@@ -182,7 +183,7 @@ def describe(front: Front) -> list[str]:
 def _harm(damage: Damage) -> str:
     parts = [f"{damage.sqnr_db:.1f} dB"]
     if damage.drop is not None and damage.interval is not None:
-        parts.append(f"{damage.drop:+.2f} points {_ends(damage.interval)}")
+        parts.append(f"loses {damage.drop:.2f} points {_ends(damage.interval)}")
     parts += [] if damage.cause is None else [f"because of {damage.cause}"]
     return f"{damage.group} ({', '.join(parts)})"
 
@@ -196,6 +197,19 @@ def _reversed(front: Front) -> list[str]:
         f"more layers in float do not always lose less here, beyond noise (points {pairs}): look at the front before "
         "you trust what is expected of its points"
     ]
+
+
+def _too_few_pictures(front: Front) -> list[str]:
+    """A limit that is finer than what the pictures that steer can tell."""
+    kind, value = front.limit.split()
+    drops = kind == "max-drop"
+    ends = [point.interval if drops else point.agreement_interval for point in front.points if point.int8]
+    widths = [(item[1] - item[0]) / 2 for item in ends if item is not None]
+    if not widths or (told := median(widths)) <= (float(value) if drops else 1 - float(value)):
+        return []
+    what = f"mAP50 to ± {told:.1f} points only" if drops else f"agreement to ± {told:.3f} only"
+    more = "more pictures, or --min-agreement, tell more" if drops else "more pictures tell more"
+    return [f"the {front.steering_images} pictures that steer tell {what}, which is coarser than {front.limit}: {more}"]
 
 
 def _ends(interval: tuple[float, float]) -> str:

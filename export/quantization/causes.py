@@ -41,12 +41,10 @@ class Ranges:
             return None
         return np.minimum(self._low[name].astype(np.float64), 0), np.maximum(self._high[name].astype(np.float64), 0)
 
-    def unit(self, name: str) -> np.ndarray | None:
-        """How far each channel reaches as a share of the widest, 0..1; None: nothing is known, or all is 0."""
+    def width(self, name: str) -> np.ndarray | None:
+        """How far each channel reaches; None: nothing is known, or all is 0."""
         ends = self.ends(name)
-        if ends is None or not (widest := (ends[1] - ends[0]).max()):
-            return None
-        return np.asarray((ends[1] - ends[0]) / widest)
+        return None if ends is None or not (ends[1] - ends[0]).any() else ends[1] - ends[0]
 
 
 def suspects(structure: Structure, groups: Sequence[Group]) -> dict[str, set[str]]:
@@ -102,7 +100,7 @@ def only_own(alone: QuantizedGraph, members: Collection[str], ranges: Ranges) ->
                 _store(model, node, up, result, alone.plan.tensors[result], units.get(result), ranges)
         elif node.op_type == "Conv" and name_of(node) in inside:
             original = network[name_of(node)]
-            _round_fairly(model, node, original, ranges.unit(name_of(computed_inputs(original)[0])))
+            _round_fairly(model, node, original, ranges.width(name_of(computed_inputs(original)[0])))
     drop_unused_constants(model.graph)
     return model
 
@@ -121,7 +119,7 @@ def _units(graph: Graph, members: Collection[str], ranges: Ranges) -> dict[str, 
         producer = value.producer()
         if producer is not None and name_of(producer) in members:
             return units.get(name_of(value), 1.0)
-        found = ranges.unit(name_of(value))
+        found = ranges.width(name_of(value))
         return 1.0 if found is None else found
 
     for node in graph.graph:
@@ -138,7 +136,8 @@ def _units(graph: Graph, members: Collection[str], ranges: Ranges) -> dict[str, 
         elif node.op_type == "Mul":
             found = np.prod(np.broadcast_arrays(*before), axis=0)
         elif node.op_type == "Add":
-            found = np.max(np.broadcast_arrays(*before), axis=0)
+            arrays = [item for item in before if isinstance(item, np.ndarray)]
+            found = np.sum(arrays, axis=0) if len(arrays) == len(before) else 1.0
         if isinstance(found, np.ndarray) and found.ndim:
             units[name_of(node.outputs[0])] = found
     return units
@@ -151,10 +150,12 @@ def _store(
     seen = ranges.ends(name)
     if seen is None:
         return
-    ends = np.clip(seen[0], *plan.bounds), np.clip(seen[1], *plan.bounds)
+    bottom, top = plan.bounds
+    # a range ends at a whole step: what is cut off by less is rounded
+    ends = np.maximum(seen[0], bottom - plan.scale), np.minimum(seen[1], top + plan.scale)
     each = np.ones_like(ends[0])
     if unit is not None:
-        unit = np.where(unit > 0, unit, 1.0)
+        unit = np.where(unit > 0, unit, unit.max())
         each = min(each, unit, key=lambda item: _unevenness(ends, item))
     own = _fit(ends, each)
     scale = add_constant(model.graph, f"{name}.own_scale", np.array(own.scale, np.float32))

@@ -17,6 +17,7 @@ from yolo_edge.evaluation import LABEL_CONFIDENCE, Found
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.onnx_int8 import quantize_onnx
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
+from yolo_edge.export.quantization.cache import Cache
 from yolo_edge.export.quantization.calibration import Calibration
 from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.judge import CANDIDATE_CONFIDENCE, StreamJudge, detect, likeness
@@ -78,6 +79,7 @@ def quantize(
     ranges: str = "auto",
     seed: int = 0,
     recipes: Sequence[Recipe] = RECIPES,
+    kept: Cache | None = None,
     progress: Progress = lambda what: None,
 ) -> Quantization:
     """Make int8 of a network.
@@ -89,6 +91,7 @@ def quantize(
         ranges: Of `ranges.MODES`.
         seed: Of everything random.
         recipes: To choose from.
+        kept: Recipes that were tried before, and where new ones are put; None: nothing is kept.
         progress: Told what is done next.
     """
     expanded = expand_activations(graph)
@@ -100,7 +103,6 @@ def quantize(
     drafts = Drafts(expanded, calibration.statistics, spec)
     judge = _Judge(expanded, spec, pictures.held_back)
     trials: list[Trial] = []
-    networks: list[QuantizedGraph] = []
     seen: set[tuple[bytes, bool, str]] = set()
     for recipe in recipes:
         wanted = replace(recipe, ranges=ranges if recipe.ranges == "auto" else recipe.ranges)
@@ -110,19 +112,24 @@ def quantize(
         if key in seen:  # a pass had nothing to do here
             continue
         seen.add(key)
-        plan = finish(expanded, plan, wanted, walked, importance)
-        networks.append(apply_plan(expanded, plan))
-        seen_there = judge.judge(networks[-1])
-        trials.append(Trial(recipe.name, *seen_there, len(networks[-1].structure.int8_convolutions()), plan))
+        trial = kept.get(f"recipe {recipe.name}", Trial) if kept is not None else None
+        if not isinstance(trial, Trial):
+            plan = finish(expanded, plan, wanted, walked, importance)
+            network = apply_plan(expanded, plan)
+            trial = Trial(recipe.name, *judge.judge(network), len(network.structure.int8_convolutions()), plan)
+            if kept is not None:
+                kept.put(f"recipe {recipe.name}", trial)
+        trials.append(trial)
 
     def gain(full: int, fewer: int) -> float:
         progress("looking at all pictures, whether layers in float are worth it")
         there = StreamJudge(expanded, spec, (*pictures.held_back, *pictures.calibration))
-        values = [there.likeness(quantize_onnx(networks[i])) or 0.0 for i in (full, fewer)]
-        return values[1] - values[0]
+        networks = (apply_plan(expanded, trials[i].plan) for i in (full, fewer))
+        before, after = (there.likeness(quantize_onnx(network)) or 0.0 for network in networks)
+        return after - before
 
     best, why = _best(trials, gain)
-    return Quantization(networks[best], tuple(trials), (*_notes(trials, best, pictures), *why))
+    return Quantization(apply_plan(expanded, trials[best].plan), tuple(trials), (*_notes(trials, best, pictures), *why))
 
 
 def from_plan(graph: Graph, plan: QuantizationPlan, where: str) -> Quantization:

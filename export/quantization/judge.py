@@ -131,7 +131,7 @@ class StreamJudge:
             drop = 100 * ((before.value("mAP50") or 0.0) - (after.value("mAP50") or 0.0))
             if with_intervals:
                 change = differences([before, after], drawn=[self._float_drawn, _drawn(after)])[0]["mAP50"]
-                interval = None if change is None else (-100 * change.high, -100 * change.low)
+                interval = None if change is None else (0.0 - 100 * change.high, 0.0 - 100 * change.low)
         return Score(agreement, drop, agreement_interval, interval)
 
     def likeness(self, model: Graph) -> float | None:

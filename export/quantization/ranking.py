@@ -36,7 +36,8 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
         nodes: How many it has.
         sqnr_db: Signal to noise of the worst raw head.
         noise: Noise at the heads where it matters to detections, as a share of their signal there.
-        own: What is left of `noise` when others are not held against the group (`causes`); null: not measured.
+        own: What is left of `noise` when others are not held against the group (`causes`) and weights are rounded to
+            the nearest; more than `noise` where those of the plan were fitted. null: not measured.
         cause: The group that most of `noise` comes from; null: itself, or not looked for.
         agreement: AP50 with the float network's detections as labels, of the worst by noise; null: not measured.
         drop: Points of mAP50 lost on the pictures that steer, of the worst by noise; null: the limit is of agreement.

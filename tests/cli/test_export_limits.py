@@ -121,6 +121,7 @@ def test_not_reachable(run: Run, cfg: Path, pictures: Path, tmp_path: Path, monk
     assert result.code == 1
     assert result.out == ""
     assert "min-agreement 1 is not reachable with int8; the best, point" in result.err
+    assert "alone in int8 these layers do most harm" in result.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{cfg.stem}-64-int8.front.json"]
     kept = tmp_path / "out" / f"{cfg.stem}-64-int8.front.json"
     said = run("export", cfg, "--precision", "int8", "--plan", kept, "-o", tmp_path / "b")

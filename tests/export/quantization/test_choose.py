@@ -1,7 +1,9 @@
 """Which pictures are taken, and which recipe."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from yolo_edge.export import canonicalize
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.load import load_model
 from yolo_edge.export.quantization import choose
+from yolo_edge.export.quantization.cache import Cache
 from yolo_edge.export.quantization.choose import Trial, _best, quantize
 from yolo_edge.export.quantization.pictures import LEAST, Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
@@ -180,6 +183,31 @@ def test_a_recipe_that_changes_nothing_is_not_tried_twice(paths: list[Path], sou
     recipes = [PLAIN, Recipe("the same", rescale=False, equalize=False, ranges="minmax")]
     made = quantize(canonicalize(source.graph), source.spec, Pictures.choose(paths[:4]), recipes=recipes)
     assert [found.recipe for found in made.trials] == ["plain"]
+
+
+def test_recipes_that_were_tried_are_kept(
+    paths: list[Path], source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, pictures, recipes = canonicalize(source.graph), Pictures.choose(paths[:4]), RECIPES[:3]
+    finish, finished = choose.finish, []
+
+    def end_at_the_second(expanded: Graph, plan: QuantizationPlan, recipe: Recipe, *rest: Any) -> QuantizationPlan:
+        finished.append(recipe.name)
+        if len(finished) == 2:
+            raise KeyboardInterrupt
+        return finish(expanded, plan, recipe, *rest)
+
+    monkeypatch.setattr(choose, "finish", end_at_the_second)
+    with closing(Cache(tmp_path, [b"a"])) as kept, pytest.raises(KeyboardInterrupt):
+        quantize(graph, source.spec, pictures, recipes=recipes, kept=kept)
+    with closing(Cache(tmp_path, [b"a"])) as kept:
+        made = quantize(graph, source.spec, pictures, recipes=recipes, kept=kept)
+    assert finished == [recipe.name for recipe in (recipes[0], recipes[1], recipes[1], recipes[2])]
+    monkeypatch.setattr(choose, "finish", finish)
+    whole = quantize(graph, source.spec, pictures, recipes=recipes)
+    assert made.trials == whole.trials
+    assert made.network.plan == whole.network.plan
+    assert made.notes == whole.notes
 
 
 def test_where_nothing_is_found(tmp_path: Path, paths: list[Path]) -> None:

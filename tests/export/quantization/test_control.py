@@ -16,13 +16,15 @@ from tests.export.quantization.support import Prepared, depthwise_darknet, run_h
 from tests.int8_support import run_qdq
 from tests.support import random_picture
 from yolo_edge.datasets import read_dataset
+from yolo_edge.export.controlled import describe
 from yolo_edge.export.quantization import control as controlling
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
 from yolo_edge.export.quantization.cache import Cache
 from yolo_edge.export.quantization.control import Controlled, Limit, control, plan_of, point_of
-from yolo_edge.export.quantization.front import Point, expect, mark_best, read_front, reversals
+from yolo_edge.export.quantization.front import Front, Point, expect, mark_best, read_front, reversals
 from yolo_edge.export.quantization.groups import groups_of
 from yolo_edge.export.quantization.judge import StreamJudge
+from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.ranking import Damage, Ranker
 from yolo_edge.export.quantization.roles import roles_of_dataset, roles_of_pictures
 from yolo_edge.export.verify import snr_db
@@ -284,6 +286,49 @@ def test_control(prepared: Prepared, pictures: list[Path], tmp_path: Path, cache
     assert len(calls) == before
 
 
+def test_what_is_said_of_a_front() -> None:
+    def damage(name: str, cause: str | None, interval: tuple[float, float] | None) -> Damage:
+        drop = None if interval is None else sum(interval) / 2
+        return Damage(
+            group=name, op="Conv", nodes=2, sqnr_db=20.0, noise=0.1, cause=cause, drop=drop, interval=interval
+        )
+
+    def point(number: int, drop: float, half: float) -> Point:
+        return Point(
+            number=number,
+            floats=("a", "b")[:number],
+            int8=2 - number,
+            agreement=0.9,
+            drop=drop,
+            time=1.0,
+            interval=(drop - half, drop + half),
+            agreement_interval=(0.88, 0.92),
+        )
+
+    front = Front(
+        limit="max-drop 0.5",
+        format="onnx",
+        steering_images=40,
+        convolutions=2,
+        points=(point(0, 0.2, 2.0), point(1, 0.1, 1.5), point(2, 0.0, 0.0)),
+        chosen=0,
+        judged=None,
+        ranking=(damage("a", None, (1.0, 3.0)), damage("b", "a", None)),
+        groups={"a": ("a",), "b": ("b",)},
+        plan=QuantizationPlan(),
+    )
+    said = describe(front)
+    assert said[0].endswith("most harm: a (20.0 dB, loses 2.00 points [+1.00, +3.00]), b (20.0 dB, because of a)")
+    assert any("40 pictures that steer tell mAP50 to ± 1.8 points only" in text for text in said)
+    assert not any("do not always lose less" in text for text in said)
+    fine = structs.replace(front, points=tuple(structs.replace(item, interval=(-0.1, 0.1)) for item in front.points))
+    assert not any("tell mAP50" in text for text in describe(fine))
+    broken = structs.replace(front, points=(point(0, 0.0, 0.1), point(1, 5.0, 0.1), point(2, 0.0, 0.0)))
+    assert any("(points 0 and 1)" in text for text in describe(broken))
+    agrees = structs.replace(front, limit="min-agreement 0.99")
+    assert any("tell agreement to ± 0.020 only" in text for text in describe(agrees))
+
+
 def test_a_limit_that_cannot_be_reached(
     prepared: Prepared, pictures: list[Path], tmp_path: Path, caches: Opener
 ) -> None:
@@ -338,7 +383,11 @@ def test_roles_of_a_dataset(tmp_path: Path) -> None:
         for number, path in enumerate(part.paths):
             of_picture = part.dataset.image == number
             assert of_picture.sum() == validation_boxes[path]
+    assert roles.notes == ("the training part calibrates, 5 other pictures steer, 5 others judge",)
+    named = roles_of_dataset(validation, training, source="what --calibration names")
+    assert named.notes[0].startswith("what --calibration names calibrates, 5 other")
     whole = roles_of_dataset(validation, validation.paths, 2)
+    assert "which has no part of its own for that, calibrate, 4 other pictures steer" in whole.notes[0]
     used = [*whole.calibration, *whole.steer.paths, *whole.judge.paths]
     assert len(used) == len(set(used)) == 10
     assert len(whole.calibration) == 2
