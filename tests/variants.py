@@ -114,16 +114,18 @@ def _distances(draw: random.Random) -> Variant:
     form = draw.choice(("decoded", "corners", "separate", "nms", "raw", "once"))
     sums = draw.choice(("conv", "matmul"))
     ones = form == "decoded" and draw.random() < 0.5
+    scaled = form == "separate" and draw.random() < 0.5
     model = foreign.yolov8(
         bins=bins,
         form=form,
         sums=sums,
         ones=ones,
+        scaled=scaled,
         attention=draw.random() < 0.2,
         constants=draw.random() < 0.5,
         **options,
     )
-    label = f"distances {form} {bins} {sums} {ones} {options}"
+    label = f"distances {form} {bins} {sums} {ones} {scaled} {options}"
     made = Variant(label, model, "ltrb" if bins == 1 else "dfl", THREE, options["classes"])
     made.one_to_one = form == "once"
     if form == "raw" and bins == 1:

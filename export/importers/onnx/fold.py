@@ -58,7 +58,11 @@ def _start(model: ModelProto, path: str) -> OnnxNetwork:
     images = [value for value in inputs if len(value.type.tensor_type.shape.dim) == 4]
     if len(inputs) != 1 or len(images) != 1:
         names = ", ".join(printable(value.name)[:40] for value in inputs[:5]) or "none"
-        raise InputError(f"{path}: expected one input, a picture [1, 3, height, width]; its inputs are: {names}")
+        remedy = "; export it without the others, or cut it off before they are read (onnx.utils.extract_model)"
+        raise InputError(
+            f"{path}: expected one input, a picture [1, 3, height, width]; its inputs are: {names}"
+            + (remedy if len(images) == 1 else "")
+        )
     if images[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(images[0].type.tensor_type.elem_type)
         raise InputError(f"{path}: its input is {kind}; export the model with a FLOAT input (--input float32)")
