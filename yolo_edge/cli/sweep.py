@@ -274,14 +274,14 @@ def _find_accuracies(
 
     from yolo_edge.evaluation.pool import LocalWorkers
 
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if scheduler is None or accuracy.done:
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        accuracy.run(LocalWorkers(workers or usable), progress)
+        accuracy.run(LocalWorkers(workers or usable), progress, min(workers or usable, usable))
         return
     from yolo_edge.evaluation.cluster import DaskWorkers
 
     with DaskWorkers(scheduler) as cluster:
-        accuracy.run(cluster, progress)
+        accuracy.run(cluster, progress, usable)
 
 
 def _document(

@@ -109,8 +109,13 @@ class AccuracyWork:
         """All of them."""
         return self._work.chunks
 
-    def run(self, workers: "Workers", progress: Progress) -> None:
+    def run(self, workers: "Workers", progress: Progress, threads: int = 1) -> None:
         """Run what is missing, and write the document.
+
+        Args:
+            workers: What detects.
+            progress: Called after each chunk.
+            threads: Of this process, for the intervals.
 
         Raises:
             InputError: A picture or a model cannot be used.
@@ -146,6 +151,7 @@ class AccuracyWork:
             settings,
             resamples=plan.resamples,
             seed=plan.seed,
+            threads=threads,
         )
         write_atomically(self.target, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
         self._work.forget()
