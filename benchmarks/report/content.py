@@ -42,6 +42,7 @@ class Row:
         frugal: The same with energy instead of time, among cells whose energy has the same scope.
         tag: What tells it from the other rows, in few words.
         where: Its device, where there are several; else "".
+        estimated: Its energy is the hardware's own estimate; it has a scope of its own.
     """
 
     id: int
@@ -56,6 +57,7 @@ class Row:
     tag: str = ""
     where: str = ""
     scope: str | None = None
+    estimated: bool = False
 
     @property
     def name(self) -> str:
@@ -119,6 +121,7 @@ class LabelledRatio:
         ratio: Of them.
         trusted: Whether the figures of both are to be trusted.
         marks: What speaks against either of them, in words.
+        short: Both in few words, for charts.
     """
 
     a: str
@@ -126,6 +129,7 @@ class LabelledRatio:
     ratio: CellRatio
     trusted: bool
     marks: tuple[str, ...] = ()
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ def gather(
     }
     cells = [(number, result, cell) for number, result in enumerate(results, 1) for cell in result.cells]
     known = {(cell.model, cell.sha256): accuracy_of(cell.model, accuracies, cell.sha256) for _, _, cell in cells}
-    rows = [
+    plain = [
         Row(
             i,
             labels[number, cell.model],
@@ -198,28 +202,30 @@ def gather(
             known[cell.model, cell.sha256],
             f"{result.host.name}, {result.host.hardware}",
             scope=energy_scope(result, cell),
+            estimated=result.power is not None and result.power.meter.estimated,
         )
         for i, (number, result, cell) in enumerate(cells)
     ]
-    of_cell = {(row.run, row.cell.model, row.cell.threads): row for row in rows}
-    withheld = {key for key, row in of_cell.items() if row.cell.emulated}
-    ratios = [
-        LabelledRatio(
-            f"{labels[number, ratio.a]} ×{ratio.threads_a}",
-            f"{labels[number, ratio.b]} ×{ratio.threads_b}",
-            ratio,
-            all(row is not None and row.trusted for row in pair),
-            tuple(dict.fromkeys(mark for row in pair if row is not None for mark in row.marks)),
-        )
-        for number, result in enumerate(results, 1)
-        for ratio in result.ratios
-        if (number, ratio.a) in labels
-        and (number, ratio.b) in labels
-        and not {(number, ratio.a, ratio.threads_a), (number, ratio.b, ratio.threads_b)} & withheld
-        for pair in [(of_cell.get((number, ratio.a, ratio.threads_a)), of_cell.get((number, ratio.b, ratio.threads_b)))]
-    ]
+    rows = _tagged(_mark_fronts(plain))
     data = accuracies[0].on if accuracies else ""
-    return Content(results, _tagged(_mark_fronts(rows)), ratios, comparisons, limit, data, notes)
+    return Content(results, rows, _ratios(results, rows), comparisons, limit, data, notes)
+
+
+def _ratios(results: Sequence[BenchmarkResult], rows: Sequence[Row]) -> list[LabelledRatio]:
+    """The ratios of cells that are there and not emulated."""
+    found = []
+    for number, result in enumerate(results, 1):
+        cells = {(row.cell.model, row.cell.threads): row for row in rows if row.run == number}
+        told_apart = len({row.tag for row in cells.values()}) == len(cells)
+        run = f"run {number}: " if len(results) > 1 else ""
+        for ratio in result.ratios:
+            a, b = cells.get((ratio.a, ratio.threads_a)), cells.get((ratio.b, ratio.threads_b))
+            if a is None or b is None or a.cell.emulated or b.cell.emulated:
+                continue
+            marks = tuple(dict.fromkeys([*a.marks, *b.marks]))
+            short = f"{run}{a.tag} / {b.tag}" if told_apart else f"{a.name} / {b.name}"
+            found.append(LabelledRatio(a.name, b.name, ratio, a.trusted and b.trusted, marks, short))
+    return found
 
 
 def describe_host(host: Host) -> list[tuple[str, str]]:
