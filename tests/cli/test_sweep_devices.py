@@ -57,7 +57,9 @@ def test_several_devices_at_once_of_which_one_is_lost(
 
     def together(name: str, entry: Entry) -> Any:
         if name in ("one", "two"):
-            both.wait(120)  # each waits until the other is there, too: measured one after the other, neither would go on
+            both.wait(
+                120
+            )  # each waits until the other is there, too: measured one after the other, neither would go on
         return real(name, entry)
 
     monkeypatch.setattr(session, "session_on", together)
@@ -91,6 +93,7 @@ def test_a_device_that_was_interrupted_goes_on(source: Path, inventory: Path, tm
     batches = [[Path(file.path)] for file in files]
     settings = replace(BRIEF, repeats=2)
     stop = threading.Event()
+
     def until_the_second_repeat(what: str) -> None:
         if len(list((folder / "results").glob("benchmark-*.json"))) == 1 and "(2 of 2)" in what:
             stop.set()
@@ -138,9 +141,7 @@ def test_a_device_that_is_lost_midway_keeps_what_it_has(
     assert json.loads(timing.results[0].read_text())["cells"][0]["device"] == "one"
 
 
-def test_phones_are_for_benchmark(
-    refuse: Callable[..., str], source: Path, inventory: Path, tmp_path: Path
-) -> None:
+def test_phones_are_for_benchmark(refuse: Callable[..., str], source: Path, inventory: Path, tmp_path: Path) -> None:
     told = refuse("sweep", source, "-o", tmp_path / "out", "--devices", "phone", "--inventory", inventory)
     assert "--device phone --benchmark-model PROGRAM" in told
     assert not (tmp_path / "out").exists()
