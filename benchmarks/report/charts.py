@@ -136,9 +136,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
     below = alt.Legend(orient="bottom")
     verdicts, inks = list(_VERDICTS), list(_VERDICTS.values())
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=inks), title=None, legend=below)
-    marks = alt.Shape(
-        "verdict:N", scale=alt.Scale(domain=verdicts, range=_VERDICT_SHAPES), title=None, legend=below
-    )
+    marks = alt.Shape("verdict:N", scale=alt.Scale(domain=verdicts, range=_VERDICT_SHAPES), title=None, legend=below)
     axis, width = beside([record["pair"] for record in records])
     y = alt.Y("pair:N", sort=[record["pair"] for record in records], title=None, axis=axis)
     base = alt.Chart(data(records)).encode(y=y, color=colour, tooltip=tips("pair", "ratio", "low", "high", "verdict"))
@@ -236,7 +234,11 @@ def _energies(content: Content, ink: str) -> list[Figure]:
         caption = f"What {scope} shows. Both parts together are gross. Energies of other scopes are never beside these."
         key = f"energies-{in_key(scope)}"
         height = max(20 * len(rows), 50)
-        found.append(Figure(key, f"Energy: {scope}", caption, dressed(chart, ink, height, width), conditions_of(rows, energy=True)))
+        found.append(
+            Figure(
+                key, f"Energy: {scope}", caption, dressed(chart, ink, height, width), conditions_of(rows, energy=True)
+            )
+        )
     return found
 
 

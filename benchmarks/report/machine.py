@@ -133,7 +133,12 @@ def _roofline(key: str, title: str, rows: Sequence[Row], host: Host, threads: in
     if int8 is None and any(record["precision"] == "int8" for record in records):
         caption += " The int8 roof was not measured."
     return Figure(
-        key, title, caption, dressed(alt.layer(roofs, *words, slope, points), ink, _HEIGHT), conditions_of(rows), len(rows)
+        key,
+        title,
+        caption,
+        dressed(alt.layer(roofs, *words, slope, points), ink, _HEIGHT),
+        conditions_of(rows),
+        len(rows),
     )
 
 

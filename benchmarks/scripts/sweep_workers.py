@@ -87,7 +87,7 @@ def _took(plan: Accuracies, workers: int) -> Took:
 def _processor_seconds(pid: int) -> float:
     """Of a process, with those of its threads that ended; see proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return float(int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
 
 
 def _idle(seconds: float = 1.0) -> float:
@@ -95,7 +95,7 @@ def _idle(seconds: float = 1.0) -> float:
     time.sleep(seconds)
     ended = conditions()
     busy = (ended["busy_s"] or 0) - (begun["busy_s"] or 0)
-    return max(1 - busy / ((ended["time"] - begun["time"]) * (os.cpu_count() or 1)), 0.0)
+    return max(1 - float(busy / ((ended["time"] - begun["time"]) * (os.cpu_count() or 1))), 0.0)
 
 
 if __name__ == "__main__":

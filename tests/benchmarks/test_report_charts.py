@@ -36,7 +36,7 @@ DRAWN = (
 def content() -> Content:
     results = [
         rich.run("pi5", "onnx", sizes=(224, 320), profile=True),
-        rich.run("pi5", "tflite", sizes=(224, 320), quick=True, day=2),
+        rich.slowed(rich.run("pi5", "tflite", sizes=(224, 320), quick=True, day=2)),
         rich.run("jetson", "onnx", factor=0.55, sizes=(320,), busy=True, day=3),
         rich.run("local", "tflite", factor=0.4, sizes=(320,), emulated=True, day=4),
     ]
@@ -144,10 +144,17 @@ def test_every_chart_says_how_its_cells_were_measured(content: Content, drawn: d
                 if "id" in record:
                     assert record["state"] == by_id[record["id"]].state
         assert '"state"' in json.dumps(drawn[key].chart.to_dict()["layer"])
-    for key in ("latency", "energies-module_input"):
+    named = ("latency", "energies-module_input", "energies-soc_rails", "distribution", "steadiness", "operators")
+    seen: set[str] = set()
+    for key in named:
         for records in datasets(drawn[key]):
             for record in records:
-                assert all(mark in record["cell"] for mark in by_id[record["id"]].marks)
+                if "id" in record:  # temperatures are of no cell
+                    assert all(mark in record["cell"] for mark in by_id[record["id"]].marks)
+                    seen |= set(by_id[record["id"]].marks)
+    assert seen == {"quick", "busy", "throttled"}
+    for pair, record in zip(content.ratios, datasets(drawn["ratios"])[1], strict=False):
+        assert all(mark in record["pair"] for mark in pair.marks)
 
 
 def test_states_and_words(content: Content) -> None:

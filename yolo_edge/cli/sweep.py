@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from yolo_edge.cli.sweep_files import Exported
     from yolo_edge.cli.sweep_steps import AccuracyWork, Timing
+    from yolo_edge.ondevice.errors import YoloEdgeError
 
 _MOST_SLOTS = 12  # files x threads of one batch: all of them are in memory at once
 
