@@ -34,7 +34,9 @@ class Table {
     for (const row of this.body.rows) row.classList.toggle("beyond", !row.hidden && left-- <= 0);
   }
   begin() {
-    if (this.end) this.show(PIECE);
+    if (!this.end) return;
+    this.end.parentElement.scrollTop = 0;
+    this.show(PIECE);
   }
   reveal(row) {
     const before = [...this.body.rows].filter((other) => !other.hidden).indexOf(row);
