@@ -194,7 +194,9 @@ def _scatter(
     spots = [(x_axis.at(record[unit]), y_axis.at(record["mAP"])) for record in records]
     leading = [i for i, row in enumerate(rows) if leads(row)]
     rest = [i for i, row in enumerate(rows) if not leads(row)] if len(records) <= _MOST_LABELS else []
-    wanted = [(i, records[i]["tag"]) for i in (*_spread(leading), *rest)]
+    # cells that were measured again have the same words, and often the same place
+    first = {(records[i]["tag"], records[i]["device"]): i for i in reversed((*leading, *rest))}
+    wanted = [(i, records[i]["tag"]) for i in _spread(list(reversed(first.values())))]
     lines = [
         line
         for name in short_pools.values()
