@@ -9,6 +9,7 @@ exports the sample model to both formats, in fp32 and int8, and finds as many co
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.frame.tools import find_python
 
 ROOT = Path(__file__).parent.parent
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = re.findall(r"(?m)^    Programming Language :: Python :: (3\.\d+)$", (ROOT / "setup.cfg").read_text())
 MACHINES = ("x86_64", "aarch64")
 _GLIBC = (17, 24, 26, 27, 28, 31, 34)  # 2.x; Debian 12 has 2.36
 
