@@ -1,4 +1,4 @@
-"""What docs/tasks says of other programs: OpenCV finds what `Detector` finds, and so do the rules of Frigate's source."""
+"""What docs/tasks says of other programs: OpenCV, and Frigate by the rules of its source, find what `Detector` finds."""
 
 import shutil
 import subprocess
