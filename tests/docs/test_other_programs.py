@@ -1,4 +1,4 @@
-"""What docs/tasks says of other programs: OpenCV, and Frigate by the rules of its source, find what `Detector` finds."""
+"""What docs/tasks says of other programs: OpenCV, and Frigate by the rules of its source, find what we find."""
 
 import shutil
 import subprocess
