@@ -4,11 +4,12 @@
 
 Of each Python that `setup.cfg` names: pip is asked whether all that `[all]` needs has wheels, for x86-64 and for 64-bit
 ARM; and where this machine is one of them and has that Python, the wheel is installed into an empty environment and
-exports the sample model to both formats, in fp32 and int8, and finds the same with both.
+exports the sample model to both formats, in fp32 and int8, and finds as many codes in sixteen scenes with each file.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.frame.tools import find_python
 
 ROOT = Path(__file__).parent.parent
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = re.findall(r"(?m)^    Programming Language :: Python :: (3\.\d+)$", (ROOT / "setup.cfg").read_text())
 MACHINES = ("x86_64", "aarch64")
 _GLIBC = (17, 24, 26, 27, 28, 31, 34)  # 2.x; Debian 12 has 2.36
 
@@ -37,9 +38,14 @@ for index in range(16):
     cv2.imwrite(str(pictures / f"{index}.png"), scene(3, index).image)
 command = [program, "export", CFG, "-o", "out", "--names", NAMES, "--format", "onnx,tflite", "--precision", "fp32,int8"]
 subprocess.run([*command, "--calibration", pictures], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-image = cv2.imread("pictures/1.png")
-found = {file.name: len(Detector(file)(image)) for file in sorted(Path("out").iterdir()) if file.suffix != ".json"}
-assert len(found) == 4 and found["codes-320-fp32.onnx"] == found["codes-320-fp32.tflite"], found
+files = [file for file in sorted(Path("out").iterdir()) if file.suffix != ".json"]
+found = {}
+for file in files:
+    detector = Detector(file)
+    found[file.name] = sum(len(detector(cv2.imread(str(picture)))) for picture in sorted(pictures.iterdir()))
+truth = found["codes-320-fp32.onnx"]
+assert len(found) == 4 and truth == found["codes-320-fp32.tflite"] >= 10, found
+assert all(abs(count - truth) <= 2 for count in found.values()), found  # int8: some are near the threshold
 print(json.dumps(found))
 """
 

@@ -55,11 +55,11 @@ _FENCE = re.compile(r"(?ms)^(```+).*?^\1\s*$")
 @event_priority(100)  # before mkdocstrings
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put pages that `nav` does not name among the topics, and show mkdocstrings the rooms as one package."""
-    docs = Path(config.docs_dir)
     named = set(_named(config.nav))
-    unnamed = sorted(file.name for file in docs.glob("*.md") if file.name not in named)
-    topics = next(part["Topics"] for part in config.nav or [] if isinstance(part, dict) and "Topics" in part)
-    topics.extend(unnamed)
+    topics = _part(config.nav, "Topics")
+    for folder, part in ((".", topics), ("families", _part(topics, "Families of detectors"))):
+        pages = sorted(file.relative_to(config.docs_dir) for file in Path(config.docs_dir, folder).glob("*.md"))
+        part.extend(page.as_posix() for page in pages if page.as_posix() not in named)
     farm = Path(_FARM.name)
     # griffe does not look into folders that are links
     for room, place in (("yolo_edge", "."), ("export", "export"), ("benchmarks", "benchmarks"), ("devices", "devices")):
@@ -72,6 +72,11 @@ def _not_python(folder: str, names: list[str]) -> list[str]:
     return [
         name for name in names if not name.endswith(".py") and (Path(folder, name).is_file() or name == "__pycache__")
     ]
+
+
+def _part(nav: Any, title: str) -> list[Any]:
+    found: list[Any] = next(part[title] for part in nav if isinstance(part, dict) and title in part)
+    return found
 
 
 def _named(nav: Any) -> list[str]:
@@ -100,9 +105,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     here = page.file.src_uri
     origin = _ORIGINS.get(here, f"docs/{here}")
     # inside of the page drawings take the colours of its scheme
-    markdown = _DRAWING.sub(
-        lambda match: _drawing(Path(config.docs_dir) / posixpath.dirname(here) / match[1]), markdown
-    )
+    folder = Path(config.docs_dir) / posixpath.dirname(here)
+    markdown = _DRAWING.sub(lambda match: _drawing(folder / match[1]) or match[0], markdown)
     if here.startswith("reference/"):
         return markdown
     parts, last = [], 0
@@ -114,7 +118,9 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def _drawing(path: Path) -> str:
-    return f'<div class="drawing" markdown="0">\n{path.read_text(encoding="utf-8")}</div>'
+    """One of ours as a part of the page; empty: another picture."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return f'<div class="drawing" markdown="0">\n{text}</div>' if 'class="drawing"' in text else ""
 
 
 def _lead(text: str, here: str, origin: str) -> str:

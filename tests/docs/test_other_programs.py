@@ -1,5 +1,8 @@
-"""docs/tasks/frigate.md: its files, read by the rules that Frigate's source follows."""
+"""What docs/tasks says of other programs: OpenCV, and Frigate by the rules of its source, find what we find."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -16,7 +19,7 @@ from yolo_edge.export.options import FileOptions
 from yolo_edge.sample import CFG, NAMES
 from yolo_edge.sample.scenes import scene
 
-PAGE = ROOT / "docs" / "tasks" / "frigate.md"
+TASKS = ROOT / "docs" / "tasks"
 LEAST = 0.4  # below that Frigate drops a detection
 
 
@@ -28,7 +31,7 @@ def image() -> np.ndarray:
 
 def config(number: int) -> dict:
     """What the page says about the model."""
-    blocks = [block for block in blocks_of(PAGE) if block.language == "yaml"]
+    blocks = [block for block in blocks_of(TASKS / "frigate.md") if block.language == "yaml"]
     model: dict = yaml.safe_load("\n".join(blocks[number].lines))["model"]
     return model
 
@@ -99,3 +102,21 @@ def test_names_are_a_label_map() -> None:
     lines = NAMES.read_text().splitlines()
     # with a number in front of the first, all lines are read as number and name
     assert not lines[0].split(" ")[0].isdigit()
+
+
+def test_opencv_finds_the_same(image: np.ndarray, tmp_path: Path) -> None:
+    source, model = load_model(CFG), tmp_path / "out" / "model-320-fp32-decoded.onnx"
+    model.parent.mkdir()
+    model.write_bytes(write_onnx(canonicalize(source.graph), source.spec, FileOptions(head="decoded")))
+    shutil.copy(NAMES, tmp_path / "model.names")
+    cv2.imwrite(str(tmp_path / "photo.jpg"), image)
+    (block,) = [block for block in blocks_of(TASKS / "opencv.md") if block.is_python]
+    script = [sys.executable, "-c", "\n".join(block.lines)]
+    printed = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in printed.splitlines()]
+    found = Detector(model)(cv2.imread(str(tmp_path / "photo.jpg")))
+    names = NAMES.read_text().split()
+    assert [row[0] for row in rows] == [names[i] for i in found.class_id]
+    assert rows
+    np.testing.assert_allclose([float(row[1]) for row in rows], found.confidence, atol=0.01)
+    np.testing.assert_allclose(np.array([row[2:] for row in rows], float), found.xyxy, atol=2)
