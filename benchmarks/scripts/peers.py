@@ -35,10 +35,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from against_opencv import CONFIDENCE, IOU, OpenCVDetector, unmatched, with_pauses
-from pre_and_post import dense_postprocess
 
 from yolo_edge import Detections, Detector, ModelSpec, YoloEdgeError
+from yolo_edge.benchmarks.scripts.against_opencv import CONFIDENCE, IOU, OpenCVDetector, unmatched, with_pauses
+from yolo_edge.benchmarks.scripts.pre_and_post import dense_postprocess
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.importers.onnx import import_onnx
 from yolo_edge.export.load import load_model
