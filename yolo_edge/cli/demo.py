@@ -236,8 +236,8 @@ class _Address:
 def _address(listen: str, token: str | None) -> _Address:
     import re
 
-    from yolo_edge.demo.gate import is_loopback, new_token
     from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.serving.gate import is_loopback, new_token
 
     match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", listen)
     if match is None or int(match.group(2)) > 65535:
@@ -266,7 +266,7 @@ def _listening(address: _Address | None) -> "Iterator[socket.socket | None]":
     if address is None:
         yield None
         return
-    from yolo_edge.demo.server import listen
+    from yolo_edge.serving.server import listen
 
     with listen(address.host, address.port) as listening:
         yield listening

@@ -7,13 +7,11 @@ from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from yolo_edge.demo.gate import Refusals
+from yolo_edge.serving.gate import Refusals
 
 MOST = 96  # connections at a time
 REQUEST_S = 10.0  # within which a request has to be there
-LONGEST_MESSAGE = 512  # bytes of a WebSocket message from a page
 
 _STALLED_S = 30.0  # the other side takes nothing of what is on its way
 _SWEEP_S = 5.0
@@ -76,21 +74,6 @@ class GuardedHttp(H11Protocol):
     def _too_slow(self) -> None:
         self._refusals(self._address, f"no whole request within {REQUEST_S:.0f} s")
         self.transport.abort()
-
-
-class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket that tells of requests that are none."""
-
-    def __init__(self, refusals: Refusals, **arguments: Any):
-        """`refusals` is told of what is refused; the rest is uvicorn's."""
-        super().__init__(**arguments)
-        self._refusals = refusals
-
-    def handle_connect(self, event: Any) -> None:
-        """A request for a WebSocket is there."""
-        super().handle_connect(event)
-        if self.response.status_code != 101:
-            self._refusals(self.client[0] if self.client else "?", "not a request for a WebSocket")
 
 
 def _end_when_stalled(transport: asyncio.Transport) -> None:
