@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -42,7 +42,7 @@ from yolo_edge.benchmarks.rounds import (
 )
 from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, decode_bytes, encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
-from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults
+from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults, output_faults
 from yolo_edge.devices.profiles import match
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import write_atomically
@@ -87,6 +87,7 @@ class Benchmark:
             command: For the result.
 
         Attributes:
+            settings: How it is measured.
             meter: The power meter that will be read, or why there is none.
 
         Raises:
@@ -104,7 +105,7 @@ class Benchmark:
         host = find_host(connect)
         self._host = msgspec.structs.replace(host, emulated=emulated or host.emulated)
         threads = settings.threads or tuple(dict.fromkeys([1, min(host.cpu.cpus or 1, _MOST_THREADS)]))
-        self._settings = msgspec.structs.replace(settings, threads=threads)
+        self.settings = msgspec.structs.replace(settings, threads=threads)
         self._slots = [Slot(subject, number) for subject in subjects for number in threads]
         self.meter: Choice | str = NOT_ASKED
         if self._host.emulated:
@@ -117,14 +118,14 @@ class Benchmark:
         """The same for the same models, settings and machine: what a killed run is found by."""
         models = [(slot.subject.name, slot.subject.sha256, slot.threads, slot.subject.spec) for slot in self._slots]
         return hashlib.sha256(
-            msgspec.json.encode([__version__, self._settings, models, self._device, self._host, str(self.meter)])
+            msgspec.json.encode([__version__, self.settings, models, self._device, self._host, str(self.meter)])
         ).hexdigest()
 
     def steps(self, done: int) -> int:
         """How often `run` reports progress when `done` repeats are there."""
-        profiles = len(self._slots) if self._settings.profile else 0
+        profiles = len(self._slots) if self.settings.profile else 0
         energy = isinstance(self.meter, Choice)
-        return steps_of(self._slots, self._settings.repeats - done, energy=energy) + profiles + 1
+        return steps_of(self._slots, self.settings.repeats - done, energy=energy) + profiles + 1
 
     def run(self, journal: Journal | None = None, progress: Progress = lambda _: None) -> BenchmarkResult:
         """Measure what the journal lacks, and put it all together.
@@ -142,16 +143,16 @@ class Benchmark:
         repeats = list(journal.repeats) if journal else []
         before = None if repeats else ask_conditions(self._connect, "before")
         progress("finding the fp32 peak")
-        threads = self._settings.threads
-        peaks = {} if self._host.emulated else find_peaks(self._connect, threads, self._settings)
-        roofs = {} if self._host.emulated else find_roofs(self._connect, threads, self._settings)
-        for number in range(len(repeats) + 1, self._settings.repeats + 1):
+        threads = self.settings.threads
+        peaks = {} if self._host.emulated else find_peaks(self._connect, threads, self.settings)
+        roofs = {} if self._host.emulated else find_roofs(self._connect, threads, self.settings)
+        for number in range(len(repeats) + 1, self.settings.repeats + 1):
             if repeats:
-                time.sleep(self._settings.cooldown_s)
+                time.sleep(self.settings.cooldown_s)
             repeat = measure_repeat(
                 self._connect,
                 self._slots,
-                self._settings,
+                self.settings,
                 number,
                 rounds=len(repeats[0].cells[0].turns) if repeats else None,
                 origin=origin,
@@ -164,7 +165,7 @@ class Benchmark:
             repeats.append(repeat)
         after = ask_conditions(self._connect, "after")
         profiles: list[Profile | str | None] = [None] * len(self._slots)
-        if self._settings.profile:
+        if self.settings.profile:
             for i, slot in enumerate(self._slots):
                 progress(f"{slot.subject.name}: time by operator")
                 profiles[i] = self._profile(slot)
@@ -173,7 +174,7 @@ class Benchmark:
         return BenchmarkResult(
             schema=1,
             host=host,
-            settings=self._settings,
+            settings=self.settings,
             cells=tuple(self._cell(slot, i, repeats, profiles[i], peaks, power) for i, slot in enumerate(self._slots)),
             ratios=tuple(self._ratios(repeats)),
             power=power if isinstance(power, Power) else None,
@@ -213,13 +214,13 @@ class Benchmark:
             power.repeats,
             [part.windows for part in parts],
             [part.turns for part in parts],
-            self._settings.limits,
+            self.settings.limits,
         )
 
     def _profile(self, slot: Slot) -> Profile | str:
         """Time by operator, or why there is none: all the rest is measured already."""
         try:
-            return measure_profile(self._connect, slot, self._settings)
+            return measure_profile(self._connect, slot, self.settings)
         except InputError as error:
             return str(error)
 
@@ -239,22 +240,25 @@ class Benchmark:
         latency = {stage: _latency(turns, samples.repeats) for stage, turns in times.items()}
         whole = [sum(stages) for stages in zip(*times.values(), strict=True)]
         medians = samples.turn_medians()
-        faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self._settings.limits)
+        faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self.settings.limits)
         clocks = [clock for part in parts for clock in part.clock_mhz]
-        faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
+        faults += cell_faults(medians.reshape(-1), clocks, self.settings.limits)
+        agreement, snr = (_least(getattr(part, name) for part in parts) for name in ("agreement", "snr_db"))
         if self._host.emulated:
             faults = [EMULATED_TIMES]
+        faults += output_faults(agreement, snr, self.settings.limits)
         inference = latency["inference"]
-        notes = list(subject.notes)
+        notes = [*subject.notes, *dict.fromkeys(note for part in parts for note in part.notes)]
         if isinstance(profile, str):
             notes.append(profile)
         if not all(part.settled for part in parts):
-            notes.append(f"warm-up did not settle within {self._settings.warm_up_cap_s:g} s")
+            notes.append(f"warm-up did not settle within {self.settings.warm_up_cap_s:g} s")
         if subject.precision == "int8" and parts[0].precise:
             notes.append("int8 without VNNI: the exact, slower kernels; --fast takes those whose sums may saturate")
         found = self._energy(index, repeats, power)
         energy, how = (None, None) if isinstance(found, str) else found
         notes += _drift(how, power)
+        peaks_mb = [part.peak_mb for part in parts if part.peak_mb is not None]
         share, note = _share(subject.macs, inference.p50, slot.threads, peaks)
         notes += [note] if note else []
         return Cell(
@@ -263,7 +267,7 @@ class Benchmark:
             runtime=parts[0].runtime,
             threads=slot.threads,
             latency_ms=inference,
-            memory_mb=round(max(part.peak_mb for part in parts), 1),
+            memory_mb=None if not peaks_mb else round(max(peaks_mb), 1),
             energy_mj=energy,
             energy_reason=found if isinstance(found, str) else None,
             valid=not faults,
@@ -289,6 +293,8 @@ class Benchmark:
             peak_share=share,
             cpus=parts[0].cpus,
             detections=parts[0].detections,
+            agreement=agreement,
+            snr_db=snr,
             notes=tuple(notes),
             profile=profile if isinstance(profile, Profile) else None,
             power=how,
@@ -303,7 +309,7 @@ class Benchmark:
         for i, a in enumerate(self._slots):
             for j, b in enumerate(self._slots):
                 same_threads = a.threads == b.threads and b.subject is first and a.subject is not first
-                same_model = a.subject is b.subject and b.threads == self._settings.threads[0] and i != j
+                same_model = a.subject is b.subject and b.threads == self.settings.threads[0] and i != j
                 if same_threads or same_model:
                     pairs.append((a, b, *_compare(medians[i], medians[j])))
         return [
@@ -317,7 +323,7 @@ class Benchmark:
                 of_rounds=medians[0][1].size,
                 threads_a=a.threads,
                 threads_b=b.threads,
-                undisturbed=undisturbed,
+                undisturbed=undisturbed if samples[0].cpu is not None else None,
             )
             for a, b, ratio, rounds, undisturbed in pairs
         ]
@@ -372,8 +378,13 @@ def _merge(parts: Sequence[CellRepeat]) -> Samples:
         at_s=tuple(at for part in parts for at in part.at_s),
         windows=tuple(window for part in parts for window in part.windows),
         stages={name: encode(values[name] * 1e6) for name in names},
-        cpu=encode_bytes(np.concatenate([decode_bytes(part.cpu, sum(part.turns)) for part in parts])),
+        cpu=_merge_cpu(parts),
     )
+
+
+def _merge_cpu(parts: Sequence[CellRepeat]) -> str | None:
+    found = [decode_bytes(part.cpu, sum(part.turns)) for part in parts if part.cpu is not None]
+    return encode_bytes(np.concatenate(found)) if len(found) == len(parts) else None
 
 
 def _latency(turns: Sequence[NDArray[np.float64]], repeats: int) -> Latency:
@@ -407,6 +418,12 @@ def _drift(how: CellPower | None, power: Power | str) -> list[str]:
 
 def _milliseconds(value: float | np.floating) -> float:
     return round(float(value), 6)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    """The least of a value that is compared with a limit; None: it never was; NaN counts as the least."""
+    known = [value for value in values if value is not None]
+    return round(float(np.min(known)), 4) if known else None
 
 
 def _median(values: object) -> float:

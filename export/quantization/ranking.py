@@ -7,6 +7,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.onnx_int8 import quantize_onnx
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
@@ -16,7 +17,6 @@ from yolo_edge.export.quantization.importance import importance
 from yolo_edge.export.quantization.judge import StreamJudge, workers
 from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.quantization.structure import computed_inputs, name_of
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.spec import ModelSpec
 
 CANDIDATES = 8

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from yolo_edge.cli.address import Listen, Token, listening_on, read_address
 from yolo_edge.cli.options import (
     Fast,
     Names,
@@ -22,8 +23,6 @@ from yolo_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import socket
-
     from yolo_edge.demo.demo import Demo
     from yolo_edge.demo.inference import Model
     from yolo_edge.demo.sources import Source
@@ -49,16 +48,8 @@ def demo(
             show_default=False,
         ),
     ],
-    listen: Annotated[str, typer.Option(help="Where the page is served.", metavar="HOST:PORT")] = "127.0.0.1:8080",
-    token: Annotated[
-        str | None,
-        typer.Option(
-            help="What viewers have to know; auto makes one up. Needed for any address that others can reach.",
-            metavar="auto|TEXT",
-            envvar="YOLO_EDGE_TOKEN",
-            show_default=False,
-        ),
-    ] = None,
+    listen: Listen = "127.0.0.1:8080",
+    token: Token = None,
     no_view: Annotated[bool, typer.Option("--no-view", help="Serve no page.")] = False,
     confidence: Annotated[float, typer.Option(help="Leave out what is at or below, 0..1.")] = 0.25,
     iou: Annotated[float, typer.Option(help="NMS drops a box that overlaps a better one by more, 0..1.")] = 0.45,
@@ -138,10 +129,10 @@ def demo(
     if weights is not None and len(models) > 1:
         raise InputError(f"--weights {weights}: goes with one model, there are {len(models)}")
     pictures = _open_source(source, capture_size)
-    address = None if no_view else _address(listen, token)
+    address = None if no_view else read_address(listen, token)
     pins = _pins(gpio or [])
     command = None if exec_ is None else _words(exec_)
-    with _listening(address) as listening:
+    with listening_on(address) as listening:
         loaded = []
         for file, name in zip(models, _names(models), strict=True):
             options: dict[str, Any] = {"iou": iou, "max_detections": max_detections, "agnostic": agnostic, "fast": fast}
@@ -181,7 +172,7 @@ def demo(
             note_names(known)
         with _stopped_by_signals() as stop, view:
             if address is not None and listening is not None:
-                note(f"Look at {address.url(listening)} (Ctrl-C ends it)")
+                note(f"Look at {address.url(listening)}{address.hint} (Ctrl-C ends it)")
             total = None if loop else pictures.frames
             with running(total) as show:
                 view.run(stop, lambda now: show(now.inference.frames, _how_it_goes(now)))
@@ -208,68 +199,6 @@ def _open_source(text: str, capture_size: str | None) -> "Source":
         return Pictures(text, find_images([text]), note)
     size = None if capture_size is None else sizes(capture_size)[0]
     return open_source(text, size)
-
-
-class _Address:
-    """Where the page is served, to whom."""
-
-    def __init__(self, host: str, port: int, token: str | None, shown: bool):
-        self.host, self.port, self.token = host, port, token
-        self._shown = shown
-
-    def url(self, listening: "socket.socket") -> str:
-        """What a person opens: with the token, unless they made it themselves."""
-        import ipaddress
-
-        host = self.host
-        try:
-            if ipaddress.ip_address(host).is_unspecified:
-                host = _own_address()
-        except ValueError:  # a name
-            pass
-        host = f"[{host}]" if ":" in host else host
-        query = f"?token={self.token}" if self.token and self._shown else ""
-        text = f"http://{host}:{listening.getsockname()[1]}/{query}"
-        return text + (" with the token that you gave" if self.token and not self._shown else "")
-
-
-def _address(listen: str, token: str | None) -> _Address:
-    import re
-
-    from yolo_edge.ondevice.errors import InputError
-    from yolo_edge.serving.gate import is_loopback, new_token
-
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", listen)
-    if match is None or int(match.group(2)) > 65535:
-        raise InputError(f"--listen {listen!r}: expected HOST:PORT, such as 127.0.0.1:8080 or [::]:8080")
-    host = match.group(1).strip("[]")
-    if token is None and not is_loopback(host):
-        raise InputError(f"--listen {listen}: others can reach that; add --token auto, or --token TEXT")
-    shown = None if token is None else new_token(token)
-    return _Address(host, int(match.group(2)), shown, token == "auto")  # noqa: S105 - the word, not a token
-
-
-def _own_address() -> str:
-    """The address that this machine has in its network."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the way, and with it the address
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
-
-
-@contextmanager
-def _listening(address: _Address | None) -> "Iterator[socket.socket | None]":
-    if address is None:
-        yield None
-        return
-    from yolo_edge.serving.server import listen
-
-    with listen(address.host, address.port) as listening:
-        yield listening
 
 
 def _names(models: Sequence[Path]) -> list[str]:

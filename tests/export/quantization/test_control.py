@@ -16,6 +16,7 @@ from tests.export.quantization.support import PLAIN, Prepared, depthwise_darknet
 from tests.int8_support import run_qdq
 from tests.support import random_picture
 from yolo_edge.datasets import read_dataset
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export.graph import Graph, add_constant
 from yolo_edge.export.quantization import control as controlling
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan, weights_of
@@ -28,7 +29,6 @@ from yolo_edge.export.quantization.judge import StreamJudge
 from yolo_edge.export.quantization.ranking import Damage, Ranker
 from yolo_edge.export.quantization.recipe import Drafts
 from yolo_edge.export.quantization.roles import roles_of_dataset, roles_of_pictures
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.errors import InputError
 
 Opener = Callable[[Path, bytes], Cache]
