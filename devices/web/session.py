@@ -110,11 +110,11 @@ class Session:
             self._wake()
 
     def wait_until_told(self, seconds: float) -> None:
-        """Wait until the page knows that it is over, or is gone."""
+        """Wait until the page knows that it is over, so many seconds at most: it may be on its way to ask."""
         end = time.monotonic() + seconds
         with self._changed:
-            while self.facts is not None and self._polls and not self._told and time.monotonic() < end:
-                self._changed.wait(_LOOK_S)
+            while self.facts is not None and not self._told and (left := end - time.monotonic()) > 0:
+                self._changed.wait(left)
 
     @property
     def _name(self) -> str:
@@ -131,6 +131,7 @@ class Session:
                 "background, or the network lost? A browser that runs out of memory ends a page, too: measure fewer "
                 "models at a time"
             )
+            self._told = True  # nobody is left to tell
         if self._over:
             raise DeviceError(f"{self._name}: {self._over}")
 
@@ -195,7 +196,7 @@ class Session:
     def leave(self) -> None:
         """The page was closed."""
         with self._changed:
-            self._over = self._over or "the page was closed before the end"
+            self._over, self._told = self._over or "the page was closed before the end", True
             self._changed.notify_all()
             self._wake()
 

@@ -15,13 +15,11 @@ _INTERRUPTED, _BY_SIGNAL = 130, 128
 # packages that an extra brings → the extra
 _EXTRAS = {
     "altair": "report",
-    "cryptography": "web",
     "distributed": "dask",
     "flatbuffers": "export",
     "jinja2": "report",
     "onnx": "export",
     "onnx_ir": "export",
-    "segno": "web",
     "starlette": "demo",
     "uvicorn": "demo",
     "vl_convert": "report",

@@ -263,10 +263,12 @@ def _print(result: "BenchmarkResult") -> None:
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
+    shown = any(cell.memory_mb is not None for cell in result.cells)
+    memory = " memory: peak of the worker process, libraries included." if shown else ""
     repeats = plural(len(result.cells[0].repeats_ms), "repeat")
     note(
         f"{what}Times in ms of {repeats} in interleaved rounds; load, first: the model alone, "
-        "the first inference. memory: peak of the worker process, libraries included."
+        f"the first inference.{memory}"
     )
     if any(cell.peak_share is not None for cell in result.cells):
         peaks = ", ".join(

@@ -78,6 +78,7 @@ def web(
     json: Json = False,
 ) -> None:
     """Measure models in the browser of a phone, which opens a page of this machine: latency of onnxruntime-web."""
+    _check_extra()
     import tempfile
     from contextlib import ExitStack
 
@@ -92,7 +93,7 @@ def web(
     from yolo_edge.devices.web.package import find_ort_web
     from yolo_edge.devices.web.server import WebServer
     from yolo_edge.devices.web.session import Session
-    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.errors import InputError, YoloEdgeError
     from yolo_edge.ondevice.files import cache_folder, check_output_folder
 
     for model in models:
@@ -118,8 +119,6 @@ def web(
     with ExitStack() as stack:
         listening = stack.enter_context(listening_on(address))
         assert listening is not None  # noqa: S101 - there is an address
-        with steps(None) as advance:
-            ort = find_ort_web(ort_web, advance)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
         subjects = find_subjects(
             models,
@@ -134,6 +133,8 @@ def web(
         served = Models()
         for subject in subjects:
             served.add(subject.path, subject.spec, settings.image)
+        with steps(None) as advance:
+            ort = find_ort_web(ort_web, advance)
         certificate = fingerprint = None
         if https:
             from yolo_edge.devices.web.certificate import own_certificate
@@ -155,25 +156,35 @@ def web(
         _invite(address.url(listening, "https" if https else "http"), address.hint, fingerprint, server.port)
         facts = session.wait_for_page()
         note(f"{facts.label}: {_described(facts)}")
-        plan = Benchmark(
-            subjects,
-            _with_threads(settings, facts),
-            BrowserAgents(session, served, facts, ort.version),
-            device=facts.label,
-            revision=git_revision(),
-            command=command_line(),
-        )
-        done = 0
-
-        def tell(what: str, total: int) -> None:
-            nonlocal done
-            session.tell(what, done, total)
-            done += 1
-
-        result, written = run_and_keep(stack, plan, output, restart=restart, tell=tell)
-        _check_pictures(result)
+        try:
+            plan = Benchmark(
+                subjects,
+                _with_threads(settings, facts),
+                BrowserAgents(session, served, facts, ort.version),
+                device=facts.label,
+                revision=git_revision(),
+                command=command_line(),
+            )
+            result, written = run_and_keep(stack, plan, output, restart=restart, tell=session.tell)
+        except YoloEdgeError as error:
+            session.close(str(error))
+            raise
         session.close("it is done", _summary(result, saved=written is not None))
         show_result(result, written, json=json, csv=csv)
+        _tell_comparison(result)
+
+
+def _check_extra() -> None:
+    """Before anything else is done; some of it `demo` needs, too, and would be told to belong there."""
+    from importlib import import_module
+
+    from yolo_edge.ondevice.errors import InputError
+
+    for name in ("starlette", "uvicorn", "segno", "cryptography"):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise InputError(f"this command needs {error.name}; run: pip install 'yolo-edge[web]'") from error
 
 
 def _check_name(name: str | None) -> None:
@@ -276,15 +287,27 @@ def _with_threads(settings: "Settings", facts: "PageFacts") -> "Settings":
     return replace(settings, threads=(1,))
 
 
-def _check_pictures(result: "BenchmarkResult") -> None:
-    """Tell where no boxes were there to be compared."""
-    from yolo_edge.cli.output import note
+def _tell_comparison(result: "BenchmarkResult") -> None:
+    """Tell how the outputs compare with this machine's."""
+    from yolo_edge.benchmarks.results import model_name
+    from yolo_edge.cli.output import note, plural
+    from yolo_edge.evaluation.snr import MAX_SNR_DB
 
-    empty = {cell.model for cell in result.cells if cell.detections == 0}
-    if empty and result.settings.image is None:
+    for name in dict.fromkeys(cell.model for cell in result.cells):
+        cells = [cell for cell in result.cells if cell.model == name]
+        parts = []
+        agreements = [cell.agreement for cell in cells if cell.agreement is not None]
+        if agreements and cells[0].detections is not None:
+            parts.append(f"{plural(cells[0].detections, 'box', 'boxes')}, agreement {min(agreements):.3f}")
+        ratios = [cell.snr_db for cell in cells if cell.snr_db is not None]
+        if ratios:
+            parts.append(
+                "equal outputs" if min(ratios) >= MAX_SNR_DB else f"outputs with an SNR of {min(ratios):.0f} dB"
+            )
+        note(f"{model_name(name)}, compared with this machine: {', '.join(parts) or 'outputs of another size'}")
+    if any(cell.detections == 0 for cell in result.cells) and result.settings.image is None:
         note(
-            "note: nothing is found in the made-up picture, here and there, so the outputs were compared, not boxes: "
-            "--image FILE gives a picture with something in it"
+            "Nothing is found in the made-up picture: --image FILE gives one with something in it to compare boxes of."
         )
 
 

@@ -1,5 +1,6 @@
 """What commands that measure share: options, the settings that they make, a run that goes on where it was killed."""
 
+import itertools
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -147,7 +148,7 @@ def run_and_keep(
     output: Path | None,
     *,
     restart: bool,
-    tell: "Callable[[str, int], None]" = lambda what, total: None,
+    tell: "Callable[[str, int, int], None]" = lambda what, done, total: None,
 ) -> "tuple[BenchmarkResult, Path | None]":
     """Run what a journal in a folder lacks, and write the result there.
 
@@ -156,7 +157,7 @@ def run_and_keep(
         plan: What to run.
         output: The folder; None: nothing is kept.
         restart: Forget what a killed run measured.
-        tell: Called before each step with what it does, and how many there are.
+        tell: Called before each step with what it does, how many were done before, and how many there are.
 
     Returns:
         The result, and its file.
@@ -177,10 +178,11 @@ def run_and_keep(
     total = plan.steps(done)
     try:
         with steps(total) as advance:
+            numbers = itertools.count()
 
             def progress(what: str) -> None:
                 advance(what)
-                tell(what, total)
+                tell(what, next(numbers), total)
 
             result = plan.run(journal, progress)
     except (KeyboardInterrupt, YoloEdgeError):
