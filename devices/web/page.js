@@ -94,10 +94,18 @@ function showFacts() {
   if (facts.isolated) return;
   const why = element("why-one");
   why.hidden = false;
-  why.textContent = facts.secure
-    ? "This browser does not isolate pages, so it gives them one thread: a newer one does."
-    : "This page came over plain HTTP, so the browser gives it one thread. For more: --https, or on Android a cable, " +
-      `adb reverse tcp:${location.port} tcp:${location.port}, and http://localhost:${location.port} here.`;
+  if (facts.secure) {
+    why.textContent = "This browser does not isolate pages, so it gives them one thread: a newer one does.";
+    return;
+  }
+  const port = location.port;
+  why.append("This page came over plain HTTP, so the browser gives it one thread. For more: ");
+  add(why, "code", "--https");
+  why.append(", or on Android a cable, ");
+  add(why, "code", `adb reverse tcp:${port} tcp:${port}`);
+  why.append(", and ");
+  add(why, "code", `http://localhost:${port}`);
+  why.append(" here.");
 }
 
 function showModels() {

@@ -85,7 +85,7 @@ def web(
     from msgspec.structs import replace
 
     from yolo_edge.benchmarks.benchmark import Benchmark
-    from yolo_edge.cli.output import note, steps
+    from yolo_edge.cli.output import note, running
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
@@ -133,8 +133,8 @@ def web(
         served = Models()
         for subject in subjects:
             served.add(subject.path, subject.spec, settings.image)
-        with steps(None) as advance:
-            ort = find_ort_web(ort_web, advance)
+        with running(None) as show:
+            ort = find_ort_web(ort_web, lambda text: show(0, text))
         certificate = fingerprint = None
         if https:
             from yolo_edge.devices.web.certificate import own_certificate
