@@ -100,10 +100,10 @@ def test_a_meter_that_is_denied_meanwhile(measure: Any, phone: Phone) -> None:
     phone.deny()
     program = phone.root / "system/bin/cat"
     program.unlink()
-    # each of the two is looked at, then both together; what comes next is the loop of the sampler
+    # each of the two is looked at, then both together, for the facts and for the meter; then comes the sampler's loop
     program.write_text(
         "#!/system/bin/sh\ncase $1 in *energy_value) read c </looked; echo $((c+1)) >/looked;; *) c=0;; esac\n"
-        '[ $c -lt 3 ] && exec toybox cat "$@"\necho "cat: $1: Permission denied" >&2; exit 1\n'
+        '[ $c -lt 6 ] && exec toybox cat "$@"\necho "cat: $1: Permission denied" >&2; exit 1\n'
     )
     program.chmod(0o755)
     phone.write("looked", "0\n").chmod(0o666)
