@@ -89,7 +89,9 @@ def test_a_run(run: Run, onnx_file: Path, ort_web: Path, picture: Path, tmp_path
     assert "Pixel 8: Android 15.0.0, Google Chrome 131.0.6778.39, 9 cores, cross-origin isolated" in done.err
     # and others read it
     assert run("report", saved, "-o", tmp_path / "report.html").code == 0
-    assert "Pixel 8" in (tmp_path / "report.html").read_text()
+    page_text = (tmp_path / "report.html").read_text()
+    assert "Pixel 8" in page_text
+    assert "cross-origin isolated, in a secure context" in page_text
     chosen = run("choose", out, "--max-latency", "50ms")
     assert chosen.code in (0, 2), chosen.err
 

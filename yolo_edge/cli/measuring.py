@@ -58,7 +58,7 @@ Inferences = Annotated[
 ]
 Repeats = Annotated[
     int | None,
-    typer.Option(help="Of all, each with new processes. Default: 10; quick 12.", show_default=False),
+    typer.Option(help="Of all, each with new workers. Default: 10; quick 12.", show_default=False),
 ]
 Cooldown = Annotated[
     float | None, typer.Option(help="Seconds of rest between repeats. Default: 2; quick 0.", show_default=False)

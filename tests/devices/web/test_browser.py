@@ -226,7 +226,18 @@ def test_a_tab_that_is_closed_and_the_next_one(ort_web: None, models: list[Path]
         start(other)
         until(other, "document.querySelector('#banner').innerText.includes('It cannot begin: another page')")
         other.call("Page.close")
-        # what is in front now goes on; then it is closed
+        # a page in the background measures nothing
+        for hidden in ("true", "false"):
+            page.evaluate(f"Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }})")
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            until(
+                page,
+                f"document.querySelector('#state').innerText === '{'waiting' if hidden == 'true' else 'measuring'}'",
+            )
+        wait_for(lambda: "the page is in the background, nothing is measured" in running.said)
+        samples = "[...document.querySelectorAll('#cells td')].at(-1).innerText"
+        before = page.evaluate(samples)
+        until(page, f"{samples} !== '{before}'")
         page.call("Page.close")
         assert running.end() == 1
         assert running.said.endswith("browser: the page was closed before the end\n")
