@@ -20,7 +20,7 @@ from yolo_edge.ondevice.runtimes import open_runtime
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.spec import ModelSpec
 
-_DTYPES = ("float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "int64", "uint32", "uint64", "bool")
+_DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from yolo_edge.devices.web.agent import Models
 from yolo_edge.devices.web.facts import read_facts
 from yolo_edge.devices.web.package import SCRIPT, WASM, OrtWeb
+from yolo_edge.devices.web.reference import Reference
 from yolo_edge.devices.web.session import Session
 from yolo_edge.serving.gate import Refusals, Site, address
 from yolo_edge.serving.server import PageServer
@@ -31,6 +33,7 @@ _FILES = {
 }
 _SMALL = 16 << 10  # bytes of what a page tells of itself
 _TURN = 16 << 20  # bytes of the times of a turn
+_LAST_S = 3.0  # for the page to hear that it is over
 _BODY_S = 120.0  # for an answer to be there, over a slow network
 _HEADERS = {
     # what makes a page cross-origin isolated, with the opener policy that all our pages have
@@ -107,8 +110,8 @@ class WebServer:
             routes=[
                 *(Route(path, self._file, methods=["GET"]) for path in self._files),
                 Route("/about.json", self._about_json, methods=["GET"]),
-                Route("/models/{number:int}", self._model, methods=["GET"]),
-                Route("/inputs/{number:int}", self._input, methods=["GET"]),
+                Route("/models/{number}", self._model, methods=["GET"]),
+                Route("/inputs/{number}", self._input, methods=["GET"]),
                 Route("/next", self._next, methods=["GET"]),
                 *(Route(path, handlers[path], methods=["POST"]) for path in posts),
             ]
@@ -124,17 +127,21 @@ class WebServer:
         return JSONResponse(self._about)
 
     async def _model(self, request: Request) -> Response:
-        number = request.path_params["number"]
-        if number >= len(self._models.references):
+        reference = self._asked_for(request)
+        if reference is None:
             return PlainTextResponse("no such model\n", 404)
-        data = await asyncio.to_thread(self._models.references[number].path.read_bytes)
+        data = await asyncio.to_thread(reference.path.read_bytes)
         return Response(data, media_type="application/octet-stream")
 
     async def _input(self, request: Request) -> Response:
-        number = request.path_params["number"]
-        if number >= len(self._models.references):
+        reference = self._asked_for(request)
+        if reference is None:
             return PlainTextResponse("no such input\n", 404)
-        return Response(self._models.references[number].tensor.tobytes(), media_type="application/octet-stream")
+        return Response(reference.tensor.tobytes(), media_type="application/octet-stream")
+
+    def _asked_for(self, request: Request) -> Reference | None:
+        number = _number(request.path_params["number"])
+        return None if number is None or number >= len(self._models.references) else self._models.references[number]
 
     async def _begin(self, request: Request) -> Response:
         try:
@@ -147,24 +154,24 @@ class WebServer:
         return JSONResponse({"session": session})
 
     async def _next(self, request: Request) -> Response:
-        after = request.query_params.get("after", "")
-        if not self._session.knows(request.query_params.get("session", "")) or not after.isdigit() or len(after) > 9:
+        after = _number(request.query_params.get("after", ""))
+        if after is None or not self._session.knows(request.query_params.get("session", "")):
             return self._refuse(request, 409, "not the page that is measured")
         gone = asyncio.ensure_future(_until_gone(request))
         try:
-            return Response(await self._session.next(int(after), gone), media_type="application/json")
+            return Response(await self._session.next(after, gone), media_type="application/json")
         finally:
             gone.cancel()
 
     async def _answer(self, request: Request) -> Response:
-        number = request.query_params.get("number", "")
-        if not self._session.knows(request.query_params.get("session", "")) or not number.isdigit() or len(number) > 9:
+        number = _number(request.query_params.get("number", ""))
+        if number is None or not self._session.knows(request.query_params.get("session", "")):
             return self._refuse(request, 409, "not the page that is measured")
         try:
             answer, payload = read_answer(await _body(request))
         except ValueError as error:
             return self._refuse(request, 400, f"an answer that is none ({error})")
-        self._session.take(int(number), answer, payload)
+        self._session.take(number, answer, payload)
         return JSONResponse({})
 
     async def _state(self, request: Request) -> Response:
@@ -185,7 +192,8 @@ class WebServer:
         return JSONResponse({"error": why}, status)
 
 
-_LAST_S = 3.0  # for the page to hear that it is over
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def read_answer(data: bytes) -> tuple[dict[str, Any], bytes]:

@@ -278,9 +278,11 @@ def _print(result: "BenchmarkResult") -> None:
     if result.power:
         note(describe_energy(result.power))
     if several:
+        known = any(ratio.undisturbed is not None for ratio in result.ratios)
+        rounds = "the rounds that nothing disturbed, where there are enough" if known else "all rounds"
         note(
             f"to the first model: time as a multiple of {model_name(result.cells[0].model)}'s with as many threads, of "
-            "the rounds that nothing disturbed, where there are enough; p50 is of all samples."
+            f"{rounds}; p50 is of all samples."
         )
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")

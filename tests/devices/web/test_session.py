@@ -181,6 +181,10 @@ def test_a_wrong_token_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GET", "/begin", {}, None, 405),
         ("GET", "/about.json", {}, b"{}", 413),
         ("GET", "/next?session=&after=0", {}, None, 409),
+        ("GET", "/next?session=&after=%C2%B2", {}, None, 409),
+        ("GET", "/models/" + "9" * 5000, {}, None, 404),
+        ("GET", "/models/%C2%B2", {}, None, 404),
+        ("POST", "/begin", {"Content-Length": "9" * 5000}, b"", 400),
     ],
 )
 def test_requests_that_no_page_of_ours_makes(
