@@ -19,11 +19,12 @@ from tests.browser import Page, open_page
 from tests.devices.web.page import wait_for
 from tests.int8_support import quantize
 from yolo_edge.benchmarks.results import BenchmarkResult, json_schema, read_result
-from yolo_edge.devices.web.package import find_ort_web
+from yolo_edge.devices.web.package import NAME, VERSION, find_ort_web
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.files import cache_folder
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.preprocess import Preprocessor
 
@@ -36,14 +37,16 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 
 
 @pytest.fixture(scope="module")
-def ort_web() -> None:
+def ort_web() -> Path:
     """The package of the npm registry, in the cache."""
     try:
         find_ort_web()
+        return cache_folder() / f"{NAME}-{VERSION}"
     except YoloEdgeError as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +85,8 @@ class Running:
 
 
 @contextmanager
-def command(*arguments: object, token: str | None = None) -> Iterator[Running]:
-    environment = {**os.environ, **({"YOLO_EDGE_TOKEN": token} if token else {})}
+def command(*arguments: object, token: str | None = None, **variables: str) -> Iterator[Running]:
+    environment = {**os.environ, **({"YOLO_EDGE_TOKEN": token} if token else {}), **variables}
     line = [sys.executable, "-m", "yolo_edge", "devices", "web", *map(str, arguments), "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     running = Running(process)
@@ -138,7 +141,7 @@ def check_detections(result: BenchmarkResult, models: Sequence[Path], picture: P
         assert not any("differ" in reason for reason in (cell.invalid_reason or "",))
 
 
-def test_isolated(ort_web: None, models: list[Path], assets: Path, tmp_path: Path) -> None:
+def test_isolated(ort_web: Path, models: list[Path], assets: Path, tmp_path: Path) -> None:
     picture, out = assets / "images/dog.jpg", tmp_path / "out"
     with command(*models, *SHORT, "--image", picture, "-o", out, "--threads", "1,2", "--name", "test phone") as running:
         with open_page(running.url, tmp_path / "profile") as page:
@@ -168,7 +171,7 @@ def test_isolated(ort_web: None, models: list[Path], assets: Path, tmp_path: Pat
     check_detections(result, models, picture)
 
 
-def test_not_isolated_behind_a_token(ort_web: None, models: list[Path], assets: Path, tmp_path: Path) -> None:
+def test_not_isolated_behind_a_token(ort_web: Path, models: list[Path], assets: Path, tmp_path: Path) -> None:
     picture, out = assets / "images/dog.jpg", tmp_path / "out"
     token = "correct-horse"  # noqa: S105 - of the test
     with command(*models, *SHORT, "--image", picture, "-o", out, token=token) as running:
@@ -196,9 +199,10 @@ def test_not_isolated_behind_a_token(ort_web: None, models: list[Path], assets: 
     check_detections(result, models, picture)
 
 
-def test_https_isolates(ort_web: None, models: list[Path], tmp_path: Path) -> None:
+def test_https_isolates(ort_web: Path, models: list[Path], tmp_path: Path) -> None:
     flags = [*FLAGS, "--ignore-certificate-errors"]
-    with command(models[0], *SHORT, "--https", "--threads", 2, "-o", tmp_path / "out", token="auto") as running:  # noqa: S106 - the word
+    options = (*SHORT, "--https", "--threads", 2, "-o", tmp_path / "out", "--ort-web", ort_web, "--token", "auto")
+    with command(models[0], *options, XDG_CACHE_HOME=str(tmp_path / "cache")) as running:
         assert running.url.startswith("https://127.0.0.1:")
         assert "this SHA-256: " in wait_for(lambda: "SHA-256" in running.said and running.said)
         url = running.url.replace("127.0.0.1", ELSEWHERE)
@@ -210,9 +214,11 @@ def test_https_isolates(ort_web: None, models: list[Path], tmp_path: Path) -> No
     result = result_in(tmp_path / "out")
     assert result.host.browser is not None
     assert (result.host.browser.isolated, result.cells[0].threads) == (True, 2)
+    assert result.host.versions["onnxruntime-web"] == "unknown"  # the folder has no package.json
+    assert [path.name for path in (tmp_path / "cache/yolo-edge").iterdir()] == ["certificate"]
 
 
-def test_a_tab_that_is_closed_and_the_next_one(ort_web: None, models: list[Path], tmp_path: Path) -> None:
+def test_a_tab_that_is_closed_and_the_next_one(ort_web: Path, models: list[Path], tmp_path: Path) -> None:
     long = ("--quick", "--repeats", "1", "--seconds", "600", "--threads", "1")
     with command(models[0], *long) as running, open_page(running.url, tmp_path / "profile") as page:
         url = running.url
@@ -244,7 +250,7 @@ def test_a_tab_that_is_closed_and_the_next_one(ort_web: None, models: list[Path]
         assert "refused: 127.0.0.1: another page is being measured" in running.said
 
 
-def test_the_end_of_the_command_is_told(ort_web: None, models: list[Path], tmp_path: Path) -> None:
+def test_the_end_of_the_command_is_told(ort_web: Path, models: list[Path], tmp_path: Path) -> None:
     with command(models[0], "--quick", "--seconds", "600", "--threads", "1") as running:
         with open_page(running.url, tmp_path / "profile") as page:
             start(page)
