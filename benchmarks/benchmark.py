@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from yolo_edge.benchmarks.rounds import (
 from yolo_edge.benchmarks.runtimes import find_slots
 from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, decode_bytes, encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
-from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults
+from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults, output_faults
 from yolo_edge.devices.profiles import match
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import write_atomically
@@ -90,6 +90,7 @@ class Benchmark:
             progress: Called before a runtime is tried, with what it does.
 
         Attributes:
+            settings: How it is measured.
             meter: The power meter that will be read, or why there is none.
             left_out: Runtimes that were asked for and cannot be measured.
 
@@ -109,8 +110,8 @@ class Benchmark:
         host = find_host(connect)
         self._host = msgspec.structs.replace(host, emulated=emulated or host.emulated)
         threads = settings.threads or tuple(dict.fromkeys([1, min(host.cpu.cpus or 1, _MOST_THREADS)]))
-        self._settings = msgspec.structs.replace(settings, threads=threads)
-        self._slots, self.left_out = find_slots(connect, subjects, self._settings, progress)
+        self.settings = msgspec.structs.replace(settings, threads=threads)
+        self._slots, self.left_out = find_slots(connect, subjects, self.settings, progress)
         self.meter: Choice | str = NOT_ASKED
         if self._host.emulated:
             self.meter = EMULATED
@@ -125,14 +126,14 @@ class Benchmark:
             for slot in self._slots
         ]
         return hashlib.sha256(
-            msgspec.json.encode([__version__, self._settings, models, self._device, self._host, str(self.meter)])
+            msgspec.json.encode([__version__, self.settings, models, self._device, self._host, str(self.meter)])
         ).hexdigest()
 
     def steps(self, done: int) -> int:
         """How often `run` reports progress when `done` repeats are there."""
-        profiles = len(self._slots) if self._settings.profile else 0
+        profiles = len(self._slots) if self.settings.profile else 0
         energy = isinstance(self.meter, Choice)
-        return steps_of(self._slots, self._settings.repeats - done, energy=energy) + profiles + 1
+        return steps_of(self._slots, self.settings.repeats - done, energy=energy) + profiles + 1
 
     def run(self, journal: Journal | None = None, progress: Progress = lambda _: None) -> BenchmarkResult:
         """Measure what the journal lacks, and put it all together.
@@ -150,16 +151,16 @@ class Benchmark:
         repeats = list(journal.repeats) if journal else []
         before = None if repeats else ask_conditions(self._connect, "before")
         progress("finding the fp32 peak")
-        threads = self._settings.threads
-        peaks = {} if self._host.emulated else find_peaks(self._connect, threads, self._settings)
-        roofs = {} if self._host.emulated else find_roofs(self._connect, threads, self._settings)
-        for number in range(len(repeats) + 1, self._settings.repeats + 1):
+        threads = self.settings.threads
+        peaks = {} if self._host.emulated else find_peaks(self._connect, threads, self.settings)
+        roofs = {} if self._host.emulated else find_roofs(self._connect, threads, self.settings)
+        for number in range(len(repeats) + 1, self.settings.repeats + 1):
             if repeats:
-                time.sleep(self._settings.cooldown_s)
+                time.sleep(self.settings.cooldown_s)
             repeat = measure_repeat(
                 self._connect,
                 self._slots,
-                self._settings,
+                self.settings,
                 number,
                 rounds=len(repeats[0].cells[0].turns) if repeats else None,
                 origin=origin,
@@ -172,7 +173,7 @@ class Benchmark:
             repeats.append(repeat)
         after = ask_conditions(self._connect, "after")
         profiles: list[Profile | str | None] = [None] * len(self._slots)
-        if self._settings.profile:
+        if self.settings.profile:
             for i, slot in enumerate(self._slots):
                 progress(f"{slot.what}: time by operator")
                 profiles[i] = self._profile(slot)
@@ -181,7 +182,7 @@ class Benchmark:
         return BenchmarkResult(
             schema=1,
             host=host,
-            settings=self._settings,
+            settings=self.settings,
             cells=tuple(self._cell(slot, i, repeats, profiles[i], peaks, power) for i, slot in enumerate(self._slots)),
             ratios=tuple(self._ratios(repeats)),
             left_out=tuple(self.left_out),
@@ -222,13 +223,13 @@ class Benchmark:
             power.repeats,
             [part.windows for part in parts],
             [part.turns for part in parts],
-            self._settings.limits,
+            self.settings.limits,
         )
 
     def _profile(self, slot: Slot) -> Profile | str:
         """Time by operator, or why there is none: all the rest is measured already."""
         try:
-            return measure_profile(self._connect, slot, self._settings)
+            return measure_profile(self._connect, slot, self.settings)
         except InputError as error:
             return str(error)
 
@@ -248,22 +249,25 @@ class Benchmark:
         latency = {stage: _latency(turns, samples.repeats) for stage, turns in times.items()}
         whole = [sum(stages) for stages in zip(*times.values(), strict=True)]
         medians = samples.turn_medians()
-        faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self._settings.limits)
+        faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self.settings.limits)
         clocks = [clock for part in parts for clock in part.clock_mhz]
-        faults += cell_faults(medians.reshape(-1), clocks, self._settings.limits)
+        faults += cell_faults(medians.reshape(-1), clocks, self.settings.limits)
+        agreement, snr = (_least(getattr(part, name) for part in parts) for name in ("agreement", "snr_db"))
         if self._host.emulated:
             faults = [EMULATED_TIMES]
+        faults += output_faults(agreement, snr, self.settings.limits)
         inference = latency["inference"]
-        notes = list(subject.notes)
+        notes = [*subject.notes, *dict.fromkeys(note for part in parts for note in part.notes)]
         if isinstance(profile, str):
             notes.append(profile)
         if not all(part.settled for part in parts):
-            notes.append(f"warm-up did not settle within {self._settings.warm_up_cap_s:g} s")
+            notes.append(f"warm-up did not settle within {self.settings.warm_up_cap_s:g} s")
         if subject.precision == "int8" and parts[0].precise:
             notes.append("int8 without VNNI: the exact, slower kernels; --fast takes those whose sums may saturate")
         found = self._energy(index, repeats, power)
         energy, how = (None, None) if isinstance(found, str) else found
         notes += _drift(how, power)
+        peaks_mb = [part.peak_mb for part in parts if part.peak_mb is not None]
         share, note = _share(subject.macs, inference.p50, slot.threads, peaks)
         notes += [note] if note else []
         return Cell(
@@ -273,7 +277,7 @@ class Benchmark:
             runtime_version=parts[0].runtime_version,
             threads=slot.threads,
             latency_ms=inference,
-            memory_mb=round(max(part.peak_mb for part in parts), 1),
+            memory_mb=None if not peaks_mb else round(max(peaks_mb), 1),
             energy_mj=energy,
             energy_reason=found if isinstance(found, str) else None,
             valid=not faults,
@@ -299,6 +303,8 @@ class Benchmark:
             peak_share=share,
             cpus=parts[0].cpus,
             detections=parts[0].detections,
+            agreement=agreement,
+            snr_db=snr,
             notes=tuple(notes),
             profile=profile if isinstance(profile, Profile) else None,
             power=how,
@@ -326,7 +332,7 @@ class Benchmark:
                 of_rounds=medians[0][1].size,
                 threads_a=self._slots[i].threads,
                 threads_b=self._slots[j].threads,
-                undisturbed=undisturbed,
+                undisturbed=undisturbed if samples[0].cpu is not None else None,
                 runtime_a=runtimes[i],
                 runtime_b=runtimes[j],
             )
@@ -339,7 +345,7 @@ class Benchmark:
         if i == j:
             return False
         if a.threads != b.threads:
-            return a.subject is b.subject and a.runtime == b.runtime and b.threads == self._settings.threads[0]
+            return a.subject is b.subject and a.runtime == b.runtime and b.threads == self.settings.threads[0]
         first = next(slot.runtime for slot in self._slots if slot.subject is b.subject)
         return b.runtime == first and (b.subject is self._slots[0].subject or a.subject is b.subject)
 
@@ -393,8 +399,13 @@ def _merge(parts: Sequence[CellRepeat]) -> Samples:
         at_s=tuple(at for part in parts for at in part.at_s),
         windows=tuple(window for part in parts for window in part.windows),
         stages={name: encode(values[name] * 1e6) for name in names},
-        cpu=encode_bytes(np.concatenate([decode_bytes(part.cpu, sum(part.turns)) for part in parts])),
+        cpu=_merge_cpu(parts),
     )
+
+
+def _merge_cpu(parts: Sequence[CellRepeat]) -> str | None:
+    found = [decode_bytes(part.cpu, sum(part.turns)) for part in parts if part.cpu is not None]
+    return encode_bytes(np.concatenate(found)) if len(found) == len(parts) else None
 
 
 def _latency(turns: Sequence[NDArray[np.float64]], repeats: int) -> Latency:
@@ -428,6 +439,12 @@ def _drift(how: CellPower | None, power: Power | str) -> list[str]:
 
 def _milliseconds(value: float | np.floating) -> float:
     return round(float(value), 6)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    """The least of a value that is compared with a limit; None: it never was; NaN counts as the least."""
+    known = [value for value in values if value is not None]
+    return round(float(np.min(known)), 4) if known else None
 
 
 def _median(values: object) -> float:

@@ -90,6 +90,24 @@ class Roof(msgspec.Struct, frozen=True, kw_only=True):
     int8_by: str | None = None
 
 
+class Browser(msgspec.Struct, frozen=True, kw_only=True):
+    """The browser that ran a page, as it tells.
+
+    Attributes:
+        user_agent: As it calls itself.
+        cores: Processors that it says there are.
+        isolated: Whether the page was cross-origin isolated; without that there is one thread.
+        secure: Whether the page came over HTTPS, or from the device itself.
+        clock_us: Steps of its clock in microseconds.
+    """
+
+    user_agent: str
+    cores: int
+    isolated: bool
+    secure: bool
+    clock_us: float
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The machine that was measured.
 
@@ -106,6 +124,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         emulated: The processor is a program: times mean nothing.
         peak: Threads → the measured fp32 peak.
         roof: Threads → what else bounds it, where that was asked for.
+        browser: That the models ran in; None: in none.
     """
 
     name: str
@@ -120,6 +139,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     emulated: bool = False
     peak: dict[str, Peak] = {}
     roof: dict[str, Roof] = {}
+    browser: Browser | None = None
 
     @property
     def hardware(self) -> str:

@@ -39,14 +39,17 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
         detections: See `Cell`.
         warm_up_s: Seconds of warm-up.
         settled: Whether it ended by itself.
-        peak_mb: Peak memory.
+        peak_mb: Peak memory; None: not shown.
         cpu_s: CPU time of its turns.
         turns: Inferences of each turn.
         at_s: When each began, in seconds since the run did.
         windows: When the inferences of each began and ended, on the clock of the power readings; empty without.
         clock_mhz: Mean clock at the end of each turn; empty where there is none.
         stages: Stage → samples, encoded.
-        cpu: CPU time of each inference in percent of its time, encoded.
+        cpu: CPU time of each inference in percent of its time, encoded; None: not shown.
+        agreement: See `Cell`.
+        snr_db: See `Cell`.
+        notes: What else to know of it.
     """
 
     runtime: str
@@ -60,14 +63,17 @@ class CellRepeat(msgspec.Struct, frozen=True, kw_only=True):
     detections: int | None
     warm_up_s: float
     settled: bool
-    peak_mb: float
+    peak_mb: float | None
     cpu_s: float
     turns: tuple[int, ...]
     at_s: tuple[float, ...]
     windows: tuple[Window, ...]
     clock_mhz: tuple[float, ...]
     stages: dict[str, str]
-    cpu: str
+    cpu: str | None
+    agreement: float | None = None
+    snr_db: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):

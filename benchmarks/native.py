@@ -41,6 +41,11 @@ RUNTIME = "benchmark_model"
 _SECONDS = 120.0
 _MOST_THREADS = 4
 _WARM_UP_WINDOWS = 2
+_NOT_RUN = "126"  # what a shell says of a program that is there and cannot be started
+_FORBIDDEN = (
+    "; the device does not let programs run from there, as some that are managed do not: a phone can be measured by "
+    "Termux, or in its browser (docs/phones.md)"
+)
 _OFF = 0.1  # by which the stamps of a run may differ from what its statistics say, and …
 _OFF_S = 0.1  # … seconds
 # stamps each line of the tool with the device's clock, and notes its peak memory once it has warmed up
@@ -193,8 +198,10 @@ class NativeBenchmark:
     def _bring(self, folder: str) -> tuple[list[_Running], str]:
         tool = f"{folder}/benchmark_model"
         self._device.push(self._tool, tool)
-        if self._device.run(["chmod", "755", tool]).returncode:
-            raise DeviceError(f"{self._name}: {tool} cannot be made a program")
+        made = self._device.run(["chmod", "755", tool])
+        if made.returncode:
+            said = printable(complaint(made.stderr.decode("utf-8", "replace")))[:200]
+            raise DeviceError(f"{self._name}: {tool} cannot be made a program ({said}){_FORBIDDEN}")
         paths: dict[str, str] = {}
         for slot in self._slots:
             digest = slot.subject.sha256
@@ -256,7 +263,7 @@ class NativeBenchmark:
         said = re.sub(r"(?m)^yolo-edge-.*$\n?", "", said)
         if code is None or int(code[1]):
             how = f"exit code {code[1]}" if code else "no end"
-            remedy = self._remedy(said)
+            remedy = self._remedy(said, code[1] if code else "")
             raise YoloEdgeError(
                 f"{self._name}: benchmark_model fails ({how}) for {worker.slot.label}: "
                 f"{printable(complaint(said))[:300]}{remedy}"
@@ -270,9 +277,11 @@ class NativeBenchmark:
             report, _window(lines, report), int(peak[1]) * 1024 / 1e6 if peak else None, time.monotonic() - began
         )
 
-    def _remedy(self, said: str) -> str:
+    def _remedy(self, said: str, code: str) -> str:
         if "affinity" in said:
             return "; --no-pin leaves the choice of cores to it"
+        if "ermission denied" in said and code == _NOT_RUN:
+            return _FORBIDDEN
         if re.search(r"not executable|[Ee]xec format|inaccessible or not found|No such file", said):
             abi = (self._facts.phone or {}).get("abi") or self._facts.machine
             return f"; is it built for this device ({abi}), and static or for Android?"

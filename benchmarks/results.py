@@ -92,7 +92,8 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
         turns: Inferences of each turn, in the order of measuring.
         at_s: When each turn began, in seconds since the run did.
         stages: Stage → its samples.
-        cpu: The CPU time of each inference in percent of what its threads could take: base64 of zlib of a byte each.
+        cpu: The CPU time of each inference in percent of what its threads could take: base64 of zlib of a byte each;
+            None: the device does not show it.
         windows: When the inferences of each turn began and ended, on the clock of its repeat's power readings; empty
             where no power was read.
     """
@@ -103,7 +104,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     turns: tuple[Count, ...]
     at_s: tuple[float, ...]
     stages: dict[str, str]
-    cpu: str
+    cpu: str | None
     windows: tuple[tuple[float, float], ...] = ()
 
     def stage(self, name: str) -> list[NDArray[np.float64]]:
@@ -126,11 +127,15 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     def undisturbed_medians(self) -> NDArray[np.float64]:
         """The same of the inferences that no other program came between; NaN where a turn has less than two of them.
 
+        All NaN where the device does not show CPU time.
+
         An inference that had to share its CPUs got less CPU time than others of the same cell.
 
         Raises:
             ValueError: The samples are damaged.
         """
+        if self.cpu is None:
+            return np.full_like(self.turn_medians(), np.nan)
         percent = decode_bytes(self.cpu, sum(self.turns))
         kept = percent >= _UNDISTURBED * np.percentile(percent, 90)
         parts = np.split(kept, np.cumsum(self.turns)[:-1])
@@ -198,9 +203,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         input: Width and height, where its spec says.
         precise: Whether the runtime was told to keep int8 sums from saturating, at some cost: onnxruntime is, on x86-64
             without VNNI (float models stay what they are). None: it has no such choice, or this is not recorded.
-        preprocess_ms: Picture → input tensor; None where the model has no spec.
-        postprocess_ms: Outputs → boxes; None where the model has no spec.
-        total_ms: Picture → boxes; None where the model has no spec.
+        preprocess_ms: Picture → input tensor; None where the model has no spec, or the device runs the network alone.
+        postprocess_ms: Outputs → boxes; None likewise.
+        total_ms: Picture → boxes; None likewise.
         start_ms: To load the runtime's library and the model: median of the repeats.
         load_ms: To load the model alone: median of the repeats.
         first_ms: The first inference: median of the repeats.
@@ -216,6 +221,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             one of them is not known, or that peak was disturbed.
         cpus: That the worker was kept to, where they differ in speed; None: any.
         detections: In the picture; None where the model has no spec.
+        agreement: Of a device that runs the network alone: twice the overlap (IoU) of the boxes that its outputs and
+            this machine's share, by the number of all boxes; 1: the same. None: not compared.
+        snr_db: Of the same: 10·log10(Σ expected² / Σ (expected − found)²) over all outputs, this machine's being those
+            expected; 200: equal. None: not compared.
         notes: What else to know.
         profile: Time by operator, where asked for.
         power: How the energy was found; None where there is none.
@@ -255,6 +264,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     peak_share: float | None = None
     cpus: tuple[int, ...] | None = None
     detections: Count | None = None
+    agreement: float | None = None
+    snr_db: float | None = None
     notes: tuple[str, ...] = ()
     profile: Profile | None = None
     power: CellPower | None = None
@@ -274,7 +285,8 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
         rounds: That it is from: those in which no other program came between either of the two, where there are enough
             of them; else all.
         of_rounds: All of them.
-        undisturbed: False: there were too few undisturbed rounds, and the ratio is from all; None: not recorded.
+        undisturbed: False: there were too few undisturbed rounds, and the ratio is from all; None: not
+            recorded, or the device does not show it.
         threads_a: Threads of the one.
         threads_b: Threads of the other.
         runtime_a: What ran the one; None: not recorded, in results of one runtime a model.

@@ -86,6 +86,7 @@ def steps_of(slots: Sequence[Slot], repeats: int, *, energy: bool) -> int:
 
 
 _ROUND_STEPS = 10
+_COMPARED = ("agreement", "snr_db")  # where the network alone runs there
 _LOADED = ("runtime", "runtime_version", "precise", "start_ms", "load_ms", "first_ms", "base_mb", "cpus", "detections")
 
 
@@ -337,12 +338,15 @@ def _check_memory(running: Sequence[_Running]) -> None:
 
 
 def _finish(worker: _Running) -> CellRepeat:
-    turns, stages = worker.turns, STAGES if worker.slot.subject.spec is not None else ("inference",)
+    turns = worker.turns
+    stages = STAGES if len(turns[0]["stages_ns"][0]) == len(STAGES) else ("inference",)
     by_stage = list(zip(*(stamps for turn in turns for stamps in turn["stages_ns"]), strict=True))
     clocks = [turn["clock_mhz"] for turn in turns]
     return msgspec.convert(
         {
             **{key: worker.loaded[key] for key in _LOADED},
+            **{key: worker.loaded.get(key) for key in _COMPARED},
+            "notes": worker.warm.get("notes", []),
             "warm_up_s": worker.warm["seconds"],
             "settled": worker.warm["settled"],
             "peak_mb": worker.agent.ask("memory", QUICK_SECONDS)["peak_mb"],
@@ -351,7 +355,7 @@ def _finish(worker: _Running) -> CellRepeat:
             "at_s": [round(at, 4) for at in worker.at_s],
             "windows": worker.windows,
             "clock_mhz": [sum(clock) / len(clock) for clock in clocks] if all(clocks) else [],
-            "cpu": encode_bytes(_cpu_percent(turns, worker.slot.threads)),
+            "cpu": encode_bytes(_cpu_percent(turns, worker.slot.threads)) if turns[0]["cpu_ns"] else None,
             "stages": {name: encode(values) for name, values in zip(stages, by_stage, strict=True)},
         },
         CellRepeat,

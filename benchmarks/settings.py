@@ -15,6 +15,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         stolen: The hypervisor may take this fraction.
         power_gap_s: A power meter that counts no energy may be without a reading for so long.
         power_readings: Of the meter while a cell is measured, at least.
+        agreement: See `Cell.agreement`: at least.
+        snr_db: See `Cell.snr_db`: at least.
     """
 
     slowdown: float = 0.05
@@ -23,6 +25,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stolen: float = 0.02
     power_gap_s: float = 0.5
     power_readings: int = 20
+    agreement: float = 0.9
+    snr_db: float = 20.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ _MIN_BUSY_SECONDS = 1.0  # of one CPU: below, the kernel's ticks of 10 ms say li
 # what the reasons of this file say → in a word; "not valid" for those of others
 _WORDS = {
     "busy": ("the machine was busy", "the hypervisor gave"),
+    "another result": ("the outputs differ",),
     "throttled": ("throttled", "under-voltage", "the board reports", "the CPU clock fell"),
 }
 
@@ -63,6 +64,22 @@ def cell_faults(medians: NDArray[np.float64], clocks: Sequence[float], limits: L
         if last < first * (1 - limits.clock_drop):
             faults.append(f"the CPU clock fell from {first:.0f} to {last:.0f} MHz")
     return faults
+
+
+def output_faults(agreement: float | None, snr: float | None, limits: Limits) -> list[str]:
+    """What is wrong with the outputs of a device that runs the network alone, compared with this machine's.
+
+    Args:
+        agreement: See `Cell.agreement`; None: not compared.
+        snr: See `Cell.snr_db`; None: not compared.
+        limits: From when on it counts.
+    """
+    found = []
+    if agreement is not None and not agreement >= limits.agreement:
+        found.append(f"{agreement:.2f} of the boxes are the same")
+    if snr is not None and not snr >= limits.snr_db:
+        found.append(f"an SNR of {snr:.1f} dB")
+    return [f"the outputs differ from this machine's ({', '.join(found)}): the run is broken"] if found else []
 
 
 def busy_share(conditions: Sequence[Conditions], cpus: int | None) -> tuple[float | None, float | None]:

@@ -188,8 +188,7 @@ class AdbDevice:
             self._lease.process.kill()
             self._lease.process.wait()
             said = self._lease.complaint() or folder
-            full = ": free some space there" if "No space left" in said else ""
-            raise DeviceError(f"{self.name}: no folder can be made in /data/local/tmp ({_last(said)}){full}")
+            raise DeviceError(f"{self.name}: no folder can be made in /data/local/tmp ({_last(said)}){_remedy(said)}")
         self._folder = folder
 
     def _close(self) -> None:
@@ -272,6 +271,17 @@ def _popen(
         )
     except FileNotFoundError as error:
         raise DeviceError("the program adb is missing here: apt install adb (or Android's platform-tools)") from error
+
+
+def _remedy(said: str) -> str:
+    if "No space left" in said:
+        return ": free some space there"
+    if "ermission denied" in said:
+        return (
+            ": this phone does not let adb's shell write there, as some that are managed do not; it can be measured by "
+            "Termux, or in its browser (docs/phones.md)"
+        )
+    return ""
 
 
 def _text(done: Completed) -> str:

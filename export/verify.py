@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, average_precision_50
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export.fusion import count_fused
 from yolo_edge.export.graph import Graph
 from yolo_edge.ondevice.decode import decode_cells
@@ -32,7 +33,6 @@ MIN_SNR_DB = {
     "int8-weights": 20.0,
     "int8x16": 20.0,
 }  # None: the relative error counts
-MAX_SNR_DB = 200.0  # what identical outputs are reported as; float32 itself ends at about 140
 CANDIDATE_CONFIDENCE = 0.001
 
 _TIMING_SECONDS = 1.0
@@ -49,7 +49,7 @@ class Verification:
     """What was seen when a file ran.
 
     Attributes:
-        snr_db: Signal-to-noise ratio of each head over all inputs, in dB, at most `MAX_SNR_DB`.
+        snr_db: Signal-to-noise ratio of each head over all inputs, in dB, at most `snr.MAX_SNR_DB`.
         relative_error: Of each head: largest difference / largest value.
         agreement: AP50 with the source's detections above `LABEL_CONFIDENCE` as labels; None where the source found
             nothing (noise holds no objects).
@@ -221,17 +221,6 @@ def _common(a: Detections, b: Detections) -> int:
                 left.remove(i)
                 break
     return len(b) - len(left)
-
-
-def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
-    """10·log10(Σ expected² / Σ (expected − found)²), within ±`MAX_SNR_DB`."""
-    signal = float(np.square(expected, dtype=np.float64).sum())
-    noise_power = float(np.square(expected.astype(np.float64) - found).sum())
-    if noise_power == 0:
-        return MAX_SNR_DB
-    if signal == 0:
-        return -MAX_SNR_DB
-    return float(np.clip(10 * np.log10(signal / noise_power), -MAX_SNR_DB, MAX_SNR_DB))
 
 
 def relative_error(expected: np.ndarray, found: np.ndarray) -> float:

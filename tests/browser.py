@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,10 +82,10 @@ class Page:
 
 
 @contextmanager
-def open_page(address: Path | str, profile: Path, dark: bool = False) -> Iterator[Page]:
-    """Open a file, or an address, in a browser with an empty profile."""
+def open_page(address: Path | str, profile: Path, dark: bool = False, flags: Sequence[str] = ()) -> Iterator[Page]:
+    """Open a file, or an address, in a browser with an empty profile, and more flags for it."""
     to_browser, from_browser = os.pipe(), os.pipe()
-    flags = [
+    every = [
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
@@ -96,7 +96,7 @@ def open_page(address: Path | str, profile: Path, dark: bool = False) -> Iterato
     ]
     redirect = f'exec "$@" 3<&{to_browser[0]} 4>&{from_browser[1]}'
     process = subprocess.Popen(
-        ["bash", "-c", redirect, "bash", chromium(), *flags, "about:blank"],
+        ["bash", "-c", redirect, "bash", chromium(), *every, *flags, "about:blank"],
         pass_fds=(to_browser[0], from_browser[1]),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ import numpy as np
 
 from yolo_edge.benchmarks.accuracy import Accuracy, accuracy_of
 from yolo_edge.benchmarks.baseline import Comparison
-from yolo_edge.benchmarks.host import Conditions, Host
+from yolo_edge.benchmarks.host import Browser, Conditions, Host
 from yolo_edge.benchmarks.inputs import on_one_dataset
 from yolo_edge.benchmarks.results import (
     BenchmarkResult,
@@ -22,6 +22,7 @@ from yolo_edge.benchmarks.results import (
     path_parts,
 )
 from yolo_edge.benchmarks.verdicts import busy_share, in_words, throttle_events
+from yolo_edge.ondevice.files import printable
 
 # how far a cell's times are to be trusted; charts have a mark for each
 STATES = ("valid", "quick", "not valid", "emulated")
@@ -260,10 +261,21 @@ def describe_host(host: Host) -> list[tuple[str, str]]:
         "vector features": " ".join(host.cpu.features),
         "memory": memory,
         "system": f"{host.os}, kernel {host.kernel}, {host.machine}",
-        "versions": ", ".join([f"Python {host.python}", *(f"{k} {v}" for k, v in host.versions.items())]),
+        "versions": ", ".join(f"{k} {v}" for k, v in {"Python": host.python, **host.versions}.items() if v != "none"),
         "fp32 peak, by threads": ", ".join(peaks) or None,
+        **_describe_browser(host.browser),
     }
     return [(name, text or "not available") for name, text in facts.items()]
+
+
+def _describe_browser(browser: Browser | None) -> dict[str, str]:
+    if browser is None:
+        return {}
+    threads = "cross-origin isolated" if browser.isolated else "not cross-origin isolated: one thread"
+    return {
+        "browser": f"{printable(browser.user_agent)}; steps of its clock: {browser.clock_us:.3g} µs",
+        "page": f"{threads}, {'' if browser.secure else 'not '}in a secure context",
+    }
 
 
 def describe_conditions(result: BenchmarkResult) -> list[tuple[str, str]]:

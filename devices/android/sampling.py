@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from yolo_edge.devices.android.facts import ASK_CURRENT, CURRENT, VOLTAGE
 from yolo_edge.devices.android.odpm import parse_energy
 from yolo_edge.devices.device import Device, DeviceError
+from yolo_edge.ondevice.files import printable
 
 INTERVAL_S = 0.1
 
 _MAX_BYTES = 64 << 20
+_LONGEST = 1 << 16  # bytes of its complaints
 # the wait is a read with a time limit: it forks nothing, and ends the loop when the host goes away
 _LOOP = 'i=$0; while :; do read t x </proc/uptime; {read}; read -t "$i" x; [ $? -eq 1 ] && exit 0; done'
 _READS = {
@@ -60,6 +62,7 @@ class Sampler:
     pin: Sequence[str] = ()
     _process: "subprocess.Popen[bytes] | None" = None
     _data: bytearray = field(default_factory=bytearray)
+    _said: str = ""
 
     def __enter__(self) -> "Sampler":
         arguments = {"odpm": list(self.files), "battery": [CURRENT, VOLTAGE], "service": list(ASK_CURRENT)}[self.kind]
@@ -83,6 +86,9 @@ class Sampler:
         self._thread.join(5)
         if self._process.stdout is not None:
             self._process.stdout.close()
+        self._log.seek(0)
+        lines = self._log.read(_LONGEST).decode("utf-8", "replace").strip().splitlines()
+        self._said = printable(lines[0])[:200] if lines else "nothing came"
         self._log.close()
 
     def readings(self, columns: Sequence[str]) -> Readings:
@@ -105,7 +111,7 @@ class Sampler:
             times.append(float(stamp))
             rows.append(row)
         if not times:
-            raise DeviceError(f"{self.device.name}: its {self.kind} power meter cannot be read: nothing came")
+            raise DeviceError(f"{self.device.name}: its {self.kind} power meter cannot be read: {self._said}")
         return Readings(np.array(times), np.array(rows, np.float64).reshape(len(rows), -1), failures)
 
     def _row(self, block: str, columns: Sequence[str]) -> list[float] | None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from yolo_edge.evaluation.snr import decibels
 from yolo_edge.export.comparison.match import Pair, Values, arranged, rows_of
 from yolo_edge.export.comparison.result import LayerResult, Stored
 from yolo_edge.export.comparison.trace import INPUT, Storage, Trace
-from yolo_edge.export.verify import MAX_SNR_DB
 
 _RESCALED_DB, _RESCALED_LEAST = 3.0, 8.0
 _SCALED = 0.15  # logarithm of slopes: noise alone makes them a little flatter
@@ -59,15 +59,6 @@ class _Tally:
         smallest, largest = x.min(axis=1), x.max(axis=1)
         self.low = smallest if not self.low.size else np.minimum(self.low, smallest)
         self.high = largest if not self.high.size else np.maximum(self.high, largest)
-
-
-def decibels(signal: float, noise: float) -> float:
-    """10·log10(signal / noise), within ±`MAX_SNR_DB`."""
-    if noise <= 0:
-        return MAX_SNR_DB
-    if signal <= 0:
-        return -MAX_SNR_DB
-    return float(np.clip(10 * np.log10(signal / noise), -MAX_SNR_DB, MAX_SNR_DB))
 
 
 class Measurement:

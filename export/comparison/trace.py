@@ -178,7 +178,7 @@ class Builder:
 
 def kernel_snr(trace: Trace, runtime: Runtime, tensor: np.ndarray) -> float | None:
     """How far a runtime's own kernels are from the file's arithmetic, dB; None where outputs cannot be compared."""
-    from yolo_edge.export.verify import snr_db  # noqa: PLC0415
+    from yolo_edge.evaluation.snr import snr_db  # noqa: PLC0415
 
     found = list(runtime.run(tensor).values())
     values = trace.run(tensor)

@@ -1,7 +1,6 @@
 """What long work has found so far, kept in a file line by line, so that it goes on where it was interrupted."""
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -13,12 +12,6 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import reason
 
 _MAX_BYTES = 1 << 28
-
-
-def default_folder() -> Path:
-    """`yolo-edge` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "yolo-edge"
 
 
 class Cache:

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from yolo_edge.datasets import Preparer, load_images
 from yolo_edge.evaluation import LABEL_CONFIDENCE, Found
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.onnx_int8 import quantize_onnx
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
@@ -25,7 +26,7 @@ from yolo_edge.export.quantization.pictures import Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.recipe import RECIPES, UNSEEN, Drafts, Recipe, finish
 from yolo_edge.export.quantization.session import GraphSession
-from yolo_edge.export.verify import MIN_SNR_DB, snr_db
+from yolo_edge.export.verify import MIN_SNR_DB
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.spec import ModelSpec
 

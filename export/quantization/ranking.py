@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.onnx_int8 import quantize_onnx
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
@@ -17,7 +18,6 @@ from yolo_edge.export.quantization.groups import Group, groups_of, with_floats
 from yolo_edge.export.quantization.importance import importance
 from yolo_edge.export.quantization.judge import Score, StreamJudge, workers
 from yolo_edge.export.quantization.session import GraphSession
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.spec import ModelSpec
 
 CANDIDATES = 8

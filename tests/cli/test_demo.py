@@ -258,9 +258,9 @@ def test_without_the_extra(
 ) -> None:
     for name in list(sys.modules):
         if name.split(".")[0] in ("starlette", "uvicorn") or name in (
-            "yolo_edge.demo.gate",
+            "yolo_edge.serving.gate",
             "yolo_edge.demo.server",
-            "yolo_edge.demo.connections",
+            "yolo_edge.serving.connections",
         ):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)

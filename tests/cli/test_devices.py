@@ -42,7 +42,7 @@ def test_list_add_and_remove(run: Run, refuse: Callable[..., str], tmp_path: Pat
 
 def test_help_reads_well(run: Run) -> None:
     text = run("devices", "--help").out
-    for word in ("list", "add", "remove", "probe", "setup"):
+    for word in ("list", "add", "remove", "probe", "setup", "web"):
         assert f"\n  {word}" in text
 
 

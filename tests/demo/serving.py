@@ -76,7 +76,7 @@ def serving(token: str | None = None, **options: Any) -> Iterator[Running]:
     models = options.pop("models", [scripted()])
     with demo_of(FakeSource(picture, live=True), models, view=True, notes=notes, token=token, **options) as demo:
         assert demo.server is not None
-        running = Running(demo, demo.server._socket.getsockname()[1], notes)
+        running = Running(demo, demo.server.port, notes)
         wait_for(lambda: demo.inference.frames)
         yield running
 

@@ -51,7 +51,7 @@ def demo(video: Path, models: list[Path]) -> Iterator[tuple[Demo, str, list[str]
     notes: list[str] = []
     with demo_of(open_source(str(video)), loaded, view=True, loop=True, notes=notes) as running:
         assert running.server is not None
-        yield running, f"http://127.0.0.1:{running.server._socket.getsockname()[1]}/", notes
+        yield running, f"http://127.0.0.1:{running.server.port}/", notes
 
 
 def text(page: Page, selector: str) -> str:
@@ -224,7 +224,7 @@ def test_the_page_says_what_is_wrong_and_comes_back(
     loaded = [Model("fastest", Detector(models[0], confidence=FLOOR, threads=1))]
     with demo_of(open_source(str(video)), loaded, view=True) as running:
         assert running.server is not None
-        url = f"http://127.0.0.1:{running.server._socket.getsockname()[1]}/"
+        url = f"http://127.0.0.1:{running.server.port}/"
         with open_page(url, tmp_path) as page:
             until(page, "document.querySelector('#state').textContent == 'live'")
             monkeypatch.setattr(running.reader, "lost", "<b>the cable</b>")
@@ -234,7 +234,7 @@ def test_the_page_says_what_is_wrong_and_comes_back(
             # the server drops it
             live = running.server.live
             assert live.loop is not None
-            for connection in list(running.server._server.server_state.connections):
+            for connection in list(running.server.connections):
                 live.loop.call_soon_threadsafe(connection.transport.abort)
             until(page, "document.querySelector('#state').textContent == 'no connection'")
             until(page, "document.querySelector('#state').textContent == 'live'")
@@ -250,7 +250,7 @@ def test_the_door(video: Path, models: list[Path], tmp_path: Path) -> None:
     loaded = [Model("fastest", Detector(models[0], confidence=FLOOR, threads=1))]
     with demo_of(open_source(str(video)), loaded, view=True, token="correct-horse", loop=True) as running:  # noqa: S106
         assert running.server is not None
-        url = f"http://127.0.0.1:{running.server._socket.getsockname()[1]}/"
+        url = f"http://127.0.0.1:{running.server.port}/"
         with open_page(url, tmp_path) as page:
             until(page, "!!document.querySelector('#token')")
             page.evaluate("document.querySelector('#token').value = 'correct-horse'")

@@ -12,9 +12,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.demo.serving import Running, next_frame, serving
 from tests.demo.support import wait_for
-from yolo_edge.demo import connections, server
-from yolo_edge.demo.address import is_loopback, listen, new_token
+from yolo_edge.demo import server
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.serving import connections
+from yolo_edge.serving.address import is_loopback, listen, new_token
 
 TOKEN = "correct-horse"  # noqa: S105 - of the tests
 
@@ -63,7 +64,7 @@ def test_a_token_opens_the_page(closed_demo: Running) -> None:
     "path", ["/", "/page.js", "/status.json", "/snapshot.jpg", "/stream.mjpeg", "/missing", "/live"]
 )
 def test_nothing_without_the_token(closed_demo: Running, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolo_edge.demo.gate._WRONG_S", 0.01)
+    monkeypatch.setattr("yolo_edge.serving.gate._WRONG_S", 0.01)
     wrong = [
         {},
         {"Cookie": f"yolo_edge_{closed_demo.port}=wrong"},

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.demo.serving import Running, next_frame, serving
 from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, scripted, wait_for
-from yolo_edge.demo import connections
+from yolo_edge.serving import connections
 
 TOKEN = "correct-horse"  # noqa: S105 - of the tests
 
@@ -81,7 +81,7 @@ def test_pictures_come_when_they_are_asked_for(open_demo: Running) -> None:
 
 def test_large_pictures_are_made_smaller() -> None:
     with demo_of(FakeSource(lambda i: grey(i % 9, 3000, 1000), live=True), [scripted()], view=True) as demo:
-        running = Running(demo, demo.server._socket.getsockname()[1])  # type: ignore[union-attr]
+        running = Running(demo, demo.server.port)  # type: ignore[union-attr]
         with running.look() as viewer:
             header, image = next_frame(viewer)
     assert (header["width"], header["height"]) == (3000, 1000)
@@ -122,7 +122,7 @@ def test_the_end_is_told() -> None:
     source = FakeSource(lambda i: grey(i) if i < 50 else None)
     with ExitStack() as stack:
         demo = stack.enter_context(demo_of(source, [scripted()], view=True, fps=50))
-        running = Running(demo, demo.server._socket.getsockname()[1])  # type: ignore[union-attr]
+        running = Running(demo, demo.server.port)  # type: ignore[union-attr]
         viewer = stack.enter_context(running.look())
         demo.run(threading.Event())
         ending = threading.Thread(target=demo.__exit__)

@@ -20,6 +20,12 @@ CNXN, OPEN, OKAY, WRTE, CLSE = (
 VERSION, LARGEST = 0x01000001, 256 * 1024
 CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin") or "chroot"
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
+SHELL = 2000  # adb's user on a phone
+
+
+def is_unprivileged(root: Path) -> bool:
+    """Whether programs run as adb's user, as on a phone, to which things can be denied; else as root."""
+    return (root / "unprivileged").exists()
 
 
 class Connection:
@@ -110,8 +116,10 @@ class Stream:
 
     async def shell(self, line: str) -> None:
         pipe = asyncio.subprocess.PIPE
+        root = self.connection.root
+        user = [f"--userspec={SHELL}:{SHELL}"] if is_unprivileged(root) else []
         self.process = process = await asyncio.create_subprocess_exec(
-            *(CHROOT, str(self.connection.root), "/system/bin/sh", "-c", line or "exec sh"),
+            *(CHROOT, *user, str(root), "/system/bin/sh", "-c", line or "exec sh"),
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
@@ -182,6 +190,8 @@ class Stream:
         try:
             self.path(name).write_bytes(data)
             self.path(name).chmod(int(mode) & 0o777 | 0o600)
+            if is_unprivileged(self.connection.root):
+                os.chown(self.path(name), SHELL, SHELL)
         except OSError as error:
             await self.fail(error)
         else:

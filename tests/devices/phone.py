@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.devices.adbd import SHELL
+
 HERE = Path(__file__).parent
 BATTERY = "sys/class/power_supply/battery"
 ODPM = "sys/bus/iio/devices/iio:device{}/energy_value"
@@ -135,6 +137,16 @@ esac
         (self.root / "system/bin/cat").unlink()
         path = self.write("system/bin/cat", script)
         path.chmod(0o755)
+
+    def deny(self, *names: str) -> None:
+        """From now on programs run as adb's own user, who may not look into these files, nor write into folders."""
+        self.write("unprivileged", "")
+        self.write("tasksets", "").chmod(0o666)
+        os.chown(self.root / "data/local/tmp", SHELL, SHELL)
+        for name in names:
+            path = self.root / name
+            os.chown(path, 0, 0)
+            path.chmod(0o555 if path.is_dir() else 0)
 
     def left(self) -> list[str]:
         """What is in /data/local/tmp."""

@@ -14,6 +14,7 @@ from tests.int8_support import quantize, run_qdq
 from tests.support import random_darknet, random_picture
 from tests.tflite_support import convolve, nhwc, operators, random_windows, read_model, run_tflite
 from yolo_edge import Detector, InputError
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, write_tflite
 from yolo_edge.export.fusion import count_fused
 from yolo_edge.export.graph import Graph, GraphBuilder
@@ -25,7 +26,6 @@ from yolo_edge.export.quantization.structure import _INT8
 from yolo_edge.export.source import SourceModel
 from yolo_edge.export.tflite import table
 from yolo_edge.export.tflite.delegation import Delegation
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.preprocess import Preprocessor
 from yolo_edge.ondevice.quantized import to_floats

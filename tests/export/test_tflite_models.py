@@ -8,11 +8,11 @@ import pytest
 from tests.export.test_trained_models import PATHS
 from tests.tflite_support import assert_same_maps, nhwc, operators, run_onnx, run_tflite
 from yolo_edge import Detector
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
 from yolo_edge.export.options import FileOptions
 from yolo_edge.export.tflite.delegation import Delegation
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.images import read_image
 
 PICTURES = ["dog.jpg", "person.jpg", "zidane.jpg"]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from yolo_edge import Detections, Detector
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
-from yolo_edge.export.verify import relative_error, snr_db
+from yolo_edge.export.verify import relative_error
 from yolo_edge.ondevice.decode import decode_cells
 from yolo_edge.ondevice.images import read_image
 

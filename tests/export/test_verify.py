@@ -7,18 +7,17 @@ from onnx import numpy_helper
 
 from tests.support import RandomWeights, random_picture
 from yolo_edge import Detector
+from yolo_edge.evaluation.snr import MAX_SNR_DB, snr_db
 from yolo_edge.export import canonicalize, write_onnx, write_tflite
 from yolo_edge.export.fusion import count_fused
 from yolo_edge.export.importers.darknet import import_darknet
 from yolo_edge.export.load import load_model
 from yolo_edge.export.verify import (
-    MAX_SNR_DB,
     Reference,
     VerificationError,
     _agreement,
     noise,
     relative_error,
-    snr_db,
     speed_ratio,
 )
 from yolo_edge.ondevice.spec import InputSpec

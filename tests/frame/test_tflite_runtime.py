@@ -17,10 +17,10 @@ from tests.int8_support import quantize
 from tests.support import random_darknet, random_picture
 from tests.tflite_support import assert_same_maps, nhwc, random_windows, run_onnx, run_tflite
 from yolo_edge import Detector
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import Graph, canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
 from yolo_edge.export.options import HEADS, FileOptions
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.preprocess import Preprocessor
 from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec, NmsOptions
 

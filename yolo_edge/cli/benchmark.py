@@ -5,6 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from yolo_edge.cli.measuring import (
+    Cooldown,
+    Csv,
+    Image,
+    Inferences,
+    Output,
+    Quick,
+    Repeats,
+    Restart,
+    Seconds,
+    Subjects,
+    ThreadList,
+    make_settings,
+    run_and_keep,
+)
 from yolo_edge.cli.options import (
     DeviceName,
     Fast,
@@ -17,7 +32,6 @@ from yolo_edge.cli.options import (
     check_resize,
     path,
     sizes,
-    split,
 )
 
 if TYPE_CHECKING:
@@ -29,40 +43,12 @@ if TYPE_CHECKING:
     from yolo_edge.benchmarks.settings import Settings
     from yolo_edge.devices.inventory import Entry
 
-_PROFILED = 100
-
 
 def benchmark(
-    models: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Exported files, or darknet .cfg files; the first is what the others are compared with.",
-            metavar="MODEL...",
-            show_default=False,
-            parser=path,
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="A folder for the result; there a killed run goes on when it is called again.",
-            show_default=False,
-            parser=path,
-        ),
-    ] = None,
-    threads: Annotated[
-        str | None,
-        typer.Option(
-            help="With commas between. Default: 1, and as many as the device has CPUs, up to 4.",
-            metavar="LIST",
-            show_default=False,
-        ),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A few seconds a cell, and the result is labelled so.")
-    ] = False,
+    models: Subjects,
+    output: Output = None,
+    threads: ThreadList = None,
+    quick: Quick = False,
     energy: Annotated[
         bool, typer.Option("--energy", help="Energy of an inference, too, by a power meter; longer turns.")
     ] = False,
@@ -80,23 +66,11 @@ def benchmark(
         str, typer.Option(help="auto, onnxruntime, openvino, opencv or tflite; all: what is there and runs the file.")
     ] = "auto",
     fast: Fast = False,
-    image: Annotated[
-        Path | None,
-        typer.Option(help="The picture to start from. Default: a synthetic one.", show_default=False, parser=path),
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Measured a cell, at least. Default: 60; quick 3.", show_default=False)
-    ] = None,
-    inferences: Annotated[
-        int | None, typer.Option(help="Measured a cell, at least. Default: 1024; quick 1.", show_default=False)
-    ] = None,
-    repeats: Annotated[
-        int | None,
-        typer.Option(help="Of all, each with new processes. Default: 10; quick 8.", show_default=False),
-    ] = None,
-    cooldown: Annotated[
-        float | None, typer.Option(help="Seconds of rest between repeats. Default: 2; quick 0.", show_default=False)
-    ] = None,
+    image: Image = None,
+    seconds: Seconds = None,
+    inferences: Inferences = None,
+    repeats: Repeats = None,
+    cooldown: Cooldown = None,
     pin: Annotated[
         bool, typer.Option("--pin/--no-pin", help="Keep to the fastest kind of CPUs, where they differ.")
     ] = True,
@@ -116,10 +90,8 @@ def benchmark(
             parser=path,
         ),
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a killed run could go on.")] = False,
-    csv: Annotated[
-        Path | None, typer.Option(help="A file for a row a cell, too.", show_default=False, parser=path)
-    ] = None,
+    restart: Restart = False,
+    csv: Csv = None,
     weights: Weights = None,
     size: Sizes = None,
     resize: Resize = None,
@@ -130,15 +102,14 @@ def benchmark(
     import tempfile
     from contextlib import ExitStack
 
-    from yolo_edge.benchmarks.benchmark import Benchmark, save
-    from yolo_edge.benchmarks.journal import Journal
+    from yolo_edge.benchmarks.benchmark import Benchmark
     from yolo_edge.cli.output import note, steps
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
     from yolo_edge.devices.inventory import LOCAL, find_device
     from yolo_edge.devices.session import session_on
-    from yolo_edge.ondevice.errors import InputError, YoloEdgeError
+    from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import check_output_folder
 
     entry = find_device(device, inventory)
@@ -152,7 +123,20 @@ def benchmark(
     if csv is not None:
         check_output_file(csv)
     settings = make_settings(
-        quick, threads, runtime, fast, image, seconds, inferences, repeats, cooldown, pin, profile, roof, energy, meter
+        quick=quick,
+        threads=threads,
+        runtime=runtime,
+        fast=fast,
+        image=image,
+        seconds=seconds,
+        inferences=inferences,
+        repeats=repeats,
+        cooldown=cooldown,
+        pin=pin,
+        profile=profile,
+        roof=roof,
+        energy=energy,
+        meter=meter,
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
@@ -169,7 +153,7 @@ def benchmark(
         )
         if benchmark_model is not None:
             result, written = _measure_natively(subjects, settings, device, entry, benchmark_model, output)
-            _show(result, written, json=json, csv=csv)
+            show_result(result, written, json=json, csv=csv)
             return
         connect = stack.enter_context(session_on(device, entry))
         with steps(None) as advance:
@@ -187,24 +171,8 @@ def benchmark(
             note(f"left out: {one.model} in {one.runtime}: {one.reason}")
         if settings.energy:
             _announce(plan.meter)
-        journal = None
-        if output is not None:
-            journal = stack.enter_context(Journal(output, plan.key, restart=restart))
-        done = len(journal.repeats) if journal else 0
-        if journal and done:
-            note(
-                f"going on with a run of {journal.created}: {done} of {settings.repeats} repeats are there (--restart)"
-            )
-        try:
-            with steps(plan.steps(done)) as advance:
-                result = plan.run(journal, advance)
-        except (KeyboardInterrupt, YoloEdgeError):
-            if journal and journal.repeats:
-                finished = f"{len(journal.repeats)} of {settings.repeats} repeats are kept"
-                note(f"{finished}: the same command goes on from there")
-            raise
-        written = save(result, journal) if journal else None
-    _show(result, written, json=json, csv=csv)
+        result, written = run_and_keep(stack, plan, output, restart=restart)
+    show_result(result, written, json=json, csv=csv)
 
 
 def _to_look_at(runtime: str) -> str:
@@ -252,7 +220,8 @@ def _measure_natively(
         return result, save(result, journal) if journal else None
 
 
-def _show(result: "BenchmarkResult", written: Path | None, *, json: bool, csv: Path | None) -> None:
+def show_result(result: "BenchmarkResult", written: Path | None, *, json: bool, csv: Path | None) -> None:
+    """Print a result, and say where it is kept."""
     from yolo_edge.benchmarks.results import without_samples
     from yolo_edge.benchmarks.table import to_csv
     from yolo_edge.cli.output import note, print_json
@@ -275,80 +244,6 @@ def _announce(meter: "Choice | str") -> None:
         note(f"energy: {meter}")
     elif meter.others:
         note(f"energy: {meter.kind} is read; --meter chooses among it and {', '.join(meter.others)}")
-
-
-def make_settings(
-    quick: bool,
-    threads: str | None,
-    runtime: str,
-    fast: bool,
-    image: Path | None,
-    seconds: float | None,
-    inferences: int | None,
-    repeats: int | None,
-    cooldown: float | None,
-    pin: bool,
-    profile: bool,
-    roof: bool,
-    energy: bool,
-    meter: str | None,
-) -> "Settings":
-    """The settings that options say.
-
-    Raises:
-        InputError: One is out of its range, or the picture cannot be used.
-    """
-    import hashlib
-    import math
-
-    from msgspec.structs import replace
-
-    from yolo_edge.benchmarks.settings import Settings, quick_settings, with_energy
-    from yolo_edge.ondevice.errors import InputError
-    from yolo_edge.ondevice.images import read_image
-
-    limits = {
-        "--seconds": (seconds, 0.01, 86400),
-        "--inferences": (inferences, 1, 10_000_000),
-        "--repeats": (repeats, 1, 1000),
-        "--cooldown": (cooldown, 0, 3600),
-    }
-    for option, (value, low, high) in limits.items():
-        if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise InputError(f"{option} {value}: expected {low}..{high}")
-    digest = None
-    if image is not None:
-        read_image(image)
-        digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    base = quick_settings() if quick else Settings()
-    if energy or meter is not None:
-        base = with_energy(base, meter)
-    given = {"seconds": seconds, "inferences": inferences, "repeats": repeats, "cooldown_s": cooldown}
-    return replace(
-        base,
-        threads=_threads(threads),
-        runtime=runtime,
-        fast=fast,
-        image=None if image is None else str(image.absolute()),
-        image_sha256=digest,
-        pin=pin,
-        profile=_PROFILED if profile else 0,
-        roof_s=base.peak_s if roof else 0.0,
-        **{name: value for name, value in given.items() if value is not None},
-    )
-
-
-def _threads(text: str | None) -> tuple[int, ...]:
-    """Nothing where it is left to the machine that is measured."""
-    from yolo_edge.ondevice.errors import InputError
-
-    if text is None:
-        return ()
-    numbers = split(text, "threads")
-    for number in numbers:
-        if not (number.isascii() and number.isdigit() and len(number) <= 4 and 1 <= int(number) <= 1024):
-            raise InputError(f"--threads {number!r}: expected numbers from 1 to 1024 between commas")
-    return tuple(dict.fromkeys(map(int, numbers)))
 
 
 def _print(result: "BenchmarkResult") -> None:
@@ -384,10 +279,12 @@ def _print(result: "BenchmarkResult") -> None:
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
+    shown = any(cell.memory_mb is not None for cell in result.cells)
+    memory = " memory: peak of the worker process, libraries included." if shown else ""
     repeats = plural(len(result.cells[0].repeats_ms), "repeat")
     note(
         f"{what}Times in ms of {repeats} in interleaved rounds; load, first: the model alone, "
-        "the first inference. memory: peak of the worker process, libraries included."
+        f"the first inference.{memory}"
     )
     if any(cell.peak_share is not None for cell in result.cells):
         peaks = ", ".join(
@@ -397,10 +294,12 @@ def _print(result: "BenchmarkResult") -> None:
     if result.power:
         note(describe_energy(result.power))
     if several:
+        known = any(ratio.undisturbed is not None for ratio in result.ratios)
+        rounds = "the rounds that nothing disturbed, where there are enough" if known else "all rounds"
         note(
             f"to the first: time as a multiple of {model_name(result.cells[0].model)}'s"
-            f"{f' in {result.cells[0].runtime}' if runtimes else ''} with as many threads, of the rounds that nothing "
-            "disturbed, where there are enough; p50 is of all samples."
+            f"{f' in {result.cells[0].runtime}' if runtimes else ''} with as many threads, of {rounds}; p50 is of all "
+            "samples."
         )
         if len({cell.total_ms is None for cell in result.cells}) > 1:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")

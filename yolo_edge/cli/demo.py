@@ -1,12 +1,12 @@
 """`yolo-edge demo`."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from yolo_edge.cli.address import Listen, Token, listening_on
 from yolo_edge.cli.options import (
     DeviceName,
     Fast,
@@ -22,13 +22,11 @@ from yolo_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import socket
-
     from yolo_edge.cli.output import AnyDetector
-    from yolo_edge.demo.address import Address
     from yolo_edge.demo.demo import Settings
     from yolo_edge.demo.far import Place
     from yolo_edge.devices.inventory import Entry
+    from yolo_edge.serving.address import Address
 
 _MOST_MODELS = 9  # a key each
 
@@ -51,16 +49,8 @@ def demo(
             show_default=False,
         ),
     ],
-    listen: Annotated[str, typer.Option(help="Where the page is served.", metavar="HOST:PORT")] = "127.0.0.1:8080",
-    token: Annotated[
-        str | None,
-        typer.Option(
-            help="What viewers have to know; auto makes one up. Needed for any address that others can reach.",
-            metavar="auto|TEXT",
-            envvar="YOLO_EDGE_TOKEN",
-            show_default=False,
-        ),
-    ] = None,
+    listen: Listen = "127.0.0.1:8080",
+    token: Token = None,
     no_view: Annotated[bool, typer.Option("--no-view", help="Serve no page.")] = False,
     confidence: Annotated[float, typer.Option(help="Leave out what is at or below, 0..1.")] = 0.25,
     iou: Annotated[float, typer.Option(help="NMS drops a box that overlaps a better one by more, 0..1.")] = 0.45,
@@ -131,12 +121,12 @@ def demo(
     from dataclasses import replace
 
     from yolo_edge.cli.demo_options import check_limits, model_names, read_command, read_pins
-    from yolo_edge.demo.address import new_token, read_address
     from yolo_edge.demo.demo import FLOOR, Settings
     from yolo_edge.demo.far import Place
     from yolo_edge.devices.inventory import LOCAL, find_device
     from yolo_edge.ondevice.detector import check_options
     from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.serving.address import new_token, read_address
 
     check_resize(resize)
     check_options(confidence, iou, max_detections)
@@ -205,7 +195,7 @@ def _run_here(
     from yolo_edge.demo.sources import open_source
 
     source = open_source(place.source, place.capture_size, note)
-    with _listening(address) as listening:
+    with listening_on(address) as listening:
         detectors = [
             open_sized(**{**model, "threads": model["threads"] or usual_threads()})[0] for model in arguments.values()
         ]
@@ -217,7 +207,7 @@ def _run_here(
         _note_models(detectors)
         with stopped_by_signals() as stop, view:
             if address is not None and listening is not None:
-                note(f"Look at {address.url(listening.getsockname()[1])} (Ctrl-C ends it)")
+                note(f"Look at {address.url(listening.getsockname()[1])}{address.hint} (Ctrl-C ends it)")
             with running(None if settings.loop else source.frames) as show:
                 view.run(stop, lambda now: show(now.inference.frames, now.describe()))
     note(view.summary())
@@ -246,7 +236,7 @@ def _run_there(
 
     if settings.save is not None:
         check_video(settings.save)
-    with _listening(address):  # a port that is taken is noticed before anything is sent
+    with listening_on(address):  # a port that is taken is noticed before anything is sent
         pass
     device = open_device(name, entry)
     if not isinstance(device, SshDevice):
@@ -264,21 +254,10 @@ def _run_there(
                 note(f"{name} is emulated: what it finds is right, its rates and times mean nothing")
             with stopped_by_signals() as stop:
                 if address is not None:
-                    note(f"Look at {address.url(view.forward(address))} (Ctrl-C ends it)")
+                    note(f"Look at {address.url(view.forward(address))}{address.hint} (Ctrl-C ends it)")
                 with running(view.frames) as show:
                     summary = view.run(stop, show)
     note(summary)
-
-
-@contextmanager
-def _listening(address: "Address | None") -> "Iterator[socket.socket | None]":
-    if address is None:
-        yield None
-        return
-    from yolo_edge.demo.address import listen
-
-    with listen(address.host, address.port) as listening:
-        yield listening
 
 
 def _note_models(detectors: "Iterable[AnyDetector]") -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from yolo_edge.cli.devices_web import web
 from yolo_edge.cli.options import InventoryFile, Json
 from yolo_edge.cli.options import path as path_option
 
@@ -19,6 +20,8 @@ devices = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+devices.command()(web)
 
 _SHORT = 30  # of names that stand in a column
 

@@ -270,10 +270,10 @@ def _limit(
     from yolo_edge.cli.data import note_dataset
     from yolo_edge.datasets import read_dataset
     from yolo_edge.export.controlled import ControlOptions
-    from yolo_edge.export.quantization.cache import default_folder
     from yolo_edge.export.quantization.control import Limit
     from yolo_edge.export.quantization.roles import roles_of_dataset, roles_of_pictures
     from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.ondevice.files import cache_folder
 
     if max_drop is not None and min_agreement is not None:
         raise InputError("--max-drop and --min-agreement: one of both")
@@ -295,7 +295,7 @@ def _limit(
         else:
             roles = roles_of_dataset(validation, read_dataset(data, training=True).paths, count, seed)
     limit = Limit(max_drop, min_agreement)
-    options = ControlOptions(limit, roles.steer, roles.judge, cache or default_folder() / "control")
+    options = ControlOptions(limit, roles.steer, roles.judge, cache or cache_folder() / "control")
     return options, list(roles.calibration), list(roles.notes)
 
 

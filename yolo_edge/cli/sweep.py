@@ -137,8 +137,8 @@ def sweep(
     from contextlib import ExitStack
 
     from yolo_edge.cli import sweep_steps as step
-    from yolo_edge.cli.benchmark import make_settings
     from yolo_edge.cli.export import find_calibration
+    from yolo_edge.cli.measuring import make_settings
     from yolo_edge.cli.output import note, print_json, steps
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.sweep_files import MODELS, Plan, export_files, locked
@@ -172,7 +172,19 @@ def sweep(
     if set(PLANNED) & set(wanted) and calibration is None:
         raise InputError("--precisions int8: wants --calibration, a folder of pictures like those it will see")
     settings = make_settings(
-        quick, threads, runtime, fast, None, seconds, inferences, repeats, cooldown, True, profile, roof, energy, meter
+        quick=quick,
+        threads=threads,
+        image=None,
+        seconds=seconds,
+        inferences=inferences,
+        repeats=repeats,
+        cooldown=cooldown,
+        runtime=runtime,
+        fast=fast,
+        profile=profile,
+        roof=roof,
+        energy=energy,
+        meter=meter,
     )
     options = ExportOptions(
         formats=parse_list(formats, "formats"),

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from yolo_edge.demo.address import Address, bracketed, listen
 from yolo_edge.demo.demo import Settings
 from yolo_edge.demo.lines import Lines
 from yolo_edge.demo.link import END_S, Link
@@ -22,11 +21,20 @@ from yolo_edge.devices.session import Session
 from yolo_edge.devices.ssh import SshDevice
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import printable, reason
+from yolo_edge.serving.address import Address, bracketed, listen
 
 OLDEST = (3, 10)  # Python of a device
 VIDEOS = ".local/share/yolo-edge/videos"  # in the user's folder there, until they are fetched
 
-_FILES = ("demo/*.py", "demo/*.css", "demo/*.html", "demo/*.js", "sample/__init__.py", "sample/scenes/*.py")
+_FILES = (
+    "demo/*.py",
+    "demo/*.css",
+    "demo/*.html",
+    "demo/*.js",
+    "serving/*.py",
+    "sample/__init__.py",
+    "sample/scenes/*.py",
+)
 _PROGRAM = "yolo_edge_demo.py"
 _MAIN = """\
 import sys

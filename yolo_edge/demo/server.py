@@ -2,18 +2,14 @@
 
 import asyncio
 import json
-import logging
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -21,12 +17,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from yolo_edge._version import __version__
-from yolo_edge.demo.connections import LONGEST_MESSAGE, GuardedHttp, GuardedWebSocket, sweep
-from yolo_edge.demo.gate import LONGEST_REQUEST, Gate, Refusals, address
 from yolo_edge.demo.inference import SIDE_BY_SIDE, Inference, Result
 from yolo_edge.demo.status import HISTORY, Counts, Status
 from yolo_edge.demo.view import Shared, encode_drawn, encode_live
-from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.demo.websocket import LONGEST_MESSAGE, GuardedWebSocket
+from yolo_edge.serving.gate import Refusals, Site, address
+from yolo_edge.serving.server import PageServer
 
 MOST_VIEWERS = 32
 
@@ -42,7 +38,6 @@ _FILES = {
 }
 _AHEAD = 2  # pictures on their way to a page: one is drawn while the next comes
 _MESSAGES_PER_S, _BURST = 60.0, 120.0
-_START_S, _STOP_S = 20.0, 5.0
 _BOUNDARY = b"yolo-edge-frame"
 
 
@@ -82,32 +77,32 @@ class Server:
         self.live = Shared(encode_live, self._pool)
         self.drawn = Shared(encode_drawn(inference.models, confidence), self._pool)
         self._inference, self._counts, self._about = inference, counts, about
-        self._socket = listening
         self._viewers = 0
         self._ending = ""
         self._end: asyncio.Event | None = None
         self._files = {path: ((_HERE / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-        app = Gate(self._application(), token, listening.getsockname()[1], self.refusals)
-        _quiet(note)
-        config = uvicorn.Config(
-            app,
-            http=cast(Any, partial(GuardedHttp, self.refusals)),
+        self._pages = PageServer(
+            self._application(),
+            listening,
+            token=token,
+            site=Site("yolo-edge demo"),
+            refusals=self.refusals,
+            note=note,
+            on_start=self._attach,
             ws=cast(Any, partial(GuardedWebSocket, self.refusals)),
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            h11_max_incomplete_event_size=LONGEST_REQUEST,
             ws_max_size=LONGEST_MESSAGE,
             ws_per_message_deflate=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=2,
         )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """That it listens on."""
+        return self._pages.port
+
+    @property
+    def connections(self) -> set[Any]:
+        """Those that are open."""
+        return self._pages.connections
 
     @property
     def viewers(self) -> int:
@@ -126,43 +121,24 @@ class Server:
             YoloEdgeError: It did not begin.
         """
         self.status = status
-        self._thread.start()
-        end = time.monotonic() + _START_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > end:
-                raise YoloEdgeError("the server of the page did not start")
-            time.sleep(0.01)
+        self._pages.start()
 
     def stop(self, text: str) -> None:
         """Tell the viewers why, and end the thread."""
         self._ending = text
-        if self._thread.ident is not None:
-            loop, end = self.live.loop, self._end
-            if loop is not None and end is not None:
-                with suppress(RuntimeError):  # it is closed already
-                    loop.call_soon_threadsafe(end.set)
-                time.sleep(0.1)
-            self._server.should_exit = True
-            self._thread.join(_STOP_S)
-        self._socket.close()
+        self._pages.stop(self._say_goodbye)
         self._pool.shutdown()
 
-    def _run(self) -> None:
-        asyncio.run(self._serve())
+    def _say_goodbye(self) -> None:
+        loop, end = self.live.loop, self._end
+        if loop is not None and end is not None:
+            loop.call_soon_threadsafe(end.set)
+            time.sleep(0.1)
 
-    async def _serve(self) -> None:
+    def _attach(self) -> None:
         self._end = asyncio.Event()
         self.live.attach(asyncio.get_running_loop())
         self.drawn.attach(asyncio.get_running_loop())
-        connections = self._server.server_state.connections
-        sweeper = asyncio.create_task(sweep(connections))
-        try:
-            await self._server.serve(sockets=[self._socket])
-        finally:
-            sweeper.cancel()
-            for connection in list(connections):
-                connection.transport.abort()
-            await asyncio.sleep(0)
 
     def _application(self) -> Starlette:
         app = Starlette(
@@ -322,25 +298,3 @@ class _Viewer:
 
     def _refuse(self, why: str) -> None:
         self._server.refusals(address(self._websocket.scope), why)
-
-
-class _Handler(logging.Handler):
-    """What uvicorn thinks is an error, in one line."""
-
-    def __init__(self, note: Callable[[str], None]):
-        super().__init__(logging.ERROR)
-        self._note = note
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        self._note(f"view: {record.getMessage().strip()}" + (f": {type(error).__name__}: {error}" if error else ""))
-
-
-def _quiet(note: Callable[[str], None]) -> None:
-    for name in ("uvicorn.error", "asyncio"):
-        logger = logging.getLogger(name)
-        for handler in [handler for handler in logger.handlers if isinstance(handler, _Handler)]:
-            logger.removeHandler(handler)
-        logger.addHandler(_Handler(note))
-        logger.setLevel(logging.ERROR)
-        logger.propagate = False

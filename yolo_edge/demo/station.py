@@ -128,10 +128,10 @@ def carry_out(order: Mapping[str, Any], channel: Channel, stop: threading.Event)
 
 
 def _run(order: Mapping[str, Any], channel: Channel, stop: threading.Event) -> str:
-    from yolo_edge.demo.address import listen  # noqa: PLC0415 - numpy, OpenCV and a runtime may be missing
     from yolo_edge.demo.demo import Demo, Settings  # noqa: PLC0415
     from yolo_edge.demo.power import find_power  # noqa: PLC0415
     from yolo_edge.demo.sources import open_source  # noqa: PLC0415
+    from yolo_edge.serving.address import listen  # noqa: PLC0415 - numpy, OpenCV and a runtime may be missing
 
     def note(text: str) -> None:
         with suppress(OSError):  # the threads of a demo do not end with the one who looks

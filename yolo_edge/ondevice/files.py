@@ -136,6 +136,14 @@ def check_output_folder(path: PathLike) -> None:
         raise InputError(f"{path}: files cannot be written there (permission denied, or read-only)")
 
 
+def cache_folder() -> Path:
+    """Where what can be made or fetched again is kept: under $XDG_CACHE_HOME, or ~/.cache."""
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    # a relative one is to be passed over, says the XDG base directory specification
+    base = Path(folder) if Path(folder).is_absolute() else Path.home() / ".cache"
+    return base / "yolo-edge"
+
+
 def printable(name: str) -> str:
     """A file name as text that can be printed and encoded: what is no UTF-8 or moves the cursor becomes "?"."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

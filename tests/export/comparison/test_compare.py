@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from tests.export.quantization.support import PLAIN, Prepared, depthwise_darknet
 from tests.support import random_darknet, random_picture
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, write_onnx, write_tflite
 from yolo_edge.export.comparison.compare import Compared, compare
 from yolo_edge.export.comparison.match import match
@@ -21,7 +22,6 @@ from yolo_edge.export.load import load_model
 from yolo_edge.export.quantization.apply import apply_plan, channel_scale, weights_of
 from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.plan import QuantizationPlan, TensorPlan
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.images import read_image

@@ -16,6 +16,7 @@ from tests.export.quantization.support import Prepared, depthwise_darknet, run_h
 from tests.int8_support import run_qdq
 from tests.support import random_picture
 from yolo_edge.datasets import read_dataset
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export.controlled import describe
 from yolo_edge.export.quantization import control as controlling
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
@@ -27,7 +28,6 @@ from yolo_edge.export.quantization.judge import StreamJudge
 from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.ranking import Damage, Ranker
 from yolo_edge.export.quantization.roles import roles_of_dataset, roles_of_pictures
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.errors import InputError
 
 Opener = Callable[[Path, bytes], Cache]

@@ -9,6 +9,7 @@ import pytest
 from tests.export.quantization.support import Prepared, assert_close, depthwise_darknet, in_float, run_heads
 from tests.support import random_darknet
 from tests.tflite_support import convolve
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export.graph import GraphBuilder
 from yolo_edge.export.onnx_int8 import quantize_onnx
 from yolo_edge.export.quantization.apply import apply_plan
@@ -16,7 +17,6 @@ from yolo_edge.export.quantization.calibration import Calibration
 from yolo_edge.export.quantization.heads import rescale_heads
 from yolo_edge.export.quantization.importance import BOX, CLASS, OBJECTNESS, channel_kinds
 from yolo_edge.export.quantization.recipe import Recipe
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.spec import Head, InputSpec, ModelSpec
 
 HEADS = Recipe("heads", equalize=False, ranges="minmax")

@@ -17,6 +17,7 @@ from tests.int8_support import run_qdq
 from tests.support import DarknetWriter
 from tests.tflite_support import nhwc, run_tflite
 from yolo_edge import Detector, InputError
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
 from yolo_edge.export.quantization.apply import apply_plan
@@ -32,7 +33,6 @@ from yolo_edge.export.quantization.plan import (
 )
 from yolo_edge.export.quantization.recipe import RECIPES, Recipe, finish
 from yolo_edge.export.quantization.structure import Structure
-from yolo_edge.export.verify import snr_db
 from yolo_edge.ondevice.quantized import to_floats
 from yolo_edge.ondevice.runtimes.onnx import new_session
 

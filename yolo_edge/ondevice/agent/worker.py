@@ -228,14 +228,7 @@ def _open(model: str, spec: Optional[ModelSpec], runtime: str, threads: int, pic
 def _open_bare(model: str, runtime: str, threads: int, fast: bool) -> _Job:
     clock, cpu_clock = time.perf_counter_ns, time.process_time_ns
     loaded = open_runtime(model, runtime, threads, fast)
-    if loaded.input_dtype not in ("float32", "uint8", "int8") or min(loaded.input_shape, default=1) < 1:
-        raise InputError(
-            f"{model}: carries no spec, and its input {loaded.input_dtype} {list(loaded.input_shape)} is none of a "
-            "fixed size that could be made up"
-        )
-    values = np.random.default_rng(0).random(loaded.input_shape)
-    scale = {"float32": 1, "uint8": 255, "int8": 127}[loaded.input_dtype]
-    tensor = (values * scale).astype(loaded.input_dtype)
+    tensor = made_up_input(loaded, model)
     run = loaded.run
 
     def once() -> Stamps:
@@ -246,6 +239,26 @@ def _open_bare(model: str, runtime: str, threads: int, fast: bool) -> _Job:
         return before, before, after, after, cpu_clock() - begun
 
     return _Job(loaded, tensor, once, None)
+
+
+def made_up_input(loaded: Runtime, model: str) -> np.ndarray:
+    """Seeded values for the input of a model without a spec.
+
+    Args:
+        loaded: The model.
+        model: Its name, for messages.
+
+    Raises:
+        InputError: It has no fixed size, or a type that no detector has.
+    """
+    if loaded.input_dtype not in ("float32", "uint8", "int8") or min(loaded.input_shape, default=1) < 1:
+        raise InputError(
+            f"{model}: carries no spec, and its input {loaded.input_dtype} {list(loaded.input_shape)} is none of a "
+            "fixed size that could be made up"
+        )
+    values = np.random.default_rng(0).random(loaded.input_shape)
+    scale = {"float32": 1, "uint8": 255, "int8": 127}[loaded.input_dtype]
+    return np.asarray((values * scale).astype(loaded.input_dtype))
 
 
 def synthetic_picture() -> np.ndarray:

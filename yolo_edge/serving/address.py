@@ -1,4 +1,4 @@
-"""Where the page is served, and who may look there."""
+"""Where a page is served, and who may look there."""
 
 import ipaddress
 import os
@@ -17,7 +17,7 @@ _LISTEN = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 
 @dataclass(frozen=True)
 class Address:
-    """Where the page is served, to whom.
+    """Where a page is served, to whom.
 
     Attributes:
         host: A name or an address, without brackets.
@@ -31,17 +31,23 @@ class Address:
     token: str | None
     shown: bool
 
-    def url(self, port: int) -> str:
-        """What a person opens, on the port that was found: with the token, unless they made it themselves."""
-        host = self.host
+    @property
+    def reached_by(self) -> str:
+        """The name or address that others reach it by."""
         try:
-            if ipaddress.ip_address(host).is_unspecified:
-                host = _own_address()
+            return _own_address() if ipaddress.ip_address(self.host).is_unspecified else self.host
         except ValueError:  # a name
-            pass
+            return self.host
+
+    @property
+    def hint(self) -> str:
+        """What a person has to know beside the URL."""
+        return " with the token that you gave" if self.token and not self.shown else ""
+
+    def url(self, port: int, scheme: str = "http") -> str:
+        """What a person opens, on the port that was found: with the token, unless they made it themselves."""
         query = f"?token={self.token}" if self.token and self.shown else ""
-        text = f"http://{bracketed(host)}:{port}/{query}"
-        return text + (" with the token that you gave" if self.token and not self.shown else "")
+        return f"{scheme}://{bracketed(self.reached_by)}:{port}/{query}"
 
 
 def read_address(text: str, token: str | None) -> Address:

@@ -7,13 +7,11 @@ from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from yolo_edge.demo.gate import Refusals
+from yolo_edge.serving.gate import Refusals
 
 MOST = 96  # connections at a time
 REQUEST_S = 10.0  # within which a request has to be there
-LONGEST_MESSAGE = 512  # bytes of a WebSocket message from a page
 
 _STALLED_S = 30.0  # the other side takes nothing of what is on its way
 _SWEEP_S = 5.0
@@ -31,7 +29,7 @@ class GuardedHttp(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody is there."""
         super().connection_made(transport)
-        _end_when_stalled(transport)
+        _prepare(transport.get_extra_info("socket"))
         if len(self.connections) > MOST:
             self._refusals(self._address, f"more than {MOST} connections")
             transport.abort()
@@ -78,26 +76,14 @@ class GuardedHttp(H11Protocol):
         self.transport.abort()
 
 
-class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket that tells of requests that are none."""
-
-    def __init__(self, refusals: Refusals, **arguments: Any):
-        """`refusals` is told of what is refused; the rest is uvicorn's."""
-        super().__init__(**arguments)
-        self._refusals = refusals
-
-    def handle_connect(self, event: Any) -> None:
-        """A request for a WebSocket is there."""
-        super().handle_connect(event)
-        if self.response.status_code != 101:
-            self._refusals(self.client[0] if self.client else "?", "not a request for a WebSocket")
-
-
-def _end_when_stalled(transport: asyncio.Transport) -> None:
-    """Let the kernel end a connection whose other side is gone, or has stopped to read (Linux, tcp(7))."""
-    connection = transport.get_extra_info("socket")
-    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-        with suppress(OSError):
+def _prepare(connection: "socket.socket | None") -> None:
+    """Let answers leave at once, and the kernel end a connection whose other side is gone or reads no more (tcp(7))."""
+    if connection is None:
+        return
+    with suppress(OSError):
+        # asyncio sets it for sockets that name their protocol; ours do not, and a body waited 40 ms behind its headers
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1e3 * _STALLED_S))
 
 

@@ -6,7 +6,8 @@ import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,13 +15,13 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from yolo_edge.demo.address import is_loopback
 from yolo_edge.ondevice.files import printable
+from yolo_edge.serving.address import is_loopback
 
 LONGEST_REQUEST = 16 << 10  # bytes of a request line and headers
 
 _LINES, _PER_S = 20, 60.0  # refusals that are told of, in so many seconds
-_TOLD = (404, 405, 413, 431)  # the others have lines of their own, or are no refusals
+_TOLD = (404, 405, 411, 413, 431)  # the others have lines of their own, or are no refusals
 _WRONG_S = 0.5  # an answer to a wrong token takes so long: guessing is slow
 
 _LOGIN_STYLE = (
@@ -29,10 +30,10 @@ _LOGIN_STYLE = (
 )
 _LOGIN = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>yolo-edge demo</title><link rel="icon" href="data:,"><style>{_LOGIN_STYLE}</style>
-<h1>yolo-edge demo</h1>
-<form action="/" method="get"><label for="token">This view asks for a token. It is in the address that
-<code>yolo-edge demo</code> printed.</label>
+<title>COMMAND</title><link rel="icon" href="data:,"><style>{_LOGIN_STYLE}</style>
+<h1>COMMAND</h1>
+<form action="/" method="get"><label for="token">This page asks for a token. It is in the address that
+<code>COMMAND</code> printed.</label>
 <input id="token" name="token" autocomplete="off" autocapitalize="off" spellcheck="false" required autofocus>
 <button>Look</button></form></html>
 """
@@ -53,6 +54,21 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a gate guards.
+
+    Attributes:
+        command: What serves it, for those who have no token yet.
+        posts: Path → bytes that a request to it may have at most; all other paths take GET alone, without a body.
+        headers: Of all answers, beside and instead of the usual ones.
+    """
+
+    command: str
+    posts: Mapping[str, int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Refusals:
@@ -90,13 +106,14 @@ class Gate:
     """Lets requests through to an application, or refuses them; adds the headers that keep a page to itself.
 
     Without a token only names of this machine are served: a page elsewhere whose name is made to point here (DNS
-    rebinding) is refused. A WebSocket must come from a page of the same address.
+    rebinding) is refused. A WebSocket, and what brings a body, must come from a page of the same address.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, port: int, refusals: Refusals):
+    def __init__(self, app: ASGIApp, token: str | None, port: int, refusals: Refusals, site: Site):
         """Guard `app`, with a token or without one."""
-        self._app, self._token, self._refusals = app, token, refusals
+        self._app, self._token, self._refusals, self._site = app, token, refusals, site
         self._cookie = f"yolo_edge_{port}"
+        self._headers = {**_HEADERS, **site.headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or one WebSocket."""
@@ -104,7 +121,7 @@ class Gate:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 if message["status"] in _TOLD:
                     self._refusals(address(scope), f"{scope['method']} {scope['path']} ({message['status']})")
@@ -125,19 +142,32 @@ class Gate:
             size = len(scope["raw_path"]) + len(scope["query_string"])
             if size + sum(len(name) + len(value) for name, value in scope["headers"]) > LONGEST_REQUEST:
                 return PlainTextResponse("the request is too long\n", 431, {"Connection": "close"})
-            if scope["method"] not in ("GET", "HEAD"):
-                return PlainTextResponse("only GET\n", 405, {"Allow": "GET, HEAD", "Connection": "close"})
-            if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-                return PlainTextResponse("no request here has a body\n", 413, {"Connection": "close"})
+            refusal = self._method_refusal(scope, headers)
+            if refusal is not None:
+                return refusal
         if self._token is None and not is_loopback(_hostname(host)):
             self._refusals(address(scope), f"host {host[:60]!r} is not this machine")
-            return PlainTextResponse("this view is for this machine; look at it by the name localhost\n", 421)
-        if scope["type"] == "websocket":
+            return PlainTextResponse("this page is for this machine; look at it by the name localhost\n", 421)
+        if scope["type"] == "websocket" or scope["method"] == "POST":
             origin = headers.get("origin")
             if origin is not None and not _same(origin, host):
                 self._refusals(address(scope), f"a page of {origin[:60]!r} wants to look")
                 return PlainTextResponse("another page's request\n", 403)
         return None if self._token is None else await self._check_token(scope, headers, self._token)
+
+    def _method_refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        most = self._site.posts.get(scope["path"])
+        if scope["method"] not in ("GET", "HEAD") and (scope["method"] != "POST" or most is None):
+            return PlainTextResponse("only GET\n", 405, {"Allow": "GET, HEAD", "Connection": "close"})
+        length = headers.get("content-length", "0")
+        if scope["method"] != "POST" or most is None:
+            if length != "0" or "transfer-encoding" in headers:
+                return PlainTextResponse("no request here has a body\n", 413, {"Connection": "close"})
+        elif "content-length" not in headers or "transfer-encoding" in headers:
+            return PlainTextResponse("a body says its length here\n", 411, {"Connection": "close"})
+        elif len(length) > 12 or int(length) > most:  # digits: h11 takes nothing else
+            return PlainTextResponse("the body is too large\n", 413, {"Connection": "close"})
+        return None
 
     async def _check_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
         in_query = _query_token(scope["query_string"])
@@ -148,14 +178,17 @@ class Gate:
             if in_query and scope["type"] == "http" and scope["path"] == "/":
                 # so that the token does not stay in the address, nor goes on with it
                 response: Response = RedirectResponse("/", 303)
-                response.set_cookie(self._cookie, token, httponly=True, samesite="strict")
+                secure = scope.get("scheme") == "https"
+                response.set_cookie(self._cookie, token, httponly=True, samesite="strict", secure=secure)
                 return response
             return None
         self._refusals(address(scope), f"{'a wrong' if given else 'no'} token for {scope['path']}")
         if given:
             await asyncio.sleep(_WRONG_S)
         if scope["type"] == "http" and scope["path"] == "/":
-            return HTMLResponse(_LOGIN, 401, {"Content-Security-Policy": _LOGIN_POLICY})
+            return HTMLResponse(
+                _LOGIN.replace("COMMAND", self._site.command), 401, {"Content-Security-Policy": _LOGIN_POLICY}
+            )
         return PlainTextResponse("a token is needed\n", 401)
 
 

@@ -1,0 +1,1 @@
+"""Pages for browsers: who may look, connections that cannot hurt, a server in a thread."""
