@@ -5,7 +5,8 @@
     python benchmarks/scripts/peers.py yolov8n.onnx --image dog.jpg --threads 1
 
 MODEL is a darknet .cfg (its .weights beside it) or another trainer's .onnx of the yolov8 kind ([1, 4 + classes, N]).
-Ours are fp32 files made in memory, with float32 and with uint8 input. The others, each as its users write it:
+Ours are fp32 files made in memory, with float32 and with uint8 input; on OpenVINO also with `fast` (16-bit floats).
+The others, each as its users write it:
 
 - OpenCV DNN: `readNetFromDarknet` (or `readNetFromONNX` of the trainer's file), `blobFromImage`, rows, NMS
 - plain onnxruntime: `blobFromImage`, all cells decoded, NMS
@@ -145,6 +146,10 @@ def our_sides(source: SourceModel, also: Sequence[Path], image: np.ndarray, thre
             name = f"Detector, {runtime} {detector.runtime.version}{kind}"
             infer = partial(detector.runtime.run, tensor)
             found[name] = Side(detector, infer, ours=True, same=isinstance(file, bytes))
+            if runtime == "openvino" and not kind:
+                fast = Detector(file, runtime=runtime, threads=threads, confidence=CONFIDENCE, iou=IOU, fast=True)
+                run = partial(fast.runtime.run, tensor)
+                found[f"{name}, fast"] = Side(fast, run, ours=True, same=False)
     return found, left_out
 
 
