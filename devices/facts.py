@@ -11,6 +11,7 @@ import msgspec
 from yolo_edge.devices import profiles
 from yolo_edge.devices.agents import AgentProcess
 from yolo_edge.devices.device import Device, DeviceError
+from yolo_edge.devices.jetson import Power
 from yolo_edge.ondevice.agent import emulation, facts, machine
 
 _SECONDS = 300.0
@@ -77,6 +78,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         l4t: Version of a Jetson's system.
         jetpack: Its major version.
         power_mode: Of a Jetson.
+        power: Of a Jetson: the modes that it could have, and whether its clocks are fixed.
         python: What the agent runs with: `version`, `executable`, `environment`, `machine`, `bits`, `glibc`, `pip`,
             `venv`, `picamera2`; None: there is none that it can run with.
         profile: Which of the boards that we know it is.
@@ -102,6 +104,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     l4t: str | None = None
     jetpack: int | None = None
     power_mode: str | None = None
+    power: Power | None = None
     python: dict[str, Any] | None = None
     profile: str
     limits: tuple[dict[str, str], ...] = ()

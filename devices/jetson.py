@@ -1,10 +1,15 @@
-"""What NVIDIA's tools print of a Jetson's power modes and clocks."""
+"""A Jetson's power modes and clocks, as NVIDIA's tools print them."""
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
+from yolo_edge.devices.device import Device
 from yolo_edge.ondevice.errors import InputError
+
+T = TypeVar("T")
 
 
 class PowerMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +65,41 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True):
         return bool(online) and all(cpu.min_mhz == cpu.max_mhz for cpu in online)
 
 
+class Power(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Jetson may draw, and whether its clocks stay.
+
+    Attributes:
+        modes: That nvpmodel knows; empty: it does not tell.
+        clocks: None: `jetson_clocks` does not tell, as where it wants root.
+    """
+
+    modes: tuple[PowerMode, ...] = ()
+    clocks: Clocks | None = None
+
+
+_MORE_PATHS = "PATH=$PATH:/usr/sbin:/sbin; "  # which a login over SSH may lack
 _UNLIMITED = 2**31 - 1
 _HERTZ = {"GPU", "EMC", "DLA_CORE", "DLA_FALCON", "PVA_VPS", "PVA_CORE", "CVNAS"}  # CPUs are in kHz
+
+
+def ask_power(device: Device) -> Power:
+    """What its tools say; they only look, and are not asked as root.
+
+    Raises:
+        DeviceError: The device is gone.
+    """
+    return Power(
+        modes=tuple(_asked(device, "nvpmodel -p --verbose", parse_power_modes) or ()),
+        clocks=_asked(device, "jetson_clocks --show", parse_clocks),
+    )
+
+
+def _asked(device: Device, command: str, parse: Callable[[str], T]) -> T | None:
+    done = device.run(["sh", "-c", f"{_MORE_PATHS}{command} 2>/dev/null"])
+    try:
+        return parse(done.stdout.decode("utf-8", "replace"))
+    except InputError:
+        return None
 
 
 def parse_power_modes(text: str) -> list[PowerMode]:

@@ -46,7 +46,6 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, help=".cfg or .onnx, as export takes them")
     parser.add_argument("--calibration", required=True, help="a folder of pictures")
     parser.add_argument("--data", required=True, action="append", type=Path, help="pictures to judge with")
-    parser.add_argument("--split", default=None)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--chosen", action="store_true", help="judge what is chosen, not every recipe")

@@ -1,13 +1,16 @@
 """Recorded outputs of native benchmark programs and of NVIDIA's tools, against values read by hand."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import shared_dir
-from yolo_edge.devices.jetson import parse_clocks, parse_power_modes
+from yolo_edge.devices.jetson import Power, ask_power, parse_clocks, parse_power_modes
+from yolo_edge.devices.local import LocalDevice
 from yolo_edge.devices.native import Timing, parse_benchmark_model, parse_benchncnn, parse_hyperfine, parse_perf_test
 from yolo_edge.ondevice.errors import InputError
 
@@ -157,6 +160,22 @@ def test_power_modes_of_a_xavier() -> None:
     assert [mode.cpus for mode in modes] == [8, 2, 4, 8, 6, 4, 2]
     last = modes[-1].max_mhz
     assert (last["CPU_DENVER_0"], last["GPU"], last["DLA_CORE"], last["CVNAS"]) == (2100, 900, 1050, 1011.2)
+
+
+def test_a_jetson_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask_power(LocalDevice()) == Power()  # this machine has none of the tools
+    for tool, words, name in (
+        ("nvpmodel", "-p --verbose", "nano_nvpmodel_p_verbose.txt"),
+        ("jetson_clocks", "--show", "tx2_jetson_clocks_show.txt"),
+    ):
+        (tmp_path / "answer").with_suffix(f".{tool}").write_text(recorded(f"jetson/{name}"))
+        (tmp_path / tool).write_text(f'#!/bin/sh\n[ "$*" = "{words}" ] && cat {tmp_path}/answer.{tool}\n')
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = ask_power(LocalDevice())
+    assert [mode.name for mode in found.modes] == ["MAXN", "5W"]
+    assert found.clocks is not None
+    assert not found.clocks.fixed
 
 
 def test_clocks_of_a_tx2() -> None:

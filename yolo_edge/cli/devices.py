@@ -9,6 +9,7 @@ from yolo_edge.cli.options import InventoryFile, Json
 from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
+    from yolo_edge.devices.device import Device
     from yolo_edge.devices.facts import Facts
     from yolo_edge.devices.setup import Plan
 
@@ -156,22 +157,32 @@ def _probe(name: str, inventory: Path | None) -> "Facts":
     from yolo_edge.devices.android.facts import android_facts
     from yolo_edge.devices.facts import ask_facts, read_facts
     from yolo_edge.devices.inventory import LOCAL, find_device
+    from yolo_edge.devices.local import LocalDevice
     from yolo_edge.devices.session import AgentMissingError, Session
     from yolo_edge.devices.transports import open_device
 
     entry = find_device(name, inventory)
     if name == LOCAL:
         with AgentProcess(local_command(), name) as agent:
-            return ask_facts(name, entry.url, agent)
+            return _with_power(ask_facts(name, entry.url, agent), LocalDevice())
     with open_device(name, entry) as device:
         if isinstance(device, AdbDevice):
             return android_facts(device, emulated=entry.emulated)
         try:
             session = Session(device)
         except AgentMissingError as error:
-            return read_facts(device, error.remedy, emulated=entry.emulated)
+            return _with_power(read_facts(device, error.remedy, emulated=entry.emulated), device)
         with session.connect("looking at it") as agent:
-            return ask_facts(name, entry.url, agent, emulated=entry.emulated)
+            found = ask_facts(name, entry.url, agent, emulated=entry.emulated)
+        return _with_power(found, device)
+
+
+def _with_power(found: "Facts", device: "Device") -> "Facts":
+    from msgspec import structs
+
+    from yolo_edge.devices.jetson import ask_power
+
+    return structs.replace(found, power=ask_power(device)) if found.l4t else found
 
 
 def _can_ask() -> bool:
@@ -251,7 +262,7 @@ def _rows(found: "Facts") -> list[list[object]]:
         "memory": memory,
         "system": ", ".join(text for text in (found.os, f"kernel {found.kernel}" if found.kernel else "") if text),
         **({"Jetson Linux": f"{jetpack}L4T {found.l4t}"} if found.l4t else {}),
-        **({"power mode": found.power_mode} if found.power_mode else {}),
+        **({"power mode": _power_mode(found)} if found.power_mode else {}),
         "governor": ", ".join(cpu["governors"]),
         "clocks": f"{', '.join(clocks)} MHz" if clocks else None,
         "temperatures": ", ".join(heat),
@@ -260,6 +271,18 @@ def _rows(found: "Facts") -> list[list[object]]:
         "Python": _python(found),
     }
     return [[name, text or "not available"] for name, text in facts.items()]
+
+
+def _power_mode(found: "Facts") -> str:
+    parts = [found.power_mode or "?"]
+    if found.power is not None:
+        others = [mode for mode in found.power.modes if mode.name != found.power_mode]
+        listed = ", ".join(f"{mode.number}: {mode.name} with {mode.cpus} CPUs" for mode in others)
+        parts += [f"others (sudo nvpmodel -m NUMBER): {listed}"] if listed else []
+        if found.power.clocks is not None:
+            fixed = found.power.clocks.fixed
+            parts.append("clocks fixed by jetson_clocks" if fixed else "clocks move (sudo jetson_clocks fixes them)")
+    return "; ".join(parts)
 
 
 def _throttling(thermals: dict[str, Any]) -> str | None:
