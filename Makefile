@@ -2,6 +2,8 @@
 # make test         every check: ruff, mypy, import-linter, pytest
 # make lint         the first three
 # make format       let ruff format and fix what it can
+# make docs         the documentation as a site, in build/site
+# make dist         wheel and source distribution, in dist
 # make clean        remove what the others made
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -16,7 +18,7 @@ PYTEST_ARGS ?= -n 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test lint format clean schema
+.PHONY: quickstart test lint format clean schema docs dist
 
 quickstart: $(VENV)/.installed
 	@$(BIN)/yolo-edge quickstart $(DIR)
@@ -37,6 +39,14 @@ format: $(DEV)/.installed
 
 schema: $(DEV)/.installed
 	$(DEV_BIN)/python tools/write_schema.py
+
+docs: $(DEV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DEV_BIN)/mkdocs build --strict
+
+dist: $(DEV)/.installed
+	rm -rf dist
+	$(DEV_BIN)/python -m build
+	$(DEV_BIN)/twine check --strict dist/*
 
 clean:
 	rm -rf build dist out quickstart $(VENV) $(DEV) *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Boards, phones and this machine: how to reach what runs on them. Boards and sensors are to come."""
+"""Boards, phones and this machine: how they are reached, what they are, and what can be measured there."""

@@ -88,9 +88,24 @@ class Session:
         self._agent = f"{device.folder}/agent"
         self._placed: dict[str, str] = {}  # sha256 → path there
         self._names: dict[str, str] = {}  # path there → path here
-        done = device.run(
-            [*self._python, "-c", _UNPACK.format(*OLDEST), self._agent], input=agent_zip(), timeout=_SECONDS
-        )
+        self._unpack(agent_zip(), again)
+
+    def bring(self, archive: bytes, program: str) -> list[str]:
+        """Unpack more of ours beside the agent; what starts it there, see `command`.
+
+        Args:
+            archive: Of `yolo_edge.devices.package.package_zip`.
+            program: The name of its program.
+
+        Raises:
+            DeviceError: It is gone; its disk is full.
+        """
+        self._unpack(archive, "")
+        return [*self._python, f"{self._agent}/{program}", f"{self.device.folder}/alive"]
+
+    def _unpack(self, archive: bytes, again: str) -> None:
+        device = self.device
+        done = device.run([*self._python, "-c", _UNPACK.format(*OLDEST), self._agent], input=archive, timeout=_SECONDS)
         if done.returncode:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
             said = printable(lines[-1])[:300]

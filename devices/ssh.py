@@ -165,6 +165,32 @@ class SshDevice:
             raise self._failed(done, f"{path} cannot be read")
         return done.stdout.decode("utf-8", "replace")
 
+    def forward(self, host: str, port: int, there: int) -> None:
+        """Let a port of this machine lead to one of the device's loopback, until the connection ends.
+
+        Args:
+            host: A name or an address of this machine.
+            port: Of this machine.
+            there: Of the device.
+
+        Raises:
+            DeviceError: ssh does not listen there, or the connection is gone.
+        """
+        if self._is_lost(0):
+            raise self._lost()
+        where = f"[{host}]" if ":" in host else host
+        # no configuration: its own forwardings would be asked for once more
+        command = ["ssh", "-F", os.devnull, "-S", f"{self._control}/s", "-O", "forward"]
+        command += ["-L", f"{where}:{port}:127.0.0.1:{there}", *self._to.words]
+        process = subprocess.Popen(  # noqa: S603 - no shell here
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        done = communicate(process, None, QUICK)
+        if done is None or done.returncode:
+            lines = (b"" if done is None else done.stderr).decode("utf-8", "replace").strip().splitlines()
+            said = printable(lines[-1])[:300] if lines else "it says nothing"
+            raise DeviceError(f"{self.name}: ssh does not forward port {port} of {host} ({said})")
+
     def ended(self, returncode: int, stderr: str) -> DeviceError | None:
         """See `Device`: ssh ends with 255 when the connection does, and where a program was killed."""
         if returncode != 255 or not self._is_lost():

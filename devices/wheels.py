@@ -18,6 +18,9 @@ _SECONDS = 3600.0
 _OLDEST_GLIBC = 17  # of 2.x: what manylinux2014 stands for
 _TFLITE_RUNTIME = (3, 11)  # the last Python that it has wheels for
 _LITERT = (3, 10)  # the first that ai-edge-litert has wheels for
+_DEMO = ("starlette>=0.37", "uvicorn>=0.35", "websockets>=13")  # as in setup.cfg: the page of `demo --device`
+_DEMO_PYTHON = (3, 10)
+_LGPIO_PYTHON, _LGPIO_GLIBC = (3, 12), (2, 34)  # the last and the first that its wheels are for
 
 
 class Wheel(msgspec.Struct, frozen=True):
@@ -87,6 +90,7 @@ def needs_of(name: str, python: Mapping[str, Any], runtimes: Mapping[str, Any]) 
     modern = version >= _LITERT
     requirements = ["onnxruntime", "ai-edge-litert" if modern else "tflite-runtime", "opencv-python-headless>=4.6,<6"]
     requirements += ["numpy<2" if old_numpy or not modern else "numpy", "smbus2"]
+    requirements += _needs_of_demo(version, machine, (int(python["glibc"][0]), int(python["glibc"][1])))
     return Needs(tuple(requirements), machine, bool(python["picamera2"]), tuple(notes))
 
 
@@ -105,8 +109,19 @@ def _needs_of_armv7(name: str, version: tuple[int, int], runtimes: Mapping[str, 
             "numpy and OpenCV come from piwheels.org, as Raspberry Pi OS sets it up; or from the distribution, before: "
             "sudo apt install python3-numpy python3-opencv"
         )
+    requirements += _needs_of_demo(version, "armv7l", (0, 0))
     notes.append("a 32-bit system has no onnxruntime: .tflite files run there")
     return Needs(tuple(requirements), "armv7l", bool(there), tuple(notes))
+
+
+def _needs_of_demo(version: tuple[int, int], machine: str, glibc: tuple[int, int]) -> list[str]:
+    """What a demo needs beside a runtime: some MB. Pins are those of boards."""
+    if version < _DEMO_PYTHON:
+        return []
+    pins = ["gpiozero"] if machine != "x86_64" else []
+    if machine == "aarch64" and version <= _LGPIO_PYTHON and glibc >= _LGPIO_GLIBC:
+        pins.append("lgpio>=0.2.2")  # an older one, of no machine in particular, is for nothing
+    return [*_DEMO, *pins]
 
 
 def fetch(name: str, needs: Needs, python: Mapping[str, Any], folder: Path, source: Path | None) -> list[Wheel]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import onnx_ir as ir
@@ -13,16 +14,18 @@ from yolo_edge.export.quantization.cache import Cache
 from yolo_edge.export.quantization.choose import Quantization, from_plan, quantize
 from yolo_edge.export.quantization.control import Controlled, Limit, control
 from yolo_edge.export.quantization.expand import expand_activations
-from yolo_edge.export.quantization.front import Front, Judged, Point
+from yolo_edge.export.quantization.front import Front, Judged, Point, reversals
 from yolo_edge.export.quantization.judge import StreamJudge
 from yolo_edge.export.quantization.pictures import Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
+from yolo_edge.export.quantization.ranking import Damage
 from yolo_edge.export.quantization.roles import Part
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
 
 Progress = Callable[[str], None]
 _SHOWN = 4
+_FORM = b"2"  # of what is kept
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def _base(
     plan, notes = cache.get("plan", QuantizationPlan), cache.get("notes", tuple[str, ...])
     if isinstance(plan, QuantizationPlan) and isinstance(notes, tuple):
         return Quantization(from_plan(graph, plan, str(cache.path)).network, notes=notes)
-    made = quantize(graph, source.spec, pictures, ranges=ranges, seed=seed, progress=progress)
+    made = quantize(graph, source.spec, pictures, ranges=ranges, seed=seed, kept=cache, progress=progress)
     cache.put("plan", made.network.plan)
     cache.put("notes", made.notes)
     return made
@@ -128,6 +131,7 @@ def _parts(
     """All that results depend on."""
     labels = options.steer.dataset
     return [
+        _FORM,
         ir.to_proto(graph).SerializeToString(deterministic=True),
         source.spec.to_json().encode(),
         *(_identity(paths) for paths in (pictures.calibration, pictures.held_back, options.steer.paths)),
@@ -153,8 +157,8 @@ def describe_verdict(judged: Judged, limit: str) -> str:
 def describe(front: Front) -> list[str]:
     """What a person should know of a limit that holds, or does not."""
     notes, limit = [], front.limit
-    worst = ", ".join(f"{item.group} ({item.sqnr_db:.1f} dB)" for item in front.ranking[:_SHOWN])
-    notes.append(f"alone in int8 these layers do most harm: {worst}")
+    notes.append(f"alone in int8 these layers do most harm: {', '.join(map(_harm, front.ranking[:_SHOWN]))}")
+    notes += _reversed(front) + _too_few_pictures(front)
     if front.chosen is None:
         best = min((point for point in front.points if point.int8), key=lambda point: point.expected, default=None)
         said = "" if best is None else f"; the best, point {best.number} of {len(front.points)}, {_said(best)}"
@@ -176,9 +180,45 @@ def describe(front: Front) -> list[str]:
     return notes
 
 
+def _harm(damage: Damage) -> str:
+    parts = [f"{damage.sqnr_db:.1f} dB"]
+    if damage.drop is not None and damage.interval is not None:
+        parts.append(f"loses {damage.drop:.2f} points {_ends(damage.interval)}")
+    parts += [] if damage.cause is None else [f"because of {damage.cause}"]
+    return f"{damage.group} ({', '.join(parts)})"
+
+
+def _reversed(front: Front) -> list[str]:
+    found = reversals(front.points, drops=front.limit.startswith("max-drop"))
+    if not found:
+        return []
+    pairs = ", ".join(f"{first} and {second}" for first, second in found[:_SHOWN])
+    return [
+        f"more layers in float do not always lose less here, beyond noise (points {pairs}): look at the front before "
+        "you trust what is expected of its points"
+    ]
+
+
+def _too_few_pictures(front: Front) -> list[str]:
+    """A limit that is finer than what the pictures that steer can tell."""
+    kind, value = front.limit.split()
+    drops = kind == "max-drop"
+    ends = [point.interval if drops else point.agreement_interval for point in front.points if point.int8]
+    widths = [(item[1] - item[0]) / 2 for item in ends if item is not None]
+    if not widths or (told := median(widths)) <= (float(value) if drops else 1 - float(value)):
+        return []
+    what = f"mAP50 to ± {told:.1f} points only" if drops else f"agreement to ± {told:.3f} only"
+    more = "more pictures, or --min-agreement, tell more" if drops else "more pictures tell more"
+    return [f"the {front.steering_images} pictures that steer tell {what}, which is coarser than {front.limit}: {more}"]
+
+
+def _ends(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"
+
+
 def _said(point: Point | Judged) -> str:
     parts = [] if point.drop is None else [f"loses {point.drop:.2f} points of mAP50"]
     if isinstance(point, Judged) and point.interval is not None:
-        parts[0] += f" [{point.interval[0]:+.2f}, {point.interval[1]:+.2f}]"
+        parts[0] += f" {_ends(point.interval)}"
     parts += [] if point.agreement is None else [f"has an agreement of {point.agreement:.3f}"]
     return " and ".join(parts) or "finds nothing to compare"

@@ -66,7 +66,7 @@ def control(
     notes += [*remarks, *said, f"all points: {kept}"]
     if found.network is None and AUTO not in job.options.precisions:
         raise VerificationError(
-            f"{said[-1]}. {kept} has all points: --plan takes one with --point N; or use fp32 or fp16"
+            f"{said[-1]}; {said[0]}. {kept} has all points: --plan takes one with --point N; or use fp32 or fp16"
         )
     networks: dict[str, Network] = dict.fromkeys(job.options.precisions, job.graph)
     if found.network is not None:

@@ -18,7 +18,7 @@ from yolo_edge.export.quantization.structure import clip_bounds, name_of
 from yolo_edge.ondevice.spec import ModelSpec, TensorQuantization
 
 _EXACT = 1e-6
-_UNSIGNED = 128  # q + 128 is what the files hold
+UNSIGNED = 128  # q + 128 is what the files hold
 
 
 def quantize_onnx(quantized: QuantizedGraph, integers: bool = False) -> Graph:
@@ -192,7 +192,7 @@ class _Lowering:
     def _insert_pair(self, value: ir.Value, plan: TensorPlan) -> ir.Value:
         name = name_of(value)
         scale = add_constant(self._graph, f"{name}.scale", np.array(plan.scale, np.float32))
-        zero = add_constant(self._graph, f"{name}.zero", np.array(plan.zero_point + _UNSIGNED, np.uint8))
+        zero = add_constant(self._graph, f"{name}.zero", np.array(plan.zero_point + UNSIGNED, np.uint8))
         down = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.quantize")
         up = ir.node("DequantizeLinear", [down.outputs[0], scale, zero], name=f"{name}.dequantize")
         down.outputs[0].name, up.outputs[0].name = f"{name}.q", f"{name}.dq"
@@ -241,7 +241,7 @@ class _Lowering:
         old = node.inputs[place]
         name = f"{node.name}.{place}" if old is None or old.name is None else old.name
         if integers.dtype == np.int8 and axis is None:
-            integers, zero = (integers.astype(np.int16) + _UNSIGNED).astype(np.uint8), zero + _UNSIGNED
+            integers, zero = (integers.astype(np.int16) + UNSIGNED).astype(np.uint8), zero + UNSIGNED
         zeros = np.full(scale.shape, zero, integers.dtype)
         inputs = [
             add_constant(self._graph, f"{name}.{what}", array)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.export import foreign
 from yolo_edge.export.importers.onnx import import_onnx
@@ -114,16 +114,18 @@ def _distances(draw: random.Random) -> Variant:
     form = draw.choice(("decoded", "corners", "separate", "nms", "raw", "once"))
     sums = draw.choice(("conv", "matmul"))
     ones = form == "decoded" and draw.random() < 0.5
+    scaled = form == "separate" and draw.random() < 0.5
     model = foreign.yolov8(
         bins=bins,
         form=form,
         sums=sums,
         ones=ones,
+        scaled=scaled,
         attention=draw.random() < 0.2,
         constants=draw.random() < 0.5,
         **options,
     )
-    label = f"distances {form} {bins} {sums} {ones} {options}"
+    label = f"distances {form} {bins} {sums} {ones} {scaled} {options}"
     made = Variant(label, model, "ltrb" if bins == 1 else "dfl", THREE, options["classes"])
     made.one_to_one = form == "once"
     if form == "raw" and bins == 1:
@@ -229,12 +231,51 @@ def _shuffled(model: onnx.ModelProto, draw: random.Random) -> None:
     model.graph.output.extend(outputs)
 
 
+def _transposed(model: onnx.ModelProto, draw: random.Random) -> None:
+    """Outputs of three axes the other way round."""
+    nodes = {node.output[0]: node for node in model.graph.node}
+    for value in model.graph.output:
+        sides = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.elem_type != TensorProto.FLOAT or len(sides) != 3 or value.name not in nodes:
+            continue
+        before = f"{value.name}_before"
+        nodes[value.name].output[0] = before
+        for node in model.graph.node:
+            node.input[:] = [before if name == value.name else name for name in node.input]
+        model.graph.node.append(helper.make_node("Transpose", [before], [value.name], perm=[0, 2, 1]))
+        changed = [1, sides[2].dim_value, sides[1].dim_value]
+        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, changed))
+
+
+def shape_arithmetic(model: onnx.ModelProto, draw: random.Random) -> None:
+    """Reshapes whose batch is asked of the value, as exports that were not simplified have them."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    nodes = []
+    for number, node in enumerate(model.graph.node):
+        shape = constants.get(node.input[1]) if node.op_type == "Reshape" else None
+        if shape is not None and len(shape) > 1 and shape[0] == 1:
+            names = [f"shape{number}_{i}" for i in range(5)]
+            for name, values in zip(names, ([0], [1], shape[1:]), strict=False):
+                model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+            nodes += [
+                helper.make_node("Shape", [node.input[0]], [f"{names[3]}_all"]),
+                helper.make_node("Slice", [f"{names[3]}_all", names[0], names[1]], [names[3]]),
+                helper.make_node("Concat", [names[3], names[2]], [names[4]], axis=0),
+            ]
+            node.input[1] = names[4]
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 _REWRITINGS: list[Callable[[onnx.ModelProto, random.Random], None]] = [
     _rename,
     _identities,
     _weights_as_inputs,
     _no_shapes,
+    shape_arithmetic,
     _shuffled,
+    _transposed,
 ]
 
 

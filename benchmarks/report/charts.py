@@ -13,6 +13,7 @@ from yolo_edge.benchmarks.report.figures import (
     MOST_ROWS,
     PALETTE,
     Records,
+    beside,
     colours,
     conditions_of,
     data,
@@ -98,7 +99,8 @@ def _latencies(content: Content, ink: str) -> Figure:
     records: Records = [{**facts(row), "cell": row.marked, "run": row.run, **_quantiles(row)} for row in rows]
     order = [row.marked for row in rows]
     drawn = scale([record[key] for record in records for key in ("low", "high")])
-    y = alt.Y("cell:N", sort=order, title=None, axis=alt.Axis(labelLimit=340))
+    axis, width = beside(order)
+    y = alt.Y("cell:N", sort=order, title=None, axis=axis)
     base = linked(records).encode(
         y=y, tooltip=tips("cell", "p1", "p25", "p50", "p75", "p90", "p99"), opacity=unless_another()
     )
@@ -112,7 +114,7 @@ def _latencies(content: Content, ink: str) -> Figure:
         caption += " Of results without samples: median to 99th percentile."
     if len(content.rows) > len(rows):
         caption += f" The {len(rows)} fastest of {len(content.rows)} cells; the table has all."
-    chart = dressed(alt.layer(thin, thick, median), ink, max(20 * len(rows), 60))
+    chart = dressed(alt.layer(thin, thick, median), ink, max(20 * len(rows), 60), width)
     return Figure("latency", "Latency", caption, chart, conditions_of(rows))
 
 
@@ -122,7 +124,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
         return None
     records: Records = [
         {
-            "pair": f"{item.a} / {item.b}{f' ({words})' if (words := ', '.join(item.marks)) else ''}",
+            "pair": f"{item.short} ({', '.join(item.marks)})" if item.marks else item.short,
             "ratio": item.ratio.ratio,
             "low": item.ratio.ci95[0],
             "high": item.ratio.ci95[1],
@@ -131,9 +133,12 @@ def _ratios(content: Content, ink: str) -> Figure | None:
         for item in ratios
     ]
     drawn = scale([1, *(record[key] for record in records for key in ("low", "high"))])
-    colour = alt.Color("verdict:N", scale=alt.Scale(domain=list(_VERDICTS), range=list(_VERDICTS.values())), title=None)
-    marks = alt.Shape("verdict:N", scale=alt.Scale(domain=list(_VERDICTS), range=_VERDICT_SHAPES), title=None)
-    y = alt.Y("pair:N", sort=[record["pair"] for record in records], title=None, axis=alt.Axis(labelLimit=460))
+    below = alt.Legend(orient="bottom")
+    verdicts, inks = list(_VERDICTS), list(_VERDICTS.values())
+    colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdicts, range=inks), title=None, legend=below)
+    marks = alt.Shape("verdict:N", scale=alt.Scale(domain=verdicts, range=_VERDICT_SHAPES), title=None, legend=below)
+    axis, width = beside([record["pair"] for record in records])
+    y = alt.Y("pair:N", sort=[record["pair"] for record in records], title=None, axis=axis)
     base = alt.Chart(data(records)).encode(y=y, color=colour, tooltip=tips("pair", "ratio", "low", "high", "verdict"))
     x = alt.X("low:Q", scale=drawn, title="time of the first as a multiple of the second's")
     bars = base.mark_rule(strokeWidth=3).encode(x=x, x2="high:Q")
@@ -144,7 +149,7 @@ def _ratios(content: Content, ink: str) -> Figure | None:
     )
     if len(content.ratios) > len(ratios):
         caption += f" The first {len(ratios)} of {len(content.ratios)}; the table has all."
-    chart = dressed(alt.layer(one, bars, points), ink, max(24 * len(records), 60))
+    chart = dressed(alt.layer(one, bars, points), ink, max(24 * len(records), 60), width)
     counted = {row.name: row for row in content.rows if any(row.name in (item.a, item.b) for item in ratios)}
     return Figure("ratios", "Ratios", caption, chart, conditions_of(counted.values()))
 
@@ -184,7 +189,7 @@ def _scaling(content: Content, ink: str) -> Figure | None:
     dashed = alt.Chart(data(ideal)).mark_line(strokeDash=[4, 4], color=ink, opacity=0.6).encode(x=x, y=y)
     word = (
         alt.Chart(data([{**ideal[-1], "roof": "every thread as good as the first"}]))
-        .mark_text(align="right", dx=-14, dy=-2, fontSize=11, color=ink)
+        .mark_text(align="right", dx=-14, dy=-10, fontSize=11, color=ink)
         .encode(x=x, y=alt.Y("speed:Q", scale=alt.Scale(domain=[0, shown * 1.05])), text="roof:N")
     )
     caption = "How many times faster than with the fewest threads; below 1, more threads are slower."
@@ -213,12 +218,13 @@ def _energies(content: Content, ink: str) -> list[Figure]:
                 (("net", max(energy.net, 0.0)), ("what the idle machine takes", energy.gross - max(energy.net, 0.0)))
             )
         ]
+        axis, width = beside([row.marked for row in rows])
         chart = (
             linked(records)
             .mark_bar(height=12)
             .encode(
                 x=alt.X("mJ:Q", title=f"mJ of an inference ({scope})", stack="zero"),
-                y=alt.Y("cell:N", sort=[row.marked for row in rows], title=None, axis=alt.Axis(labelLimit=340)),
+                y=alt.Y("cell:N", sort=[row.marked for row in rows], title=None, axis=axis),
                 color=colours("part", ["net", "what the idle machine takes"]),
                 order="order:Q",
                 opacity=unless_another(),
@@ -228,7 +234,11 @@ def _energies(content: Content, ink: str) -> list[Figure]:
         caption = f"What {scope} shows. Both parts together are gross. Energies of other scopes are never beside these."
         key = f"energies-{in_key(scope)}"
         height = max(20 * len(rows), 50)
-        found.append(Figure(key, f"Energy: {scope}", caption, dressed(chart, ink, height), conditions_of(rows)))
+        found.append(
+            Figure(
+                key, f"Energy: {scope}", caption, dressed(chart, ink, height, width), conditions_of(rows, energy=True)
+            )
+        )
     return found
 
 
@@ -307,12 +317,13 @@ def _operators(content: Content, ink: str) -> Figure | None:
             }
             for name, ms in parts.items()
         ]
+    axis, width = beside([row.marked for row in rows])
     chart = (
         linked(records)
         .mark_bar(height=14, stroke="#ffffff", strokeWidth=0.5)
         .encode(
             x=alt.X("ms:Q", title="ms of an inference", stack="zero"),
-            y=alt.Y("cell:N", sort=[row.marked for row in rows], title=None, axis=alt.Axis(labelLimit=340)),
+            y=alt.Y("cell:N", sort=[row.marked for row in rows], title=None, axis=axis),
             color=colours("operator", shown, columns=6),
             order="order:Q",
             opacity=unless_another(),
@@ -324,7 +335,7 @@ def _operators(content: Content, ink: str) -> Figure | None:
     if without:
         caption += f" Not measured for {without} cells: LiteRT shows no such times, or --profile was not given."
     height = max(24 * len(rows), 60)
-    return Figure("operators", "Time by operator", caption, dressed(chart, ink, height), conditions_of(rows))
+    return Figure("operators", "Time by operator", caption, dressed(chart, ink, height, width), conditions_of(rows))
 
 
 def _quantiles(row: Row) -> dict[str, float]:

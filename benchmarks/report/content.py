@@ -51,6 +51,7 @@ class Row:
         frugal: The same with energy instead of time, among cells whose energy has the same scope.
         tag: What tells it from the other rows, in few words.
         where: Its device, where there are several; else "".
+        estimated: Its energy is the hardware's own estimate; it has a scope of its own.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Row:
     tag: str = ""
     where: str = ""
     scope: str | None = None
+    estimated: bool = False
 
     @property
     def name(self) -> str:
@@ -129,6 +131,7 @@ class LabelledRatio:
         ratio: Of them.
         trusted: Whether the figures of both are to be trusted.
         marks: What speaks against either of them, in words.
+        short: Both in few words, for charts.
     """
 
     a: str
@@ -136,6 +139,7 @@ class LabelledRatio:
     ratio: CellRatio
     trusted: bool
     marks: tuple[str, ...] = ()
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ def gather(
     }
     cells = [(number, result, cell) for number, result in enumerate(results, 1) for cell in result.cells]
     known = {(cell.model, cell.sha256): accuracy_of(cell.model, accuracies, cell.sha256) for _, _, cell in cells}
-    rows = [
+    plain = [
         Row(
             i,
             models[number, cell.model],
@@ -215,20 +219,32 @@ def gather(
             known[cell.model, cell.sha256],
             f"{result.host.name}, {result.host.hardware}",
             scope=energy_scope(result, cell),
+            estimated=result.power is not None and result.power.meter.estimated,
         )
         for i, (number, result, cell) in enumerate(cells)
     ]
-    of_cell = {id(row.cell): row for row in rows}
-    ratios = []
-    for result in results:
+    rows = _tagged(_mark_fronts(plain))
+    data = accuracies[0].on if accuracies else ""
+    return Content(results, rows, _ratios(results, rows), comparisons, limit, data, notes)
+
+
+def _ratios(results: Sequence[BenchmarkResult], rows: Sequence[Row]) -> list[LabelledRatio]:
+    """The ratios of cells that are there and not emulated."""
+    found = []
+    for number, result in enumerate(results, 1):
+        own = [row for row in rows if row.run == number]
+        of_cell = {id(row.cell): row for row in own}
+        told_apart = len({row.tag for row in own}) == len(own)
+        run = f"run {number}: " if len(results) > 1 else ""
         for ratio in result.ratios:
             pair = [of_cell[id(cell)] for cell in cells_of(result, ratio) if cell is not None]
-            if len(pair) == 2 and not any(row.cell.emulated for row in pair):
-                marks = tuple(dict.fromkeys(mark for row in pair for mark in row.marks))
-                trusted = all(row.trusted for row in pair)
-                ratios.append(LabelledRatio(pair[0].name, pair[1].name, ratio, trusted, marks))
-    data = accuracies[0].on if accuracies else ""
-    return Content(results, _tagged(_mark_fronts(rows)), ratios, comparisons, limit, data, notes)
+            if len(pair) != 2 or any(row.cell.emulated for row in pair):
+                continue
+            a, b = pair
+            marks = tuple(dict.fromkeys([*a.marks, *b.marks]))
+            short = f"{run}{a.tag} / {b.tag}" if told_apart else f"{a.name} / {b.name}"
+            found.append(LabelledRatio(a.name, b.name, ratio, a.trusted and b.trusted, marks, short))
+    return found
 
 
 def describe_host(host: Host) -> list[tuple[str, str]]:

@@ -24,12 +24,24 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 GREY = "#8c8c8c"
 OF_PRECISION = {"fp32": PALETTE[0], "fp16": PALETTE[1], "int8": PALETTE[2], "not known": GREY}
 SHAPES = dict(zip(STATES, ("circle", "diamond", "cross", "triangle-up"), strict=True))
+_FULL_WIDTH, _LEAST_WIDTH, _LETTER = 1060, 360, 7.0  # pixels; of a letter of 12 px, on average
 _TEXTS = ("cell", "model", "pair", "operator", "precision", "verdict", "state", "device", "size", "roof", "marks")
 
 
-def conditions_of(rows: Iterable[Row]) -> str:
-    """How cells were measured, in a sentence: quick, emulated, throttled, busy."""
+def conditions_of(rows: Iterable[Row], energy: bool = False) -> str:
+    """How cells were measured, in a sentence or two: quick, emulated, throttled, busy.
+
+    Args:
+        rows: The cells.
+        energy: What is shown is their energy, which may be an estimate.
+    """
     listed = list(rows)
+    estimated = energy and any(row.estimated for row in listed)
+    guessed = "Estimated by the hardware from a model, not measured." if estimated else ""
+    return f"{guessed} {_trust_of(listed)}".strip()
+
+
+def _trust_of(listed: Sequence[Row]) -> str:
     counts = Counter(mark for row in listed for mark in row.marks)
     if not counts:
         return ""
@@ -82,6 +94,12 @@ def scale(values: Sequence[float]) -> alt.Scale:
     if positive and max(positive) > 8 * min(positive):
         return alt.Scale(type="log", padding=10, nice=False)
     return alt.Scale(zero=False, padding=10)
+
+
+def beside(texts: Sequence[str]) -> tuple[alt.Axis, int]:
+    """An axis of whole texts, at whose end the marks of a cell are, and how wide a chart may be beside it."""
+    width = _FULL_WIDTH - int(_LETTER * max(map(len, texts)))
+    return alt.Axis(labelLimit=0), min(max(width, _LEAST_WIDTH), WIDTH)
 
 
 def drawn(axis: Axis) -> alt.Scale:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 _LETTER, _LINE = 6.2, 13.0  # pixels of a letter of 11 px, on average, and of a line
@@ -10,6 +11,8 @@ _GAP = 11.0  # from the middle of a point, which may have a ring around it
 
 Align = Literal["left", "right", "center"]
 Box = tuple[float, float, float, float]
+Spot = tuple[float, float]
+Line = tuple[Spot, Spot]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def place(
     width: float,
     height: float,
     stepped: Collection[int] = (),
+    lines: Sequence[Line] = (),
 ) -> list[Label]:
     """Find room for labels; one that has none is left out.
 
@@ -94,6 +98,7 @@ def place(
         width: Of the chart, in pixels.
         height: Of it.
         stepped: Numbers of points that a line leaves to the right, and comes to from below.
+        lines: Straight ones, which no label may lie on; ends in pixels as the points.
     """
     taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     labels = []
@@ -102,7 +107,8 @@ def place(
         for dx, dy, align in _BESIDE_STEPS if number in stepped else _PLACES:
             box = _box(x + dx, y - dy, text, align)
             inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
-            if inside and not any(_overlap(box, other) for i, other in enumerate(taken) if i != number):
+            free = not any(_overlap(box, other) for i, other in enumerate(taken) if i != number)
+            if inside and free and not any(_crosses(line, box) for line in lines):
                 taken.append(box)
                 labels.append(Label(number, dx, dy, align))
                 break
@@ -113,6 +119,30 @@ def _box(x: float, y: float, text: str, align: Align) -> Box:
     wide = _LETTER * len(text)
     left = {"left": x, "right": x - wide, "center": x - wide / 2}[align]
     return (left, y - _LINE / 2, left + wide, y + _LINE / 2)
+
+
+def _crosses(line: Line, box: Box) -> bool:
+    """Whether a line has a part in a box (Liang & Barsky 1984)."""
+    (x1, y1), (x2, y2) = line
+    begin, end = 0.0, 1.0
+    for at, step, low, high in ((x1, x2 - x1, box[0], box[2]), (y1, y2 - y1, box[1], box[3])):
+        if step == 0:
+            if not low < at < high:
+                return False
+            continue
+        first, last = sorted(((low - at) / step, (high - at) / step))
+        begin, end = max(begin, first), min(end, last)
+    return begin < end
+
+
+def steps(spots: Sequence[Spot]) -> list[Line]:
+    """The lines of one that goes to the right and then up, from point to point."""
+    return [
+        line
+        for (x1, y1), (x2, y2) in pairwise(spots)
+        for line in (((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)))
+        if line[0] != line[1]
+    ]
 
 
 def _overlap(a: Box, b: Box) -> bool:

@@ -35,6 +35,7 @@ from yolo_edge.charts import WIDTH, Figure, short
 _CURVE_POINTS = 120
 _CUT = 3.0  # of the steadiness chart: one interruption would flatten all the rest
 _MOST_ROOFLINES = 4
+_HEIGHT = 340  # of a roofline, in pixels
 
 
 def rooflines(content: Content, ink: str) -> list[Figure]:
@@ -71,7 +72,7 @@ def _roofline(key: str, title: str, rows: Sequence[Row], host: Host, threads: in
     tops = [peak.gflops, *([int8] if int8 else [])]
     ridges = [top / roof.copy_gb_s for top in tops]
     x_axis = axis_of([record["operations a byte"] for record in records] + ridges, WIDTH, margin=0.25, log=True)
-    y_axis = axis_of([record["GOP/s"] for record in records] + tops, 1, margin=0.15, log=True)
+    y_axis = axis_of([record["GOP/s"] for record in records] + tops, _HEIGHT, margin=0.15, log=True)
     x_scale, y_scale = drawn(x_axis), drawn(y_axis)
     lines: Records = []
     names: Records = []
@@ -83,7 +84,7 @@ def _roofline(key: str, title: str, rows: Sequence[Row], host: Host, threads: in
             {"roof": name, "x": short(max(ridge, x_axis.low)), "y": short(top)},
             {"roof": name, "x": x_axis.high, "y": short(top)},
         ]
-        names.append({"roof": name, "x": x_axis.high, "y": short(top), "align": "right"})
+        names.append({"roof": name, "x": x_axis.high, "y": short(top)})
     start = max(x_axis.low, y_axis.low / roof.copy_gb_s)
     highest = max(ridges)
     copy = f"memory copy {roof.copy_gb_s:.0f} GB/s"
@@ -99,9 +100,13 @@ def _roofline(key: str, title: str, rows: Sequence[Row], host: Host, threads: in
         .mark_line(color=ink, strokeWidth=1.5)
         .encode(x=x, y=y, detail="roof:N", tooltip=tips("roof"))
     )
-    words = (
-        alt.Chart(data(names)).mark_text(align="right", dy=-7, fontSize=11, color=ink).encode(x=x, y=y, text="roof:N")
-    )
+    spots = [(x_axis.at(record["operations a byte"]), y_axis.at(record["GOP/s"])) for record in records]
+    words = [
+        alt.Chart(data([name]))
+        .mark_text(align="right", dy=_side(y_axis.at(name["y"]), name["roof"], spots), fontSize=11, color=ink)
+        .encode(x=x, y=y, text="roof:N")
+        for name in names
+    ]
     slope = (
         alt.Chart(data([{"roof": copy, "x": short(half), "y": short(half * roof.copy_gb_s)}]))
         .mark_text(align="right", dx=-8, dy=-4, fontSize=11, color=ink)
@@ -128,8 +133,20 @@ def _roofline(key: str, title: str, rows: Sequence[Row], host: Host, threads: in
     if int8 is None and any(record["precision"] == "int8" for record in records):
         caption += " The int8 roof was not measured."
     return Figure(
-        key, title, caption, dressed(alt.layer(roofs, words, slope, points), ink, 340), conditions_of(rows), len(rows)
+        key,
+        title,
+        caption,
+        dressed(alt.layer(roofs, *words, slope, points), ink, _HEIGHT),
+        conditions_of(rows),
+        len(rows),
     )
+
+
+def _side(y: float, text: str, spots: Sequence[tuple[float, float]]) -> int:
+    """Where the name of a roof goes at its right end, in pixels down: above it, or below where cells lie there."""
+    near = [spot[1] - y for spot in spots if spot[0] > WIDTH - 6.2 * len(text) - 8]
+    above, below = (sum(low < at < high for at in near) for low, high in ((-6, 20), (-20, 6)))
+    return 14 if below < above else -7
 
 
 def over_time(content: Content, ink: str) -> Figure | None:
@@ -141,7 +158,7 @@ def over_time(content: Content, ink: str) -> Figure | None:
     runs = list(dict.fromkeys(row.run for row in rows))
     results = [(number, content.results[number - 1]) for number in runs]
     makers: list[tuple[Callable[[int, BenchmarkResult], Records], str, str]] = [
-        (_temperatures, "hottest sensor, °C", "°C"),
+        (_temperatures, "hottest, °C", "°C"),
         (_clocks, "CPU clock, MHz", "MHz"),
     ]
     # what meters of different scopes show is not drawn on one axis
@@ -214,7 +231,7 @@ def _panel(records: Records, title: str, unit: str) -> Any:
         tooltip=[alt.Tooltip("sensor:N"), alt.Tooltip("value:Q", format=".4~g", title=unit), alt.Tooltip("s:Q")],
     )
     chart = base.mark_line(strokeWidth=1.5) + base.mark_point(filled=True, size=25)
-    return chart.properties(width=WIDTH, height=90)
+    return chart.properties(width=WIDTH, height=100)
 
 
 def _origin(result: BenchmarkResult) -> float:

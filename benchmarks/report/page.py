@@ -36,6 +36,7 @@ from yolo_edge.charts.page import INK, environment, render
 _HERE = Path(__file__).parent
 _MOST_RATIOS = 400  # rows of that table
 _MOST_RUNS = 12  # that are described each by itself
+_MOST_SPANS = 6  # of runs in a title
 _PAPER_INK = "#222222"
 
 
@@ -128,7 +129,11 @@ def _descriptions(content: Content) -> list[dict[str, Any]]:
             key = json.dumps([fact for fact in facts if fact[0] not in OF_ONE_RUN], ensure_ascii=False)
             shared.setdefault((title, key), []).append(number)
     found = [
-        {"title": f"{title}: {_runs(runs)}", "parts": [("", json.loads(key))], "notes": []}
+        {
+            "title": f"{title}: {_runs(runs, _MOST_SPANS)}",
+            "parts": [("", [*json.loads(key), ("of", _runs(runs))])],
+            "notes": [],
+        }
         for (title, key), runs in shared.items()
     ]
     fared = [
@@ -147,8 +152,8 @@ def _available(result: BenchmarkResult) -> list[str]:
     return [f"{name} {text}" for name, text in describe_conditions(result) if text != "not available"]
 
 
-def _runs(numbers: Sequence[int]) -> str:
-    """`runs 1 to 4, 7`."""
+def _runs(numbers: Sequence[int], most: int | None = None) -> str:
+    """`runs 1 to 4, 7`; with `most`, of more parts than that the first ones and how many runs there are."""
     spans: list[list[int]] = []
     for number in numbers:
         if spans and spans[-1][-1] == number - 1:
@@ -156,6 +161,8 @@ def _runs(numbers: Sequence[int]) -> str:
         else:
             spans.append([number])
     texts = [" to ".join(map(str, span)) for span in spans]
+    if most is not None and len(spans) > most:
+        return f"{len(numbers)} runs, {', '.join(texts[:most])}, …"
     return f"run{'s' if len(numbers) > 1 else ''} {', '.join(texts)}"
 
 

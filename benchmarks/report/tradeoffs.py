@@ -1,6 +1,7 @@
 """Accuracy against what it costs: time, energy, the size of the input."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import altair as alt
@@ -20,7 +21,7 @@ from yolo_edge.benchmarks.report.figures import (
     tips,
     unless_another,
 )
-from yolo_edge.benchmarks.report.labels import Align, Axis, axis_of, place
+from yolo_edge.benchmarks.report.labels import Align, Axis, Line, axis_of, place, steps
 from yolo_edge.charts import Figure, short
 
 _WIDTH, _HEIGHT = 740, 360
@@ -62,7 +63,7 @@ def accuracy_and_energy(content: Content, ink: str) -> list[Figure]:
                 f"Accuracy against energy: {scope}",
                 caption,
                 chart,
-                conditions_of(rows),
+                conditions_of(rows, energy=True),
                 len(rows),
             )
         )
@@ -115,7 +116,10 @@ def dial(content: Content, ink: str) -> Figure | None:
         tooltip=tips("cell", "size", "ms", *(["y"] if known else []), "marks"),
     )
     spots = [(x_axis.at(record["ms"]), y_axis.at(record["y"])) for record in records]
-    texts = _texts(records, spots, [(i, record["size"]) for i, record in enumerate(records)], x, y, ink)
+    ends = set(accumulate(map(len, chosen)))
+    segments = [line for i, line in enumerate(pairwise(spots), 1) if i not in ends]
+    sizes = [(i, record["size"]) for i, record in enumerate(records)]
+    texts = _texts(records, spots, sizes, x, y, ink, lines=segments)
     caption = (
         "The same weights at several sizes of the input, written beside the points: accuracy is turned into speed."
     )
@@ -190,10 +194,16 @@ def _scatter(
     spots = [(x_axis.at(record[unit]), y_axis.at(record["mAP"])) for record in records]
     leading = [i for i, row in enumerate(rows) if leads(row)]
     rest = [i for i, row in enumerate(rows) if not leads(row)] if len(records) <= _MOST_LABELS else []
-    wanted = [(i, records[i]["tag"]) for i in (*_spread(leading), *rest)]
-    return dressed(
-        alt.layer(*layers, points, *_texts(records, spots, wanted, x, y, ink, leading)), ink, _HEIGHT, _WIDTH
-    )
+    # cells that were measured again have the same words, and often the same place
+    first = {(records[i]["tag"], records[i]["device"]): i for i in reversed((*leading, *rest))}
+    wanted = [(i, records[i]["tag"]) for i in _spread(list(reversed(first.values())))]
+    lines = [
+        line
+        for name in short_pools.values()
+        for line in steps(sorted(spots[i] for i in leading if records[i]["device"] == name))
+    ]
+    texts = _texts(records, spots, wanted, x, y, ink, leading, lines)
+    return dressed(alt.layer(*layers, points, *texts), ink, _HEIGHT, _WIDTH)
 
 
 def _texts(
@@ -204,11 +214,12 @@ def _texts(
     y: alt.Y,
     ink: str,
     stepped: Sequence[int] = (),
+    lines: Sequence[Line] = (),
 ) -> list[Any]:
     """A layer for each place that labels are in beside their points."""
     by_place: dict[tuple[float, float, Align], Records] = {}
     named = dict(wanted)
-    for label in place(spots, wanted, _WIDTH, _HEIGHT, stepped):
+    for label in place(spots, wanted, _WIDTH, _HEIGHT, stepped, lines):
         record = {**records[label.number], "label": named[label.number]}
         by_place.setdefault((label.dx, label.dy, label.align), []).append(record)
     return [

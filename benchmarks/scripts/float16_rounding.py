@@ -13,12 +13,12 @@ from unittest import mock
 import numpy as np
 
 from yolo_edge import Detector
-from yolo_edge.cli.pictures import find_images
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
 from yolo_edge.export.rounding import to_float16
 from yolo_edge.export.verify import Reference, snr_db
 from yolo_edge.ondevice.images import read_image
+from yolo_edge.ondevice.pictures import find_images
 
 
 def nearest(weight: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from yolo_edge.cli.pictures import find_images
 from yolo_edge.datasets import Dataset, match_classes, read_dataset
 from yolo_edge.datasets.search import search
 from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, Truth, average_precision_50, evaluate
@@ -34,6 +33,7 @@ from yolo_edge.export.source import canonicalize
 from yolo_edge.export.tflite import write_tflite
 from yolo_edge.ondevice.detector import Detector
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.pictures import find_images
 from yolo_edge.ondevice.runtimes.onnx import OnnxRuntime
 from yolo_edge.timing import interleave, median_ratio
 

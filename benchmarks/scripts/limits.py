@@ -2,16 +2,31 @@
 
     limits.py MODEL... --calibration DIR --data DATASET --min-agreement 0.97 -o DIR
 
-Work that was interrupted goes on where it was (`--cache` of export).
+Intervals are of 95 %, by a bootstrap over pictures. Reversals: pairs of points of which the one with more in float is
+worse, beyond their intervals; none where the front is monotone within noise. Work that was interrupted goes on where it
+was (`--cache` of export).
 """
 
 import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_edge.cli import main as yolo_edge
-from yolo_edge.export.quantization.front import Front, read_front
+from yolo_edge.export.quantization.front import Front, Judged, Point, read_front, reversals
 
-COLUMNS = "| model | only float holds | groups in float | int8 convolutions | steering | judging | time | points |"
+COLUMNS = (
+    "model",
+    "groups in float",
+    "int8 convolutions",
+    "agreement, steering",
+    "judging",
+    "drop of mAP50, judging",
+    "time",
+    "points",
+    "reversals",
+)
 
 
 def main() -> None:
@@ -23,37 +38,72 @@ def main() -> None:
     parser.add_argument("--min-agreement", type=float)
     parser.add_argument("--max-drop", type=float)
     parser.add_argument("--format", default="onnx", help="the file that is timed")
-    parser.add_argument("--output", "-o", required=True, type=Path)
+    parser.add_argument("--output", "-o", required=True, type=Path, help="a folder; one for each model in it")
+    parser.add_argument("--points", action="store_true", help="all points of each front too")
     options = parser.parse_args()
-    print(COLUMNS)
-    print(f"|{'---|' * (COLUMNS.count('|') - 1)}")
+    print_row(COLUMNS)
+    print_row(["---"] * len(COLUMNS))
     for model in options.models:
+        folder = options.output / model.stem
         words = ["export", str(model), "--precision", "int8", "--calibration", options.calibration]
-        words += ["--format", options.format, "-o", str(options.output)]
+        words += ["--format", options.format, "-o", str(folder)]
         for name in ("data", "min_agreement", "max_drop"):
             value = getattr(options, name)
             words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
-        yolo_edge([*words, "--json"])
-        found = sorted(options.output.glob(f"{model.stem}-*-int8.front.json"), key=lambda path: path.stat().st_mtime)
-        front = read_front(found[-1]) if found else None
-        print(f"| {model.stem} | {'no front' if front is None else row(front)} |", flush=True)
+        with contextlib.redirect_stdout(sys.stderr):
+            code = yolo_edge(words)
+        if code > 2:  # interrupted
+            sys.exit(code)
+        fronts = sorted(folder.glob("*-int8.front.json"), key=lambda path: path.stat().st_mtime)
+        front = read_front(fronts[-1]) if fronts else None
+        print_row([model.stem, *(["no front", f"exit code {code}"] if front is None else cells(front))])
+        if options.points and front is not None:
+            for point in front.points:
+                print_row(of_point(point, front))
 
 
-def row(front: Front) -> str:
+def cells(front: Front) -> list[str]:
     """What is said of one model."""
+    pairs = reversals(front.points, drops=front.limit.startswith("max-drop"))
+    end = [str(len(front.points)), ", ".join(f"{first}-{second}" for first, second in pairs) or "none"]
     if front.chosen is None:
-        return f"yes: {front.limit} is not reachable | - | - | - | - | - | {len(front.points)}"
-    point, judged = front.points[front.chosen], front.judged
-    seen = [_said(point.agreement, point.drop)]
-    seen.append("-" if judged is None else _said(judged.agreement, judged.drop))
-    numbers = f"{len(point.floats)} of {len(front.groups)} | {point.int8} of {front.convolutions}"
-    return f"no | {numbers} | {' | '.join(seen)} | {point.time:.2f} | {len(front.points)}"
+        return [f"{front.limit} is not reachable", "", "", "", "", "", *end]
+    point = front.points[front.chosen]
+    return [*of_point(point, front)[:3], *of_judged(front.judged), f"{point.time:.2f}", *end]
 
 
-def _said(agreement: float | None, drop: float | None) -> str:
-    parts = [] if agreement is None else [f"{agreement:.3f}"]
-    parts += [] if drop is None else [f"{drop:+.2f} points"]
-    return ", ".join(parts) or "-"
+def of_point(point: Point, front: Front) -> list[str]:
+    """Groups in float, convolutions, agreement, drop and time."""
+    numbers = [f"{len(point.floats)} of {len(front.groups)}", f"{point.int8} of {front.convolutions}"]
+    return [*numbers, agreement(point), drop(point), f"{point.time:.2f}"]
+
+
+def of_judged(judged: Judged | None) -> list[str]:
+    """Agreement and drop."""
+    return ["-", "-"] if judged is None else [agreement(judged), drop(judged)]
+
+
+def agreement(found: Point | Judged) -> str:
+    """With its interval."""
+    return said(found.agreement, found.agreement_interval, ".3f")
+
+
+def drop(found: Point | Judged) -> str:
+    """In points of mAP50, with its interval."""
+    return said(found.drop, found.interval, "+.2f")
+
+
+def said(value: float | None, interval: tuple[float, float] | None, form: str) -> str:
+    """A figure with its interval."""
+    if value is None:
+        return "-"
+    ends = "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+    return f"{value:{form}}{ends}"
+
+
+def print_row(values: Sequence[str]) -> None:
+    """A row of a Markdown table."""
+    print(f"| {' | '.join(values)} |", flush=True)
 
 
 if __name__ == "__main__":

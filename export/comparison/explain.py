@@ -1,6 +1,7 @@
 """From what was measured of layers to words: what is wrong, why, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from msgspec import structs
 
@@ -38,11 +39,12 @@ def explain(
     """
     rest = [layer for layer in layers if layer.added >= _COUNTS]
     broken = agreement is None or agreement < _AGREES
-    found: list[Finding] = []
-    for judge in (_shared, _cut_off, _vanished, _uneven, _coarse, _weights):
-        explained, left = judge(rest, second)
-        found += explained
-        rest = left
+    found, rest = _shared(rest, second)
+    for reason in _REASONS:
+        harmed = [layer for layer in rest if reason.applies(layer)]
+        rest = [layer for layer in rest if layer not in harmed]
+        if harmed:
+            found.append(_finding(reason.key, harmed, *reason.words(harmed)))
     found += _unexplained(rest)
     found += _kernels(kernels_db)
     if not broken:  # whatever the noise, the same is detected
@@ -62,11 +64,8 @@ def explain(
     return tuple(found)
 
 
-Judged = tuple[list[Finding], list[LayerResult]]
-
-
-def _shared(layers: Sequence[LayerResult], second: Trace) -> Judged:
-    """Cut off because something else that is joined with it chose the scale."""
+def _shared(layers: Sequence[LayerResult], second: Trace) -> tuple[list[Finding], list[LayerResult]]:
+    """Cut off because something else that is joined with it chose the scale; and the layers that are not."""
     numbers = {layer.name: i for i, layer in enumerate(second.layers)}
     groups: dict[int, list[LayerResult]] = {}
     left = []
@@ -86,7 +85,12 @@ def _shared(layers: Sequence[LayerResult], second: Trace) -> Judged:
     if joined:
         first = joined[0]
         join = next(iter(groups))
-        names = _list([second.layers[i].name for i in _others(second, join, numbers[first.quantized_name])])
+        names = _list(
+            [
+                f"{second.layers[i].name} ({second.layers[i].op})"
+                for i in _others(second, join, numbers[first.quantized_name])
+            ]
+        )
         stored = first.stored
         low, high = stored.range if stored is not None else (0.0, 0.0)
         dtype, scale = (stored.dtype, stored.scale) if stored is not None else ("", 0.0)
@@ -123,119 +127,116 @@ def _others(second: Trace, join: int, number: int) -> list[int]:
     return [i for i in second.layers[join].inputs if i != number and second.layers[i].storage == storage]
 
 
-def _cut_off(layers: Sequence[LayerResult], second: Trace) -> Judged:
-    found = [
-        layer
-        for layer in layers
-        if layer.stored is not None and layer.saturated >= _CUT and _makes(layer, layer.storage_sqnr_db)
-    ]
-    left = [layer for layer in layers if layer not in found]
-    if not found:
-        return [], left
+Words = tuple[str, str, str]  # title, text, advice
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """Why layers add noise.
+
+    Attributes:
+        key: Of the finding.
+        applies: Whether it is the reason of what a layer adds.
+        words: Says so of layers, the worst first.
+    """
+
+    key: str
+    applies: Callable[[LayerResult], bool]
+    words: Callable[[Sequence[LayerResult]], Words]
+
+
+def _rounded(layer: LayerResult) -> bool:
+    """Whether how a result is stored is what is wrong with it."""
+    return layer.stored is not None and _makes(layer, layer.storage_sqnr_db)
+
+
+def _say_cut_off(found: Sequence[LayerResult]) -> Words:
     first = found[0]
     low, high = first.stored.range if first.stored is not None else (0.0, 0.0)
-    text = (
+    return (
+        f"{_capital(_subject(found))} cut off: ranges too short",
         f"{_names(found)}: the range that was chosen is too short. {first.name} reaches from {first.range[0]:.3g} to "
         f"{first.range[1]:.3g} in float, its integers from {low:.3g} to {high:.3g}, and {_percent(first.saturated)} of "
-        f"its values are cut off. {_loss(found)}"
-    )
-    advice = (
+        f"its values are cut off. {_loss(found)}",
         "Calibrate with pictures like these, prepared as the detector prepares them (colours, 0..1 or 0..255, "
-        "padding), and with ranges that leave less out."
+        "padding), and with ranges that leave less out.",
     )
-    title = f"{_capital(_subject(found))} cut off: ranges too short"
-    return [_finding("cut-off", found, title, text, advice)], left
 
 
-def _vanished(layers: Sequence[LayerResult], second: Trace) -> Judged:
-    found = [
-        layer
-        for layer in layers
-        if layer.stored is not None and layer.lost_small >= _VANISHED and _makes(layer, layer.storage_sqnr_db)
-    ]
-    left = [layer for layer in layers if layer not in found]
-    if not found:
-        return [], left
+def _say_vanished(found: Sequence[LayerResult]) -> Words:
     first = found[0]
-    step = first.stored.scale if first.stored is not None else 0.0
-    text = (
-        f"{_names(found)}: one step is too large for most values. A step of {first.name} is {step:.3g}; of its values "
-        f"above a hundredth of the largest, {_percent(first.lost_small)} become 0. {_loss(found)}"
-    )
-    advice = (
+    return (
+        f"Values of {_subject(found)} rounded to 0",
+        f"{_names(found)}: one step is too large for most values. A step of {first.name} is {_step(first):.3g}; of its "
+        f"values above a hundredth of the largest, {_percent(first.lost_small)} become 0. {_loss(found)}",
         "Give the tensor a scale of its own (scores and boxes never share one), or each channel a range of its own "
-        "before the rounding; else keep these layers in float."
+        "before the rounding; else keep these layers in float.",
     )
-    return [_finding("vanished", found, f"Values of {_subject(found)} rounded to 0", text, advice)], left
 
 
-def _uneven(layers: Sequence[LayerResult], second: Trace) -> Judged:
-    found = [
-        layer
-        for layer in layers
-        if layer.stored is not None
-        and _makes(layer, layer.storage_sqnr_db)
-        and layer.widest[0] >= _UNEVEN * max(layer.widest[1], 1e-30)
-    ]
-    left = [layer for layer in layers if layer not in found]
-    if not found:
-        return [], left
+def _say_uneven(found: Sequence[LayerResult]) -> Words:
     first = found[0]
-    ratio = first.widest[0] / max(first.widest[1], 1e-30)
-    steps = first.widest[1] / first.stored.scale if first.stored is not None else 0.0
-    text = (
+    widest, middle = first.widest
+    return (
+        f"One scale for uneven channels in {_subject(found)}",
         f"{_names(found)}: channels differ too much for one scale. The widest channel of {first.name} spans "
-        f"{first.widest[0]:.3g}, the middle one {first.widest[1]:.3g}, {ratio:.0f} times less: {steps:.0f} of the 256 "
-        f"steps are left for it. {_loss(found)}"
-    )
-    advice = (
+        f"{widest:.3g}, the middle one {middle:.3g}, {widest / max(middle, 1e-30):.0f} times less: "
+        f"{middle / _step(first):.0f} of the 256 steps are left for it. {_loss(found)}",
         "Scale the channels so that they fit a common step (cross-layer equalisation), or keep these layers in float; "
-        "`yolo-edge export --precision int8` tries both."
+        "`yolo-edge export --precision int8` tries both.",
     )
-    return [_finding("uneven", found, f"One scale for uneven channels in {_subject(found)}", text, advice)], left
 
 
-def _coarse(layers: Sequence[LayerResult], second: Trace) -> Judged:
-    found = [layer for layer in layers if layer.stored is not None and _makes(layer, layer.storage_sqnr_db)]
-    left = [layer for layer in layers if layer not in found]
-    if not found:
-        return [], left
+def _say_coarse(found: Sequence[LayerResult]) -> Words:
     first = found[0]
-    text = (
+    return (
+        f"Rounding of {_subject(found)}",
         f"{_names(found)}: what is lost is the rounding of the result itself. {first.name} keeps "
-        f"{first.storage_sqnr_db:.1f} dB when its float values are stored in steps of "
-        f"{first.stored.scale if first.stored is not None else 0.0:.3g}. {_loss(found)}"
+        f"{first.storage_sqnr_db:.1f} dB when its float values are stored in steps of {_step(first):.3g}. "
+        f"{_loss(found)}",
+        "A tighter range, int16 activations (`--precision int8x16`), or float for these layers.",
     )
-    advice = "A tighter range, int16 activations (`--precision int8x16`), or float for these layers."
-    return [_finding("coarse", found, f"Rounding of {_subject(found)}", text, advice)], left
 
 
-def _weights(layers: Sequence[LayerResult], second: Trace) -> Judged:
-    found = [
-        layer
-        for layer in layers
-        if layer.kind == CONVOLUTION
-        and layer.weight_sqnr_db is not None
-        and layer.weight_sqnr_db < _WEIGHTS_DB
-        and _makes(layer, layer.weight_sqnr_db)
-    ]
-    left = [layer for layer in layers if layer not in found]
-    if not found:
-        return [], left
+def _say_weights(found: Sequence[LayerResult]) -> Words:
     first = found[0]
     dtype, scales = first.weights or ("", 0)
     one = scales == 1 and first.channels > 1
     why = f"one scale for all {first.channels} output channels" if one else f"{dtype}, {scales} scales"
-    text = (
+    return (
+        f"Rounding of the weights of {_subject(found)}",
         f"{_names(found)}: the weights were rounded too coarsely. Those of {first.name} keep "
-        f"{first.weight_sqnr_db:.1f} dB ({why}). {_loss(found)}"
-    )
-    advice = (
+        f"{first.weight_sqnr_db:.1f} dB ({why}). {_loss(found)}",
         "Give each output channel a scale of its own (per-channel weights)."
         if one
-        else "Rescale the channels, or keep these layers in float."
+        else "Rescale the channels, or keep these layers in float.",
     )
-    return [_finding("weights", found, f"Rounding of the weights of {_subject(found)}", text, advice)], left
+
+
+_REASONS = (
+    _Reason("cut-off", lambda layer: layer.saturated >= _CUT and _rounded(layer), _say_cut_off),
+    _Reason("vanished", lambda layer: layer.lost_small >= _VANISHED and _rounded(layer), _say_vanished),
+    _Reason(
+        "uneven",
+        lambda layer: layer.widest[0] >= _UNEVEN * max(layer.widest[1], 1e-30) and _rounded(layer),
+        _say_uneven,
+    ),
+    _Reason("coarse", _rounded, _say_coarse),
+    _Reason(
+        "weights",
+        lambda layer: (
+            layer.kind == CONVOLUTION
+            and layer.weight_sqnr_db is not None
+            and layer.weight_sqnr_db < _WEIGHTS_DB
+            and _makes(layer, layer.weight_sqnr_db)
+        ),
+        _say_weights,
+    ),
+)
+
+
+def _step(layer: LayerResult) -> float:
+    return layer.stored.scale if layer.stored is not None else 1.0
 
 
 def _makes(layer: LayerResult, sqnr_db: float | None) -> bool:

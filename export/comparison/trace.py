@@ -1,6 +1,6 @@
 """A model file with its inner tensors in reach, whatever its format."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,6 +105,16 @@ class Trace:
 
     def run(self, tensor: np.ndarray) -> Mapping[int, np.ndarray]:
         """Layer → what it gives as floats, of the shape that it has in the file."""
+        numbers = [i for i, layer in enumerate(self.layers) if layer.kind != INPUT]
+        arrays = self.compute(tensor, [self.layers[i].tensor for i in numbers])
+        found = {}
+        for number, array in zip(numbers, arrays, strict=True):
+            storage = self.layers[number].storage
+            found[number] = array if storage is None else storage.floats(array)
+        return found
+
+    def compute(self, tensor: np.ndarray, names: Sequence[str]) -> Sequence[np.ndarray]:
+        """Some tensors as the file has them."""
         raise NotImplementedError
 
     @property
@@ -119,10 +129,19 @@ class Trace:
         return stored and bool(reads) and all(item.storage is not None for item in reads)
 
 
+def dequantized(array: np.ndarray, scales: np.ndarray, zeros: np.ndarray, axis: int = 0) -> np.ndarray:
+    """What integers stand for, float32; one scale, or one for each place along an axis."""
+    sides = [-1 if i == axis else 1 for i in range(array.ndim)] if scales.size > 1 else ()
+    result: np.ndarray = (array.astype(np.float32) - zeros.astype(np.float32).reshape(sides)) * scales.reshape(sides)
+    return result
+
+
 class Builder:
     """Collects layers while a file is read from its input to its outputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Mapping[str, Collection[str]]):
+        """Start; `kinds`: a kind → the operators that are of it, all others being `OTHER`."""
+        self._kinds = {op: kind for kind, ops in kinds.items() for op in ops}
         self.layers: list[Layer] = []
         self.of: dict[str, int] = {}  # tensor → the layer whose result it is
 
@@ -130,6 +149,10 @@ class Builder:
         """A new layer."""
         self.of[layer.tensor] = len(self.layers)
         self.layers.append(layer)
+
+    def kind(self, op: str) -> str:
+        """Of an operator."""
+        return self._kinds.get(op, OTHER)
 
     def alias(self, tensor: str, source: str) -> None:
         """A tensor that holds the same numbers as another."""

@@ -1,7 +1,7 @@
 """The layers of an ONNX file: float, QDQ (`QuantizeLinear` → `DequantizeLinear`), or QLinear operators."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,12 @@ from yolo_edge.export.comparison.trace import (
     CONVOLUTION,
     INPUT,
     JOIN,
-    OTHER,
     Builder,
     Layer,
     Storage,
     Trace,
     Weights,
+    dequantized,
 )
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.importers.onnx.read import read_onnx
@@ -28,11 +28,13 @@ from yolo_edge.ondevice.files import first_line
 from yolo_edge.ondevice.runtimes.onnx import new_session
 
 _MOVES = {"Cast", "DequantizeLinear", "Flatten", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-_CONVOLUTIONS = {"Conv", "ConvTranspose", "FusedConv", "QLinearConv"}
-_JOINS = {"Add", "Concat", "QLinearAdd", "QLinearConcat", "Sum"}
-_ACTIVATIONS = {
-    "Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Mul", "PRelu", "QLinearLeakyRelu", "QLinearMul",
-    "QLinearSigmoid", "Relu", "Sigmoid", "SiLU", "Softmax", "Softplus", "Tanh",
+_KINDS = {
+    CONVOLUTION: ("Conv", "ConvTranspose", "FusedConv", "QLinearConv"),
+    JOIN: ("Add", "Concat", "QLinearAdd", "QLinearConcat", "Sum"),
+    ACTIVATION: (
+        "Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Mul", "PRelu", "QLinearLeakyRelu",
+        "QLinearMul", "QLinearSigmoid", "Relu", "Sigmoid", "SiLU", "Softmax", "Softplus", "Tanh",
+    ),
 }  # fmt: skip
 # operator → where the scale and the zero-point of its result are among its inputs
 _RESULTS = {
@@ -96,15 +98,10 @@ class OnnxTrace(Trace):
         except Exception as error:  # onnxruntime raises a dozen types of its own
             raise InputError(f"{where}: onnxruntime does not load it ({first_line(error)})") from error
 
-    def run(self, tensor: np.ndarray) -> Mapping[int, np.ndarray]:
-        """Layer → what it gives as floats."""
-        numbers = [i for i, layer in enumerate(self.layers) if layer.kind != INPUT]
-        arrays = self._session.run([self.layers[i].tensor for i in numbers], {self._input: tensor})
-        found = {}
-        for number, array in zip(numbers, arrays, strict=True):
-            storage = self.layers[number].storage
-            found[number] = array if storage is None else storage.floats(array)
-        return found
+    def compute(self, tensor: np.ndarray, names: Sequence[str]) -> Sequence[np.ndarray]:
+        """As of `Trace`."""
+        arrays: list[np.ndarray] = self._session.run(list(names), {self._input: tensor})
+        return arrays
 
 
 def trace_onnx(path: Path) -> OnnxTrace:
@@ -121,7 +118,7 @@ def trace_graph(graph: Graph) -> OnnxTrace:
 class _Reader:
     def __init__(self, model: ModelProto):
         graph = model.graph
-        self.builder = Builder()
+        self.builder = Builder(_KINDS)
         self.nodes = list(graph.node)
         self.constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
         self.stored: dict[str, tuple[str, int]] = {}  # constant → type in the file, number of its scales
@@ -162,9 +159,8 @@ class _Reader:
             axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
             scale = self.constants[node.input[1]]
             zero = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros_like(scale)
-            sides = [-1 if i == axis else 1 for i in range(array.ndim)] if scale.size > 1 else ()
             self.stored[node.output[0]] = (dtype, int(scale.size))
-            array = (array.astype(np.float32) - zero.astype(np.float32).reshape(sides)) * scale.reshape(sides)
+            array = dequantized(array, scale, zero, axis)
         elif node.op_type in ("Cast", "Identity"):
             self.stored[node.output[0]] = self.stored.get(node.input[0], (dtype, 0))
             array = array.astype(np.float32)
@@ -193,8 +189,7 @@ class _Reader:
         if storage is None and self.types[result] != "float32":
             self.builder.alias(result, node.input[0])
             return
-        kind = CONVOLUTION if op in _CONVOLUTIONS else JOIN if op in _JOINS else OTHER
-        kind = ACTIVATION if op in _ACTIVATIONS else kind
+        kind = self.builder.kind(op)
         weights = self._weights(node) if kind == CONVOLUTION else None
         self.builder.add(Layer(result, op, kind, self.shapes[result], inputs, result, storage, weights))
 
@@ -203,9 +198,7 @@ class _Reader:
             array, scale, zero = (self.constants.get(node.input[i]) for i in (3, 4, 5))
             if array is None or scale is None or zero is None:
                 return None
-            sides = (-1, *[1] * (array.ndim - 1)) if scale.size > 1 else ()
-            real = (array.astype(np.float32) - zero.astype(np.float32).reshape(sides)) * scale.reshape(sides)
-            return Weights(real, array.dtype.name, int(scale.size))
+            return Weights(dequantized(array, scale, zero), array.dtype.name, int(scale.size))
         found = self.constants.get(node.input[1])
         if found is None:
             return None

@@ -1,7 +1,7 @@
 """The layers of a TFLite file, whoever wrote it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from yolo_edge.export.comparison.trace import (
     CONVOLUTION,
     INPUT,
     JOIN,
-    OTHER,
     Builder,
     Layer,
     Storage,
     Trace,
     Weights,
+    dequantized,
 )
 from yolo_edge.export.tflite.schema import SCHEMA
 from yolo_edge.export.tflite.summary import operator_name
@@ -28,11 +28,13 @@ from yolo_edge.ondevice.runtimes.tflite import MAX_MODEL_BYTES, load_plain_inter
 from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES
 
 _MOVES = {"CAST", "DEQUANTIZE", "EXPAND_DIMS", "PAD", "PADV2", "RESHAPE", "SQUEEZE", "TRANSPOSE"}
-_CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
-_JOINS = {"ADD", "CONCATENATION"}
-_ACTIVATIONS = {
-    "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "RELU", "RELU6", "RELU_N1_TO_1",
-    "SOFTMAX", "TANH",
+_KINDS = {
+    CONVOLUTION: ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"),
+    JOIN: ("ADD", "CONCATENATION"),
+    ACTIVATION: (
+        "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "RELU", "RELU6", "RELU_N1_TO_1",
+        "SOFTMAX", "TANH",
+    ),
 }  # fmt: skip
 _TYPES = {number: name for name, number in TENSOR_TYPES.items()}
 _COMPUTED = ("float32", "int8", "uint8", "int16")
@@ -59,16 +61,11 @@ class TfliteTrace(Trace):
         self.input_storage = reader.storage(self._input)
         self.moves = reader.count("TRANSPOSE")
 
-    def run(self, tensor: np.ndarray) -> Mapping[int, np.ndarray]:
-        """Layer → what it gives as floats."""
+    def compute(self, tensor: np.ndarray, names: Sequence[str]) -> Sequence[np.ndarray]:
+        """As of `Trace`."""
         self._interpreter.set_tensor(self._input, tensor)
         self._interpreter.invoke()
-        found = {}
-        for number, layer in enumerate(self.layers):
-            if layer.kind != INPUT:
-                array = self._interpreter.get_tensor(int(layer.tensor))
-                found[number] = array if layer.storage is None else layer.storage.floats(array)
-        return found
+        return [self._interpreter.get_tensor(int(name)) for name in names]
 
 
 class _Reader:
@@ -84,7 +81,7 @@ class _Reader:
         self._readers = Counter(tensor for op in self._operators for tensor in op["inputs"] or [])
         self._readers.update(self.outputs)
         self._weights: dict[int, int] = {}  # constant in float32 → the constant that it is made of
-        self.builder = Builder()
+        self.builder = Builder(_KINDS)
 
     def read(self) -> None:
         source = self.inputs[0]
@@ -116,8 +113,7 @@ class _Reader:
         if dtype not in _COMPUTED or (dtype != "float32" and storage is None) or 0 in self.shape(output):
             self.builder.alias(str(output), computed[0])
             return
-        kind = CONVOLUTION if op in _CONVOLUTIONS else JOIN if op in _JOINS else OTHER
-        kind = ACTIVATION if op in _ACTIVATIONS else kind
+        kind = self.builder.kind(op)
         weights = self._weights_of(op, inputs) if kind == CONVOLUTION else None
         name, shape, sources = self._name(output), self.shape(output), self.builder.inputs(computed)
         self.builder.add(Layer(name, op, kind, shape, sources, str(output), storage, weights))
@@ -163,7 +159,6 @@ class _Reader:
         if array.dtype.kind in "iu" and scales.size:
             zeros = np.array(quantization.get("zero_point") or [0] * scales.size, np.float32)
             axis = quantization.get("quantized_dimension") or 0
-            sides = [-1 if i == axis else 1 for i in range(4)] if scales.size > 1 else ()
-            real = (real - zeros.reshape(sides)) * scales.reshape(sides)
+            real = dequantized(array, scales, zeros, axis)
         order = (3, 0, 1, 2) if op == "DEPTHWISE_CONV_2D" else (0, 3, 1, 2)
         return Weights(real.transpose(order), array.dtype.name, int(scales.size) if array.dtype.kind in "iu" else 0)

@@ -13,26 +13,25 @@ import numpy as np
 from msgspec import structs
 
 from yolo_edge.datasets import Preparer, load_images
-from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, Truth, evaluate
+from yolo_edge.evaluation import LABEL_CONFIDENCE, Found
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.onnx_int8 import quantize_onnx
 from yolo_edge.export.quantization.apply import QuantizedGraph, apply_plan
+from yolo_edge.export.quantization.cache import Cache
 from yolo_edge.export.quantization.calibration import Calibration
 from yolo_edge.export.quantization.expand import expand_activations
+from yolo_edge.export.quantization.judge import CANDIDATE_CONFIDENCE, StreamJudge, detect, likeness
 from yolo_edge.export.quantization.pictures import Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.recipe import RECIPES, UNSEEN, Drafts, Recipe, finish
 from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.export.verify import MIN_SNR_DB, snr_db
-from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.detector import select
 from yolo_edge.ondevice.spec import ModelSpec
 
-_CANDIDATE_CONFIDENCE, _IOU = 0.001, 0.45
 _WALK_BYTES = 40 << 20  # of input tensors that networks are walked through with
 _MOST_WALKED, _LEAST_WALKED = 16, 8
-_WORTH_A_FLOAT = 0.02  # of agreement: what layers in float must gain
+_WORTH_A_FLOAT = 0.015  # of agreement, on all pictures: what layers in float must gain
 
 Progress = Callable[[str], None]
 
@@ -80,6 +79,7 @@ def quantize(
     ranges: str = "auto",
     seed: int = 0,
     recipes: Sequence[Recipe] = RECIPES,
+    kept: Cache | None = None,
     progress: Progress = lambda what: None,
 ) -> Quantization:
     """Make int8 of a network.
@@ -91,6 +91,7 @@ def quantize(
         ranges: Of `ranges.MODES`.
         seed: Of everything random.
         recipes: To choose from.
+        kept: Recipes that were tried before, and where new ones are put; None: nothing is kept.
         progress: Told what is done next.
     """
     expanded = expand_activations(graph)
@@ -102,7 +103,6 @@ def quantize(
     drafts = Drafts(expanded, calibration.statistics, spec)
     judge = _Judge(expanded, spec, pictures.held_back)
     trials: list[Trial] = []
-    networks: list[QuantizedGraph] = []
     seen: set[tuple[bytes, bool, str]] = set()
     for recipe in recipes:
         wanted = replace(recipe, ranges=ranges if recipe.ranges == "auto" else recipe.ranges)
@@ -112,12 +112,24 @@ def quantize(
         if key in seen:  # a pass had nothing to do here
             continue
         seen.add(key)
-        plan = finish(expanded, plan, wanted, walked, importance)
-        networks.append(apply_plan(expanded, plan))
-        seen_there = judge.judge(networks[-1])
-        trials.append(Trial(recipe.name, *seen_there, len(networks[-1].structure.int8_convolutions()), plan))
-    best = _best(trials)
-    return Quantization(networks[best], tuple(trials), _notes(trials, best, pictures))
+        trial = kept.get(f"recipe {recipe.name}", Trial) if kept is not None else None
+        if not isinstance(trial, Trial):
+            plan = finish(expanded, plan, wanted, walked, importance)
+            network = apply_plan(expanded, plan)
+            trial = Trial(recipe.name, *judge.judge(network), len(network.structure.int8_convolutions()), plan)
+            if kept is not None:
+                kept.put(f"recipe {recipe.name}", trial)
+        trials.append(trial)
+
+    def gain(full: int, fewer: int) -> float:
+        progress("looking at all pictures, whether layers in float are worth it")
+        there = StreamJudge(expanded, spec, (*pictures.held_back, *pictures.calibration))
+        networks = (apply_plan(expanded, trials[i].plan) for i in (full, fewer))
+        before, after = (there.likeness(quantize_onnx(network)) or 0.0 for network in networks)
+        return after - before
+
+    best, why = _best(trials, gain)
+    return Quantization(apply_plan(expanded, trials[best].plan), tuple(trials), (*_notes(trials, best, pictures), *why))
 
 
 def from_plan(graph: Graph, plan: QuantizationPlan, where: str) -> Quantization:
@@ -135,19 +147,37 @@ def _to_walk(pictures: Pictures, spec: ModelSpec) -> list[np.ndarray]:
     return list(stream(pictures.calibration[:count], spec.input))
 
 
-def _best(trials: Sequence[Trial]) -> int:
-    """The trial that agrees best, of those that may be written; fewer int8 convolutions must be clearly better.
+def _best(trials: Sequence[Trial], gain: Callable[[int, int], float]) -> tuple[int, tuple[str, ...]]:
+    """The trial that agrees best, of those that may be written, and what a person should know of it.
 
-    Where nothing is known of agreement it is `UNSEEN`.
+    Fewer int8 convolutions must be clearly better, on more pictures than the few held back: the statistics came from
+    the others, but for both alike. Where nothing is known of agreement `UNSEEN` is taken.
+
+    Args:
+        trials: To choose from.
+        gain: What the second of two gains in agreement over the first, on all pictures.
     """
-
-    def worth(trial: Trial) -> float:
-        fewer = trial.int8 < max(other.int8 for other in trials)
-        agreement = float(trial.recipe == UNSEEN) if trial.agreement is None else trial.agreement
-        return agreement - (_WORTH_A_FLOAT if fewer else 0.0)
-
     least = MIN_SNR_DB["int8"] or 0.0
-    return max(range(len(trials)), key=lambda i: (trials[i].snr_db >= least, worth(trials[i]), -i))
+    most = max(trial.int8 for trial in trials)
+
+    def worth(i: int) -> tuple[bool, float]:
+        trial = trials[i]
+        agreement = float(trial.recipe == UNSEEN) if trial.agreement is None else trial.agreement
+        return trial.snr_db >= least, agreement
+
+    everything = [i for i, trial in enumerate(trials) if trial.int8 == most]
+    full = max(everything, key=worth)
+    fewer = max((i for i in range(len(trials)) if i not in everything), key=worth, default=full)
+    if worth(fewer) <= worth(full):
+        return full, ()
+    if worth(fewer)[0] != worth(full)[0]:
+        return fewer, ()
+    gained = gain(full, fewer)
+    floats = most - trials[fewer].int8
+    note = f"{trials[fewer].recipe!r} gains {gained:+.3f} over {trials[full].recipe!r} on all pictures"
+    if gained < _WORTH_A_FLOAT:
+        return full, (f"int8: {note}: too little for {floats} convolutions in float",)
+    return fewer, (f"int8: {note}: worth {floats} convolutions in float",)
 
 
 def _notes(trials: Sequence[Trial], best: int, pictures: Pictures) -> tuple[str, ...]:
@@ -166,31 +196,22 @@ class _Judge:
         self._spec = spec
         self._items = [item.get()[0] for item in load_images(paths, Preparer([spec.input]))]
         self._outputs = self._run(graph)
-        labels = Found.of_detections(self._detect(self._outputs, LABEL_CONFIDENCE))
-        self._truth = Truth.of_detections(labels, len(spec.names)) if len(labels.image) else None
+        self._labels = Found.of_detections(self._detect(self._outputs, LABEL_CONFIDENCE))
 
     def judge(self, network: QuantizedGraph) -> tuple[float | None, float]:
         """How well a network agrees, None where there is nothing to agree on, and the SNR of its worst head in dB."""
         outputs = self._run(quantize_onnx(network))
         heads = [tuple(head.tensors.values()) for head in self._spec.heads]
         worst = min(snr_db(_flat(self._outputs, names), _flat(outputs, names)) for names in heads)
-        if self._truth is None:
-            return None, worst
-        accuracy = evaluate(self._truth, Found.of_detections(self._detect(outputs, _CANDIDATE_CONFIDENCE)))
-        values = [accuracy.value(metric) or 0.0 for metric in ("mAP50", "mAP50_95")]
-        return sum(values) / len(values), worst
+        return likeness(self._labels, Found.of_detections(self._detect(outputs, CANDIDATE_CONFIDENCE))), worst
 
     def _run(self, model: Graph) -> list[dict[str, np.ndarray]]:
         session = GraphSession(model)
         return [session({self._spec.input.tensor: tensor}) for tensor, _ in self._items]
 
     def _detect(self, outputs: Sequence[dict[str, np.ndarray]], confidence: float) -> list[Detections]:
-        result = []
-        for found, (_, placement) in zip(outputs, self._items, strict=True):
-            boxes, scores, class_id = decode(self._spec, found, confidence)
-            kept = select(self._spec, boxes, scores, class_id, _IOU, MAX_DETECTIONS)
-            result.append(Detections(placement.to_source(boxes[kept]), scores[kept], class_id[kept]))
-        return result
+        pairs = zip(outputs, self._items, strict=True)
+        return [detect(self._spec, found, placement, confidence) for found, (_, placement) in pairs]
 
 
 def _flat(outputs: Sequence[dict[str, np.ndarray]], names: Sequence[str]) -> np.ndarray:

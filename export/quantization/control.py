@@ -107,7 +107,7 @@ def control(
         progress: Told what is done next.
     """
     ranker = Ranker(graph, spec, network, tensors[:_RANKED_ON], cache)
-    ranking = ranker.rank(steer, progress)
+    ranking = ranker.rank(steer, progress, by_drop=limit.max_drop is not None and steer.has_labels)
     nodes = {group.name: group.nodes for group in ranker.groups}
     order = [damage.group for damage in ranking]
     convolutions = sum(node.op_type == "Conv" for node in graph.graph)
@@ -143,12 +143,13 @@ def control(
 
     def verdict(number: int) -> Judged:
         progress("judging")
-        score, change = judge.verdict(quantize_onnx(point_of(graph, front, number)))
+        score = judge.score(quantize_onnx(point_of(graph, front, number)))
         return Judged(
             images=judging_images,
             agreement=score.agreement,
             drop=score.drop,
-            interval=None if change is None else (-100 * change.high, -100 * change.low),
+            interval=score.interval,
+            agreement_interval=score.agreement_interval,
             holds=limit.holds(limit.loss(score.agreement, score.drop)),
         )
 
@@ -224,6 +225,8 @@ def _measured(
         agreement=score.agreement,
         drop=score.drop,
         time=round(clock(network), 4),
+        agreement_interval=score.agreement_interval,
+        interval=score.interval,
     )
     cache.put(name, point)
     return point

@@ -1,7 +1,10 @@
 """The front: what more layers in float bring, and cost; kept beside int8 files, so that another point can be taken."""
 
+import math
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +16,7 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable, read_text
 
 _MAX_BYTES = 1 << 28
+_EXACT = 1e-9
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +28,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         int8: Convolutions in int8.
         agreement: AP50 with the float network's detections as labels, on the pictures that steer; null: not known.
         drop: Points of mAP50 lost there; null: no labels.
+        agreement_interval: 95 % interval of `agreement`, by a bootstrap over the pictures.
+        interval: 95 % interval of `drop`, by a paired bootstrap.
         expected: What is lost by what all points say together: points of mAP50, or 1 − agreement where that is the
             limit. More layers in float never lose more: where the measured say so, it is noise, and their mean stands
             for them (isotonic regression).
@@ -38,6 +44,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     agreement: float | None
     drop: float | None
     time: float
+    agreement_interval: tuple[float, float] | None = None
+    interval: tuple[float, float] | None = None
     expected: float = 0.0
     best: bool = False
     holds: bool = False
@@ -52,6 +60,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         drop: Points of mAP50 lost; null: no labels.
         interval: 95 % interval of `drop`; null: no labels.
         holds: The limit.
+        agreement_interval: 95 % interval of `agreement`.
     """
 
     images: int
@@ -59,6 +68,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drop: float | None
     interval: tuple[float, float] | None
     holds: bool
+    agreement_interval: tuple[float, float] | None = None
 
 
 class Front(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +145,43 @@ def mark_best(points: tuple[Point, ...]) -> tuple[Point, ...]:
         )
         marked.append(structs.replace(point, best=not beaten))
     return tuple(marked)
+
+
+def reversals(points: Sequence[Point], *, drops: bool) -> list[tuple[int, int]]:
+    """Where more layers in float lose more than noise explains: where a front is not monotone.
+
+    Noise is what the choice of pictures may do. Two points differ when what is between them is more than their
+    intervals, taken as independent, and widened so that the chance of any false alarm in the whole front is 5 %
+    (Bonferroni).
+
+    Args:
+        points: From all in int8 to all in float.
+        drops: By mAP50; else by agreement.
+
+    Returns:
+        Numbers of two points each, the first with less in float and yet better.
+    """
+    losses = [(point.number, loss) for point in points if (loss := _loss(point, drops)) is not None]
+    pairs = list(combinations(losses, 2))
+    if not pairs:
+        return []
+    wider = NormalDist().inv_cdf(1 - 0.025 / len(pairs)) / NormalDist().inv_cdf(0.975)
+    found = []
+    for (first, (_, before, high)), (second, (low, after, _)) in pairs:
+        noise = math.hypot(max(high - before, 0.0), max(after - low, 0.0))
+        if after - before > wider * noise + _EXACT:
+            found.append((first, second))
+    return found
+
+
+def _loss(point: Point, drops: bool) -> tuple[float, float, float] | None:
+    """The loss between the ends of its interval, the lower first."""
+    if drops and point.drop is not None and point.interval is not None:
+        return point.interval[0], point.drop, point.interval[1]
+    if not drops and point.agreement is not None and point.agreement_interval is not None:
+        low, high = point.agreement_interval
+        return 1 - high, 1 - point.agreement, 1 - low
+    return None
 
 
 def json_schema() -> dict[str, Any]:

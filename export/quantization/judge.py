@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,20 +14,22 @@ from yolo_edge.datasets import Dataset, Preparer, load_images, match_classes
 from yolo_edge.evaluation import (
     LABEL_CONFIDENCE,
     MAX_DETECTIONS,
+    RESAMPLES,
     Accuracy,
-    Difference,
     Found,
     Truth,
-    average_precision_50,
+    agreement_accuracy,
+    bootstrap,
     differences,
     evaluate,
+    intervals,
 )
 from yolo_edge.export.graph import Graph
 from yolo_edge.export.quantization.session import GraphSession
 from yolo_edge.ondevice.decode import decode
 from yolo_edge.ondevice.detections import Detections
+from yolo_edge.ondevice.detector import select
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.nms import nms
 from yolo_edge.ondevice.preprocess import Placement
 from yolo_edge.ondevice.spec import ModelSpec
 
@@ -43,21 +47,35 @@ def detect(
 ) -> Detections:
     """Raw heads → detections in the picture."""
     boxes, scores, class_id = decode(spec, outputs, confidence)
-    kept = nms(boxes, scores, class_id, iou, MAX_DETECTIONS, False)
+    kept = select(spec, boxes, scores, class_id, iou, MAX_DETECTIONS)
     return Detections(placement.to_source(boxes[kept]), scores[kept], class_id[kept])
+
+
+Interval: TypeAlias = tuple[float, float]
+
+
+def likeness(labels: Found, found: Found) -> float | None:
+    """Mean of AP50 and AP50-95 with other detections as labels, 0..1: finer than either; None: there are no labels."""
+    accuracy = agreement_accuracy(labels, found)
+    values = [accuracy.value(metric) for metric in ("mAP50", "mAP50_95")]
+    return None if None in values else sum(value or 0.0 for value in values) / len(values)
 
 
 @dataclass(frozen=True)
 class Score:
-    """How well a network detects.
+    """How well a network detects; intervals are of 95 %, by a bootstrap over pictures.
 
     Attributes:
         agreement: AP50 with the float network's detections as labels; None: it finds nothing.
         drop: Points of mAP50 that are lost; None: there are no labels.
+        agreement_interval: Of `agreement`; None: not asked for.
+        interval: Of `drop`, paired; None: not asked for.
     """
 
     agreement: float | None
     drop: float | None
+    agreement_interval: Interval | None = None
+    interval: Interval | None = None
 
 
 class StreamJudge:
@@ -99,25 +117,30 @@ class StreamJudge:
         """Whether the float network finds anything."""
         return len(self._labels.image) > 0
 
-    def score(self, model: Graph) -> Score:
+    def score(self, model: Graph, *, with_intervals: bool = True) -> Score:
         """How well a network detects."""
         found = self._found(model)
-        accuracy = self._accuracy(found)
-        drop = None
-        if accuracy is not None and self._float_accuracy is not None:
-            drop = 100 * ((self._float_accuracy.value("mAP50") or 0.0) - (accuracy.value("mAP50") or 0.0))
-        return Score(average_precision_50(self._labels, found) if self.can_agree else None, drop)
+        before, after = self._float_accuracy, self._accuracy(found)
+        agreement = drop = agreement_interval = interval = None
+        if self.can_agree:
+            seen = agreement_accuracy(self._labels, found)
+            agreement = seen.value("mAP50")
+            if with_intervals:
+                agreement_interval = intervals(seen, _drawn(seen))["mAP50"]
+        if before is not None and after is not None:
+            drop = 100 * ((before.value("mAP50") or 0.0) - (after.value("mAP50") or 0.0))
+            if with_intervals:
+                change = differences([before, after], drawn=[self._float_drawn, _drawn(after)])[0]["mAP50"]
+                interval = None if change is None else (0.0 - 100 * change.high, 0.0 - 100 * change.low)
+        return Score(agreement, drop, agreement_interval, interval)
 
-    def verdict(self, model: Graph) -> tuple[Score, Difference | None]:
-        """As `score`, with the interval of the change of mAP50 (fractions)."""
-        found = self._found(model)
-        accuracy = self._accuracy(found)
-        change = None
-        if accuracy is not None and self._float_accuracy is not None:
-            (found_changes,) = differences([self._float_accuracy, accuracy])
-            change = found_changes["mAP50"]
-        agreement = average_precision_50(self._labels, found) if self.can_agree else None
-        return Score(agreement, None if change is None else -100 * change.value), change
+    def likeness(self, model: Graph) -> float | None:
+        """How alike it detects; see `likeness`."""
+        return likeness(self._labels, self._found(model))
+
+    @cached_property
+    def _float_drawn(self) -> Mapping[str, np.ndarray]:
+        return {} if self._float_accuracy is None else _drawn(self._float_accuracy)
 
     def _accuracy(self, found: Found) -> Accuracy | None:
         if self._truth is None or self._to_dataset is None:
@@ -139,6 +162,10 @@ class StreamJudge:
         for item in load_images(self._paths, Preparer([self._spec.input]), workers=1):
             ((tensor, placement),) = item.get()
             yield tensor, placement
+
+
+def _drawn(accuracy: Accuracy) -> Mapping[str, np.ndarray]:
+    return bootstrap([accuracy], resamples=RESAMPLES)[0]
 
 
 def in_order(

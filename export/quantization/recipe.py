@@ -52,11 +52,12 @@ class Recipe:
 RECIPES = (
     Recipe("ranges", rescale=False),
     Recipe("heads"),
+    Recipe("heads, affine", affine="slope"),
     Recipe("dense, heads, affine", dense=True, affine="slope"),
     Recipe("dense, heads, rounding, affine", dense=True, rounding=True, affine="slope"),
-    Recipe("rounding, affine", rescale=False, rounding=True, affine="slope"),
-    Recipe("rounding, affine, two float", rescale=False, rounding=True, affine="slope", float_first=2),
+    Recipe("dense, heads, affine, two float", dense=True, affine="slope", float_first=2),
     Recipe("dense, heads, rounding, affine, two float", dense=True, rounding=True, affine="slope", float_first=2),
+    Recipe("rounding, affine, two float", rescale=False, rounding=True, affine="slope", float_first=2),
 )
 
 

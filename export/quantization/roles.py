@@ -44,7 +44,14 @@ class Roles:
     notes: tuple[str, ...]
 
 
-def roles_of_dataset(validation: Dataset, training: Sequence[Path], count: int = DEFAULT_COUNT, seed: int = 0) -> Roles:
+def roles_of_dataset(
+    validation: Dataset,
+    training: Sequence[Path],
+    count: int = DEFAULT_COUNT,
+    seed: int = 0,
+    *,
+    source: str = "the training part",
+) -> Roles:
     """With labels: the training part calibrates, one half of the validation part steers, the other judges.
 
     Args:
@@ -53,6 +60,7 @@ def roles_of_dataset(validation: Dataset, training: Sequence[Path], count: int =
             nothing remains, some of that calibrate.
         count: How many calibrate at most.
         seed: Of the halves.
+        source: Where `training` comes from, in words.
 
     Raises:
         InputError: Too few pictures.
@@ -60,11 +68,11 @@ def roles_of_dataset(validation: Dataset, training: Sequence[Path], count: int =
     within = {path.absolute() for path in validation.paths}
     calibration = tuple(path for path in training if path.absolute() not in within)
     order = np.random.default_rng(seed).permutation(len(validation.paths))
-    source = "the training part"
+    who = f"{source} calibrates"
     if not calibration:
         some = min(count, len(order) // 2)
         calibration, order = tuple(validation.paths[i] for i in order[:some]), order[some:]
-        source = f"{some} of {validation.source}, which has no part of its own for that,"
+        who = f"{some} of {validation.source}, which has no part of its own for that, calibrate"
     halves = [np.sort(order[start::2])[:MOST] for start in (0, 1)]
     parts = []
     for half in halves:
@@ -72,7 +80,7 @@ def roles_of_dataset(validation: Dataset, training: Sequence[Path], count: int =
         keep[half] = True
         chosen = validation.select(keep)
         parts.append(Part(chosen.paths, chosen))
-    return _roles(calibration, parts[0], parts[1], source)
+    return _roles(calibration, parts[0], parts[1], who)
 
 
 def roles_of_pictures(paths: Sequence[Path], count: int = DEFAULT_COUNT, seed: int = 0) -> Roles:
@@ -91,15 +99,15 @@ def roles_of_pictures(paths: Sequence[Path], count: int = DEFAULT_COUNT, seed: i
     calibration = tuple(paths[i] for i in order[:some])
     rest = order[some:]
     parts = [Part(tuple(paths[i] for i in np.sort(rest[start::2])[:MOST])) for start in (0, 1)]
-    return _roles(calibration, parts[0], parts[1], f"{some} pictures")
+    return _roles(calibration, parts[0], parts[1], f"{some} pictures calibrate")
 
 
-def _roles(calibration: tuple[Path, ...], steer: Part, judge: Part, source: str) -> Roles:
+def _roles(calibration: tuple[Path, ...], steer: Part, judge: Part, who: str) -> Roles:
     least = min(len(steer.paths), len(judge.paths))
     if least < LEAST:
         raise InputError(
             f"a limit of accuracy needs pictures that calibrate, others that steer and others that judge, {LEAST} or "
             f"more of each; {least} are left to judge"
         )
-    note = f"{source} calibrate{'s' if source.startswith('the') else ''}, {len(steer.paths)} other pictures steer, "
-    return Roles(calibration, steer, judge, (f"{note}{len(judge.paths)} others judge",))
+    note = f"{who}, {len(steer.paths)} other pictures steer, {len(judge.paths)} others judge"
+    return Roles(calibration, steer, judge, (note,))

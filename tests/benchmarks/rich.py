@@ -132,6 +132,13 @@ def _dressed(cell: Cell, device: str, form: str, emulated: bool, span: tuple[flo
     )
 
 
+def slowed(result: BenchmarkResult) -> BenchmarkResult:
+    """Throttled in the cells with two threads."""
+    reason = "the CPU clock fell from 2400 to 1500 MHz"
+    cells = (replace(cell, valid=False, invalid_reason=reason) if cell.threads == 2 else cell for cell in result.cells)
+    return replace(result, cells=tuple(cells))
+
+
 def many(count: int) -> list[BenchmarkResult]:
     """As many results as are asked for, of a few machines, each a little different, without samples."""
     found = []

@@ -3,24 +3,27 @@
 import json
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.benchmarks import rich
+from tests.benchmarks.test_report import with_power
 from tests.browser import Page, open_page
 from yolo_edge.benchmarks.report.charts import figures, not_measured
 from yolo_edge.benchmarks.report.content import STATES, Content, Row, gather
-from yolo_edge.benchmarks.report.labels import Label, axis_of, place
+from yolo_edge.benchmarks.report.labels import Label, axis_of, place, steps
 from yolo_edge.benchmarks.report.packing import SharedData
 from yolo_edge.benchmarks.report.page import html
 from yolo_edge.benchmarks.results import Energy
 from yolo_edge.benchmarks.verdicts import in_words
-from yolo_edge.charts import Figure
+from yolo_edge.charts import Figure, to_svg
 
 Records = list[dict[str, Any]]
 BYTES = 4_000_000
@@ -33,7 +36,7 @@ DRAWN = (
 def content() -> Content:
     results = [
         rich.run("pi5", "onnx", sizes=(224, 320), profile=True),
-        rich.run("pi5", "tflite", sizes=(224, 320), quick=True, day=2),
+        rich.slowed(rich.run("pi5", "tflite", sizes=(224, 320), quick=True, day=2)),
         rich.run("jetson", "onnx", factor=0.55, sizes=(320,), busy=True, day=3),
         rich.run("local", "tflite", factor=0.4, sizes=(320,), emulated=True, day=4),
     ]
@@ -80,6 +83,49 @@ def test_scopes_of_power_are_never_mixed(content: Content, drawn: dict[str, Figu
         assert key.split("-", 1)[1] in figure.title
 
 
+def test_estimated_energies_are_apart_and_say_so() -> None:
+    """The same meter's scope, measured on one machine and estimated on the other: charts of their own."""
+    measured = rich.run("jetson", "onnx", sizes=(224, 320))
+    estimated = with_power(rich.run("pi5", "onnx", sizes=(224, 320), day=2), "module_input", estimated=True)
+    content = gather([measured, estimated], rich.accuracies())
+    assert {row.scope for row in content.rows} == {"module_input", "module_input, estimated"}
+    run_of = {row.id: row.run for row in content.rows}
+    said = "Estimated by the hardware from a model, not measured."
+    found = {figure.key: figure for figure in figures(content, "#000")}
+    for kind in ("energy", "energies"):
+        for key, run in ((f"{kind}-module_input", 1), (f"{kind}-module_input-estimated", 2)):
+            assert {run_of[number] for number in rows_in(found[key])} == {run}
+            assert (said in found[key].conditions) is (run == 2)
+            assert ("estimated" in found[key].title) is (run == 2)
+            assert (
+                "estimated" in json.dumps(found[key].chart.to_dict()["encoding" if kind == "energies" else "layer"])
+            ) is (run == 2)
+    # nothing estimated beats what was measured, nor the other way round
+    fronts = {row.scope for row in content.rows if row.frugal}
+    assert fronts == {"module_input", "module_input, estimated"}
+    # times are measured all the same
+    assert said not in found["latency"].conditions
+
+
+def test_names_beside_bars_are_whole() -> None:
+    """What is at their end says how a cell was measured."""
+    result = rich.run("jetson", "onnx", sizes=(224,), busy=True, quick=True)
+    long = "a-detector-of-" + "very-" * 12 + "long-name"
+    cells = tuple(replace(cell, model=f"{long}-{cell.model.rsplit('/', 1)[1]}") for cell in result.cells)
+    ratios = tuple(
+        replace(ratio, a=f"{long}-{ratio.a.rsplit('/', 1)[1]}", b=f"{long}-{ratio.b.rsplit('/', 1)[1]}")
+        for ratio in result.ratios
+    )
+    content = gather([replace(result, cells=cells, ratios=ratios)], rich.accuracies())
+    found = {figure.key: figure for figure in figures(content, "#000")}
+    for key in ("latency", "energies-module_input"):
+        drawn_text = to_svg(found[key].chart)
+        assert drawn_text.count(f"{long}-yolo-fastest-1.1-224-int8.onnx ×1 (busy, quick)</text>") == 1
+    pairs = to_svg(found["ratios"].chart)
+    assert "…" not in pairs
+    assert "int8 ×1 / fp32 ×1 (busy, quick)</text>" in pairs  # what differs, and nothing else
+
+
 def test_every_chart_says_how_its_cells_were_measured(content: Content, drawn: dict[str, Figure]) -> None:
     by_id = {row.id: row for row in content.rows}
     signs = {"quick": "quick", "busy": "other programs ran", "throttled": "throttled"}
@@ -98,10 +144,17 @@ def test_every_chart_says_how_its_cells_were_measured(content: Content, drawn: d
                 if "id" in record:
                     assert record["state"] == by_id[record["id"]].state
         assert '"state"' in json.dumps(drawn[key].chart.to_dict()["layer"])
-    for key in ("latency", "energies-module_input"):
+    named = ("latency", "energies-module_input", "energies-soc_rails", "distribution", "steadiness", "operators")
+    seen: set[str] = set()
+    for key in named:
         for records in datasets(drawn[key]):
             for record in records:
-                assert all(mark in record["cell"] for mark in by_id[record["id"]].marks)
+                if "id" in record:  # temperatures are of no cell
+                    assert all(mark in record["cell"] for mark in by_id[record["id"]].marks)
+                    seen |= set(by_id[record["id"]].marks)
+    assert seen == {"quick", "busy", "throttled"}
+    for pair, record in zip(content.ratios, datasets(drawn["ratios"])[1], strict=False):
+        assert all(mark in record["pair"] for mark in pair.marks)
 
 
 def test_states_and_words(content: Content) -> None:
@@ -214,6 +267,21 @@ def test_labels_lie_on_nothing(points: list[tuple[float, float]], texts: list[st
 
 
 @settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 700), st.floats(0, 340)), min_size=2, max_size=8))
+def test_labels_keep_off_lines(points: list[tuple[float, float]]) -> None:
+    """Against points on the lines, close beside each other."""
+    lines = [*pairwise(points), *steps(sorted(points))]
+    for label in place(points, [(i, "608 int8") for i in range(len(points))], 740, 360, lines=lines):
+        x, y = points[label.number][0] + label.dx, points[label.number][1] - label.dy
+        wide = 6.2 * len("608 int8")
+        left = {"left": x, "right": x - wide, "center": x - wide / 2}[label.align]
+        for (x1, y1), (x2, y2) in lines:
+            for share in np.linspace(0, 1, 400):
+                at_x, at_y = x1 + share * (x2 - x1), y1 + share * (y2 - y1)
+                assert not (left + 1e-6 < at_x < left + wide - 1e-6 and abs(at_y - y) < 6.5 - 1e-6)
+
+
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=9))
 def test_axes_hold_their_values(values: list[float]) -> None:
     axis = axis_of(values, 100)
@@ -256,6 +324,46 @@ def test_five_hundred_results_in_a_browser(tmp_path: Path) -> None:
         wait_for(page, f"{visible} === 2000", 20)
         wait_for(page, f"{points} === {before}", 20)
         assert page.requests == [path.as_uri()]
+        assert page.complaints == []
+
+
+def test_a_long_table_is_laid_out_as_it_is_scrolled(tmp_path: Path) -> None:
+    content = gather(rich.many(90))
+    path = tmp_path / "report.html"
+    path.write_text(html(content), encoding="utf-8")
+    rows = len(content.rows)
+    assert rows == 360
+    laid = "[...document.querySelectorAll('#cells tbody tr')].filter((row) => row.offsetHeight > 0).length"
+    box = "document.querySelector('#cells').closest('.tall')"
+    with open_page(path, tmp_path / "profile") as page:
+        wait_for(page, DRAWN)
+        assert page.evaluate("document.querySelectorAll('#cells tbody tr').length") == rows
+        first = page.evaluate(laid)
+        assert 100 <= first < rows
+        wait_for(page, f"({box}.scrollTop = {box}.scrollHeight, {laid} === {rows})")
+        # sorted or filtered it begins again, with what is first now
+        page.evaluate("document.querySelector('#cells th:nth-child(7) button').click()")
+        assert 100 <= page.evaluate(laid) < rows
+        times = page.evaluate(
+            "[...document.querySelectorAll('#cells tbody tr')].map((row) => Number(row.cells[6].textContent))"
+        )
+        assert times == sorted(times)
+        _choose(page, "precision", "int8")
+        wait_for(page, f"({box}.scrollTop = {box}.scrollHeight, {laid} === {rows // 2})")
+        _choose(page, "precision", "")
+        # a mark leads to its row, however far down that is
+        far = page.evaluate("Number([...document.querySelectorAll('#cells tbody tr')].at(-1).dataset.id)")
+        assert page.evaluate(f"rows[{far}].offsetHeight") == 0
+        page.evaluate(f"tables.get(rows[{far}].closest('table')).reveal(rows[{far}])")
+        assert page.evaluate(f"rows[{far}].offsetHeight") > 0
+        # paper has all of it, and so has a browser without scripts
+        page.call("Emulation.setEmulatedMedia", media="print")
+        assert page.evaluate(laid) == rows
+        page.call("Emulation.setEmulatedMedia", media="")
+        assert page.evaluate(laid) >= 100
+        page.call("Emulation.setScriptExecutionDisabled", value=True)
+        page.call("Page.reload")
+        wait_for(page, f"document.readyState === 'complete' && {laid} === {rows}")
         assert page.complaints == []
 
 

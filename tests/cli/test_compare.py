@@ -68,7 +68,9 @@ def test_in_words(run: Run, cfg: Path, files: Path) -> None:
 
 def test_page(run: Run, cfg: Path, files: Path, tmp_path: Path) -> None:
     page = tmp_path / "out" / "compare.html"
-    result = run("compare", cfg, files / "int8.tflite", "--data", files / "plain", "-o", page, "--json")
+    model = tmp_path / "a_long_name_without_any_space_as_exporters_write_them_int8_quantize.tflite"
+    model.write_bytes((files / "int8.tflite").read_bytes())
+    result = run("compare", cfg, model, "--data", files / "plain", "-o", page, "--json")
     assert result.code == 0, result.err
     assert f"Page: {page}" in result.err
     with open_page(page, tmp_path / "profile") as shown:
@@ -76,6 +78,9 @@ def test_page(run: Run, cfg: Path, files: Path, tmp_path: Path) -> None:
         shown.evaluate(f"{drawn} ? setTimeout(look, 50) : done(1); look(); }})")
         assert shown.evaluate("document.querySelectorAll('.chart').length") >= 2
         assert shown.evaluate("document.querySelectorAll('.finding').length") == len(result.json["findings"])
+        said = "[...document.querySelectorAll('.finding .severity')].map(item => item.textContent)"
+        assert shown.evaluate(said) == [finding["severity"] for finding in result.json["findings"]]
+        assert "`" not in shown.evaluate("[...document.querySelectorAll('.finding')].map(f => f.textContent).join('')")
         assert shown.evaluate("document.querySelectorAll('#layers tbody tr').length") == len(result.json["layers"])
         assert shown.evaluate("document.querySelectorAll('.pair img').length") == 2 * len(result.json["pictures"])
         assert shown.evaluate("[...document.querySelectorAll('.pair img')].every(image => image.naturalWidth > 50)")
@@ -85,6 +90,8 @@ def test_page(run: Run, cfg: Path, files: Path, tmp_path: Path) -> None:
         shown.evaluate("document.querySelectorAll('#layers th button')[3].click()")
         least = min(result.json["layers"], key=lambda layer: layer["sqnr_db"])
         assert shown.evaluate(first) == least["name"]
+        shown.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 390, "on a phone"
         assert shown.complaints == []
         assert [url for url in shown.requests if not url.startswith("file:")] == []
 

@@ -13,7 +13,7 @@ from tests.export.quantization.support import depthwise_darknet
 from tests.support import random_picture
 from yolo_edge import Detector
 from yolo_edge.export import automatic, job
-from yolo_edge.export.quantization import choose
+from yolo_edge.export.quantization import choose, judge
 from yolo_edge.export.quantization.front import json_schema, read_front
 from yolo_edge.export.quantization.ranking import Ranker
 from yolo_edge.export.quantization.recipe import RECIPES
@@ -65,6 +65,7 @@ def _quick() -> Iterator[None]:
     """Timing, and all recipes, are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "speed_ratio", lambda *_: 1.25)
+        patch.setattr(judge, "RESAMPLES", 50)  # of networks that find boxes everywhere
         patch.setattr(choose.quantize, "__kwdefaults__", {**choose.quantize.__kwdefaults__, "recipes": RECIPES[:1]})
         yield
 
@@ -120,6 +121,7 @@ def test_not_reachable(run: Run, cfg: Path, pictures: Path, tmp_path: Path, monk
     assert result.code == 1
     assert result.out == ""
     assert "min-agreement 1 is not reachable with int8; the best, point" in result.err
+    assert "alone in int8 these layers do most harm" in result.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{cfg.stem}-64-int8.front.json"]
     kept = tmp_path / "out" / f"{cfg.stem}-64-int8.front.json"
     said = run("export", cfg, "--precision", "int8", "--plan", kept, "-o", tmp_path / "b")

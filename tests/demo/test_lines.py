@@ -33,7 +33,7 @@ def test_a_reader_that_takes_nothing(live: bool) -> None:
             if live:  # frames are left out
                 wait_for(lambda: demo._lines is not None and demo._lines.left_out > 100)
             else:  # it waits for the reader
-                wait_for(lambda: demo._lines is not None and demo._lines._lines.full())
+                wait_for(lambda: demo._lines is not None and demo._lines._writer._waiting.full())
                 frames = demo.inference.frames
                 reader.read(1)
                 assert demo.inference.frames <= frames + 3

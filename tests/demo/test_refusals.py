@@ -13,8 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.demo.serving import Running, next_frame, serving
 from tests.demo.support import wait_for
 from yolo_edge.demo import connections, server
-from yolo_edge.demo.gate import is_loopback, new_token
-from yolo_edge.demo.server import listen
+from yolo_edge.demo.address import is_loopback, listen, new_token
 from yolo_edge.ondevice.errors import InputError
 
 TOKEN = "correct-horse"  # noqa: S105 - of the tests

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from msgspec.structs import replace
 
@@ -13,6 +14,7 @@ from tests.cli.conftest import (
     run,  # noqa: F401 - a fixture
 )
 from tests.devices.pi5 import Double, serve_double
+from tests.support import random_darknet, random_picture
 from yolo_edge.benchmarks.metering import Choice, Recorder, choose_meter
 from yolo_edge.benchmarks.power import idle_watts, trace_of
 from yolo_edge.benchmarks.settings import Settings
@@ -131,6 +133,31 @@ def test_benchmarks_are_marked_and_withheld(run: Run, double: Double, models: li
         assert "emulat" in cell["energy_reason"]
         assert cell["detections"] is not None
     assert done.json["host"]["emulated"] is True
+
+
+def test_a_sweep_with_the_board(run: Run, double: Double, tmp_path: Path) -> None:  # noqa: F811
+    """Timed there and here; what an emulator says is marked, kept out of charts, and never chosen."""
+    source = random_darknet(tmp_path, 11)
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), random_picture(64, 64, i))
+    timed = ["--quick", "--seconds", "0.1", "--repeats", "1", "--threads", "1", "--json"]
+    made = ["--sizes", "64", "--precisions", "int8", "--calibration", tmp_path, "-o", tmp_path / "sweep"]
+    command = ["sweep", source, *made, *timed, "--devices", "pi5,local"]
+    done = run(*command)
+    assert done.code == 0, done.err
+    cells = done.json["cells"]
+    assert [(cell["device"], cell["precision"], cell["emulated"]) for cell in cells] == [
+        ("pi5", "int8", True),
+        ("local", "int8", False),
+    ]
+    assert cells[0]["valid"] is False
+    assert run(*command).json == done.json
+    results = tmp_path / "sweep" / "results"
+    assert run("report", results, "-o", tmp_path / "report.html").code == 0
+    assert "1 emulated cell left out" in (tmp_path / "report.html").read_text()
+    chosen = run("choose", results, "--device", "pi5", "--best", "latency", "--max-latency", "1s", "--allow-invalid")
+    assert chosen.code == 1
+    assert "emulated" in chosen.err
 
 
 def iou(a: list[float], b: list[float]) -> float:

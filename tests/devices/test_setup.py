@@ -1,5 +1,6 @@
 """What is installed where, and how."""
 
+import configparser
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.devices.sshd import Server
-from tests.frame.tools import find_python
+from tests.frame.tools import ROOT, find_python
 from yolo_edge.devices import setup, wheels
 from yolo_edge.devices.device import Completed, DeviceError
 from yolo_edge.devices.inventory import Entry
@@ -15,6 +16,8 @@ from yolo_edge.devices.setup import Setup
 from yolo_edge.devices.ssh import SshDevice
 from yolo_edge.devices.wheels import Needs, needs_of
 from yolo_edge.ondevice.errors import InputError
+
+PAGE = ("starlette>=0.37", "uvicorn>=0.35", "websockets>=13")
 
 
 def python(machine: str = "aarch64", bits: int = 64, minor: int = 11, **more: Any) -> dict[str, Any]:
@@ -31,6 +34,24 @@ def test_a_64_bit_board() -> None:
 def test_pythons_before_litert() -> None:
     needs = needs_of("jetson", python(minor=8), {})
     assert {"onnxruntime", "tflite-runtime", "numpy<2"} <= set(needs.requirements)
+    assert not any(name.startswith(("starlette", "gpiozero")) for name in needs.requirements)
+
+
+def test_what_a_demo_needs() -> None:
+    """The page's is that of the extra here; pins are for boards, by a library that has wheels."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["options.extras_require"]["demo"].split() == list(PAGE)
+    cases = {
+        ("aarch64", 11): ["gpiozero", "lgpio>=0.2.2"],
+        ("aarch64", 13): ["gpiozero"],
+        ("x86_64", 11): [],
+    }
+    for (machine, minor), pins in cases.items():
+        found = needs_of("board", python(machine, minor=minor), {}).requirements
+        assert list(found[found.index(PAGE[0]) :]) == [*PAGE, *pins]
+    old = needs_of("board", python(glibc=[2, 31]), {}).requirements
+    assert old[-1] == "gpiozero"
 
 
 def test_picamera2_keeps_the_numpy_that_it_is_built_for() -> None:
@@ -47,7 +68,7 @@ def test_a_32_bit_system_also_on_a_64_bit_kernel(machine: str) -> None:
     there = {"numpy": {"version": "1.24.2", "problem": None}, "opencv": {"version": "4.6.0", "problem": None}}
     needs = needs_of("pi3", python(machine, 32), there)
     assert (needs.machine, needs.system_site) == ("armv7l", True)
-    assert needs.requirements == ("tflite-runtime", "smbus2")
+    assert needs.requirements == ("tflite-runtime", "smbus2", *PAGE, "gpiozero")
     bare = needs_of("pi3", python(machine, 32), {"numpy": None, "opencv": None})
     assert {"tflite-runtime", "numpy<2"} <= set(bare.requirements)
     assert not bare.system_site

@@ -21,6 +21,7 @@ class OnnxWriter:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     as_constants: bool = False
+    more: dict[str, list[int]] = field(default_factory=dict)  # inputs beside the picture
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
         return self.ops(kind, *inputs, outputs=outputs, **attributes)[0]
@@ -112,8 +113,9 @@ class OnnxWriter:
 
     def model(self, outputs: list[str], TRT: int = 0, **metadata: str) -> onnx.ModelProto:  # noqa: N803 - a domain
         image = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, self.height, self.width])
+        more = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name, sides in self.more.items()]
         results = [helper.make_empty_tensor_value_info(name) for name in outputs]
-        graph = helper.make_graph(self.nodes, "foreign", [image], results, self.initializers)
+        graph = helper.make_graph(self.nodes, "foreign", [image, *more], results, self.initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
         if TRT:
             model.opset_import.append(helper.make_opsetid("TRT", TRT))
@@ -269,6 +271,7 @@ def yolov8(
     constants: bool = False,
     sigmoid: str = "fused",
     ones: bool = False,
+    scaled: bool = False,
     keep: int = 20,
     **metadata: str,
 ) -> onnx.ModelProto:
@@ -276,7 +279,7 @@ def yolov8(
 
     `bins` 1: the distances themselves, elsewhere distributions over them. `form` is decoded, corners, separate (as
     PP-YOLOE), raw, nms, or once (one-to-one heads as YOLOv10 and YOLO26 end: the best `keep` scores, with their boxes).
-    `ones`: an objectness of 1, as YOLOv6 writes it.
+    `ones`: an objectness of 1, as YOLOv6 writes it. `scaled`: separate boxes are divided by an input `scale_factor`.
     """
     w = OnnxWriter(opset, np.random.default_rng(seed), as_constants=constants)
     flat, places, steps = [], [], []
@@ -305,7 +308,8 @@ def yolov8(
     if form in ("corners", "separate", "once"):
         boxes = w.op("Mul", w.op("Concat", corner, other, axis=1), step)
         if form == "separate":
-            return w.model([w.op("Transpose", boxes, perm=[0, 2, 1]), scores], **metadata)
+            boxes = w.op("Transpose", boxes, perm=[0, 2, 1])
+            return w.model([_unscaled(w, boxes) if scaled else boxes, scores], **metadata)
         if form == "once":
             return w.model([_best(w, boxes, scores, classes, keep)], **metadata)
         return w.model([w.op("Concat", boxes, scores, axis=1)], **metadata)
@@ -317,6 +321,13 @@ def yolov8(
         rows = w.op("Concat", boxes, w.array(np.ones((1, 1, total))), scores, axis=1)
         return w.model([w.op("Transpose", rows, perm=[0, 2, 1])], **metadata)
     return w.model([w.op("Concat", boxes, scores, axis=1)], **metadata)
+
+
+def _unscaled(w: OnnxWriter, boxes: str) -> str:
+    """PPYOLOEHead.post_process: boxes [1, N, 4] in pixels of the picture, by an input of its height and width."""
+    w.more["scale_factor"] = [1, 2]
+    high, wide = w.split("scale_factor", [1, 1], 1)
+    return w.op("Div", boxes, w.op("Reshape", w.op("Concat", wide, high, wide, high, axis=1), w.ints(-1, 1, 4)))
 
 
 def _best(w: OnnxWriter, boxes: str, scores: str, classes: int, keep: int) -> str:

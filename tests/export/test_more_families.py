@@ -199,21 +199,64 @@ def test_heads_are_one_to_one_together(tmp_path: Path) -> None:
         check_spec(mixed)
 
 
-@pytest.mark.parametrize(
-    ("model", "family"),
-    [
-        (foreign.yolov8(bins=1, ones=True), "ltrb"),
-        (foreign.yolov8(bins=17, ones=True), "dfl"),
-        (foreign.yolov8(13, bins=17, form="separate"), "dfl"),
-        (foreign.yolov8(12, bins=17, form="separate", sums="matmul"), "dfl"),
-    ],
-    ids=["yolov6-n", "yolov6-m", "pp-yoloe", "pp-yoloe-12"],
-)
-def test_yolov6_and_pp_yoloe(model: onnx.ModelProto, family: str, tmp_path: Path) -> None:
-    source = import_onnx(save(tmp_path, model))
-    assert [head.family for head in source.spec.heads] == [family] * 3
-    assert not source.spec.heads[0].one_to_one
-    assert len(source.spec.names) == 3
+DECODED = {
+    "yolov7": (foreign.yolov5(implicit=True), "yolov5"),
+    "yolov6-n": (foreign.yolov8(bins=1, ones=True), "ltrb"),
+    "yolov6-m": (foreign.yolov8(bins=17, ones=True), "dfl"),
+    "pp-yoloe": (foreign.yolov8(13, bins=17, form="separate"), "dfl"),
+    "pp-yoloe-12": (foreign.yolov8(12, bins=17, form="separate", sums="matmul"), "dfl"),
+    "pp-yoloe-scaled": (foreign.yolov8(13, bins=17, form="separate", scaled=True), "dfl"),
+}
+
+
+def decoded_by_itself(path: Path, pixels: np.ndarray) -> Boxes:
+    """Corners and scores as the file computes them."""
+    session = new_session(str(path))
+    feeds = {value.name: np.ones(value.shape, np.float32) for value in session.get_inputs()}
+    outputs = session.run(None, {**feeds, "picture": pixels})
+    if len(outputs) == 2:
+        return outputs[0][0], outputs[1][0].T
+    rows = outputs[0][0]
+    low, high = rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2
+    return np.concatenate([low, high], axis=1), rows[:, 4:5] * rows[:, 5:]
+
+
+@pytest.mark.parametrize("name", DECODED)
+def test_boxes_are_those_that_the_file_itself_decodes(name: str, tmp_path: Path) -> None:
+    model, family = DECODED[name]
+    path = save(tmp_path, model, name)
+    exported = export(path, tmp_path / "out", ExportOptions(formats=("onnx", "tflite")))
+    assert any("scale_factor is taken as 1" in note for note in exported.notes) == ("scaled" in name)
+    for file in exported.files:
+        detector = Detector(file.path)
+        assert [head.family for head in detector.spec.heads] == [family] * 3
+        assert not detector.spec.heads[0].one_to_one
+        assert len(detector.spec.names) == 3
+        tensor, _ = detector.preprocess(IMAGE)
+        pixels = tensor.transpose(0, 3, 1, 2) if file.format == "tflite" else tensor
+        boxes, scores = decoded_by_itself(path, np.ascontiguousarray(pixels))
+        found, confidence, class_id = decode_cells(detector.spec, detector.runtime.run(tensor), -1.0)
+        assert len(found) == len(boxes)
+        order, theirs = (np.lexsort(np.round(rows, 1).T) for rows in (found, boxes))
+        np.testing.assert_allclose(found[order], boxes[theirs], atol=0.02, rtol=1e-3)
+        np.testing.assert_allclose(np.sort(confidence), np.sort(scores.max(axis=1)), atol=1e-4)
+        np.testing.assert_array_equal(np.bincount(class_id), np.bincount(scores.argmax(axis=1)))
+
+
+def test_other_inputs_are_refused(tmp_path: Path) -> None:
+    model = foreign.yolov8(13, bins=17, form="separate", scaled=True)
+    for name in ("im_shape", "scale_factors"):
+        renamed = onnx.ModelProto()
+        renamed.CopyFrom(model)
+        renamed.graph.input[1].name = name
+        for node in renamed.graph.node:
+            for i, value in enumerate(node.input):
+                node.input[i] = name if value == "scale_factor" else value
+        with pytest.raises(InputError, match=f"its inputs are: picture, {name}; export it without the others, or cut"):
+            import_onnx(save(tmp_path, renamed))
+    model.graph.input[1].type.tensor_type.shape.dim[1].dim_value = 4
+    with pytest.raises(InputError, match="its inputs are: picture, scale_factor"):
+        import_onnx(save(tmp_path, model))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from tests.frame.tools import ROOT, assert_same_detections, install, new_environment, run
 from tests.support import random_darknet
@@ -98,6 +100,26 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else(distributions: Dist
     assert "yolo_edge/py.typed" in names
 
 
+def test_the_sdist_holds_the_checkout(distributions: Distributions) -> None:
+    with tarfile.open(distributions.sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    tree = distributions.tree
+    files = {file.relative_to(tree).as_posix() for file in tree.rglob("*") if file.is_file()}
+    # what setuptools leaves there is of the build
+    assert {name for name in files - held if ".egg-info/" not in name and not name.startswith("build/")} == set()
+
+
+def test_both_are_fit_for_an_index(distributions: Distributions) -> None:
+    run([sys.executable, "-m", "twine", "check", "--strict", distributions.wheel, distributions.sdist], cwd=ROOT)
+
+
+def test_versions_and_licences_are_the_same_everywhere() -> None:
+    metadata = _setup_cfg(ROOT)["metadata"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (__version__, metadata["license"])
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_it_works_in_an_empty_environment(
     kind: str, distributions: Distributions, sample: Sample, tmp_path: Path
@@ -178,6 +200,10 @@ def _packages(root: Path) -> list[tuple[str, Path]]:
 
 def _copy_checkout(target: Path) -> None:
     """Copy what git knows or would add, so that what builds leave behind stays out of the checkout."""
+    if not (ROOT / ".git").exists():  # an unpacked source distribution
+        made = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", ".venv*", ".*_cache", ".hypothesis")
+        shutil.copytree(ROOT, target, ignore=made)
+        return
     listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT).stdout
     for name in listed.split("\0"):
         if (ROOT / name).is_file():  # not one that was deleted and is still in the index

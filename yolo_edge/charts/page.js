@@ -3,8 +3,51 @@ const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
 // a column is a list of values, or the texts that there are and where each stands
 const unpack = (column) => (Array.isArray(column) ? column : column.at.map((place) => column.texts[place]));
 
+// a long table is laid out as far as it was scrolled: thousands of rows take a browser a second; on paper it is whole
+const PIECE = 100;
+class Table {
+  constructor(table) {
+    const [body, rest] = table.tBodies;
+    this.body = body;
+    this.shown = rest ? body.rows.length : Infinity;
+    if (!rest) return;
+    for (const row of rest.rows) row.classList.add("beyond");
+    body.append(...rest.rows);
+    rest.remove();
+    this.end = document.createElement("div");
+    table.after(this.end);
+    this.watch = new IntersectionObserver(([entry]) => entry.isIntersecting && this.show(this.shown + PIECE), {
+      root: table.closest(".tall"),
+      rootMargin: "600px",
+    });
+    this.watch.observe(this.end);
+  }
+  show(count) {
+    this.shown = count;
+    this.lay();
+    this.watch.unobserve(this.end); // so that it tells again where the end is in sight still
+    if ([...this.body.rows].some((row) => row.matches(".beyond:not([hidden])"))) this.watch.observe(this.end);
+  }
+  lay() {
+    if (!this.end) return;
+    let left = this.shown;
+    for (const row of this.body.rows) row.classList.toggle("beyond", !row.hidden && left-- <= 0);
+  }
+  begin() {
+    if (!this.end) return;
+    this.end.parentElement.scrollTop = 0;
+    this.show(PIECE);
+  }
+  reveal(row) {
+    const before = [...this.body.rows].filter((other) => !other.hidden).indexOf(row);
+    if (before >= this.shown) this.show(before + PIECE);
+    row.scrollIntoView({ block: "center" });
+  }
+}
+const tables = new Map([...document.querySelectorAll("table.sortable")].map((table) => [table, new Table(table)]));
+
 // tables sort by a click on a heading; numbers by value, the rest by text, empty fields last
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const [table, laid] of tables) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
     const button = document.createElement("button");
@@ -20,14 +63,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
         const text = row.cells[column].textContent.trim();
         return numbers && text !== "-" ? Number.parseFloat(text) : text;
       };
-      const body = table.tBodies[0];
-      const rows = [...body.rows].map((row) => [key(row), row]).sort(([a], [b]) => {
+      const rows = [...laid.body.rows].map((row) => [key(row), row]).sort(([a], [b]) => {
         const missing = (a === "-" || a === "") - (b === "-" || b === "");
         if (missing) return missing;
         const order = typeof a === "number" && typeof b === "number" ? a - b : a < b ? -1 : a > b ? 1 : 0;
         return up ? order : -order;
       });
-      body.append(...rows.map(([, row]) => row));
+      laid.body.append(...rows.map(([, row]) => row));
+      laid.begin();
     });
   });
 }
@@ -61,6 +104,7 @@ const filter = () => {
   const wanted = choices.map(([name, values]) => [form.elements[name].value, values]);
   hidden = rows.map((row, id) => (wanted.some(([value, values]) => value !== "" && values[id] !== value) ? 1 : 0));
   rows.forEach((row, id) => (row.hidden = hidden[id] === 1));
+  tables.get(rows[0].closest("table")).begin();
   const shown = hidden.filter((flag) => !flag).length;
   said.textContent = `${shown} of ${rows.length} cells`;
   tell("hidden", hidden);
@@ -89,8 +133,8 @@ if (form && choices.length) {
   said.textContent = `${rows.length} cells`;
 }
 
-// the drawn charts become ones that answer to the mouse, one after the other, those in sight first, so that the page
-// answers meanwhile; "currentColor" in them follows the page, light or dark
+// the drawn charts become ones that answer to the mouse, one after the other, those in sight first, the others when the
+// browser has nothing to do; "currentColor" in them follows the page, light or dark
 const packed = parsed("datasets");
 const unpackAll = (columns) => Object.entries(columns).map(([field, column]) => [field, unpack(column)]);
 const toRecords = (columns) =>
@@ -116,21 +160,25 @@ const draw = async (chart) => {
   if (hidden.length) await view.signal("hidden", hidden).runAsync();
   view.addEventListener("mouseover", (_, item) => pick(item?.datum?.id ?? -1));
   view.addEventListener("mouseout", () => pick(-1));
-  view.addEventListener("click", (_, item) => rows[item?.datum?.id]?.scrollIntoView({ block: "center" }));
+  view.addEventListener("click", (_, item) => {
+    const row = rows[item?.datum?.id];
+    if (row) tables.get(row.closest("table")).reveal(row);
+  });
   chart.replaceChildren(place);
   chart.dataset.drawn = "1";
 };
 const waiting = [...document.querySelectorAll(".chart")];
+const whenIdle = (call) => (window.requestIdleCallback ? requestIdleCallback(call, { timeout: 500 }) : setTimeout(call, 50));
 const next = async () => {
-  if (!waiting.length) return;
   const inSight = waiting.findIndex((chart) => {
     const { top, bottom } = chart.getBoundingClientRect();
     return bottom > 0 && top < innerHeight;
   });
   const [chart] = waiting.splice(Math.max(inSight, 0), 1);
+  if (!chart) return;
   await draw(chart);
-  setTimeout(next);
+  whenIdle(next);
 };
 addEventListener("beforeprint", () => pick(-1));
 document.documentElement.dataset.ready = "1";
-setTimeout(next);
+whenIdle(next);

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from yolo_edge.datasets import Dataset
     from yolo_edge.export.comparison.compare import Compared
 
-_SHOWN = 15  # layers in the terminal
+_SHOWN, _FEW = 15, 5  # layers in the terminal
+_NOTHING = 1e-4  # of the signal: what adds less is not shown, unless nothing adds more
 
 
 def compare(
@@ -99,8 +100,8 @@ def _pictures(data: Path, split: str | None, images: Path | None, limit: int) ->
     import numpy as np
 
     from yolo_edge.cli.data import note_dataset
-    from yolo_edge.cli.pictures import find_images
     from yolo_edge.datasets import has_labels, read_dataset
+    from yolo_edge.ondevice.pictures import find_images
 
     if split is None and images is None and data.is_dir() and not has_labels(data):
         found = find_images([str(data)])
@@ -134,7 +135,8 @@ def _print(compared: "Compared") -> None:
             typer.echo(_wrapped(f"What to do: {finding.advice}"))
     typer.echo("")
     rows = []
-    for layer in result.layers[:_SHOWN]:
+    shown = [layer for layer in result.layers[:_SHOWN] if layer.added >= _NOTHING]
+    for layer in shown or result.layers[:_FEW]:
         stored = layer.stored
         rows.append(
             [

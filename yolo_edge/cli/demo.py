@@ -1,7 +1,6 @@
 """`yolo-edge demo`."""
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.options import (
+    DeviceName,
     Fast,
+    InventoryFile,
     Names,
     Resize,
     Runtime,
@@ -18,15 +19,16 @@ from yolo_edge.cli.options import (
     check_resize,
     path,
     sizes,
-    split,
 )
 
 if TYPE_CHECKING:
     import socket
 
-    from yolo_edge.demo.demo import Demo
-    from yolo_edge.demo.inference import Model
-    from yolo_edge.demo.sources import Source
+    from yolo_edge.cli.output import AnyDetector
+    from yolo_edge.demo.address import Address
+    from yolo_edge.demo.demo import Settings
+    from yolo_edge.demo.far import Place
+    from yolo_edge.devices.inventory import Entry
 
 _MOST_MODELS = 9  # a key each
 
@@ -117,260 +119,173 @@ def demo(
     resize: Resize = None,
     names: Names = None,
     spec: SpecFile = None,
+    device: DeviceName = "local",
+    inventory: InventoryFile = None,
 ) -> None:
-    """Show what a model finds, live, and let something happen when something is there."""
-    import sys
+    """Show what a model finds, live, and let something happen when something is there.
 
-    from yolo_edge.cli.models import open_detector
-    from yolo_edge.cli.output import note, note_fixed_nms, note_names, running
-    from yolo_edge.demo.demo import FLOOR, Demo, Settings
-    from yolo_edge.demo.inference import Model
-    from yolo_edge.demo.power import find_power
+    With --device it runs there: the source, pins, --exec and --webhook are the device's; the page, the video of --save
+    and the lines of --jsonl come here.
+    """
+    import sys
+    from dataclasses import replace
+
+    from yolo_edge.cli.demo_options import check_limits, model_names, read_command, read_pins
+    from yolo_edge.demo.address import new_token, read_address
+    from yolo_edge.demo.demo import FLOOR, Settings
+    from yolo_edge.demo.far import Place
+    from yolo_edge.devices.inventory import LOCAL, find_device
     from yolo_edge.ondevice.detector import check_options
     from yolo_edge.ondevice.errors import InputError
 
     check_resize(resize)
     check_options(confidence, iou, max_detections)
     limits = {"--on-after": (on_after, 1, 10_000), "--off-after": (off_after, 1, 10_000)}
-    _check_limits({**limits, "--fps": (fps, 0, 1000), "--every": (every, 0, 86_400)})
+    check_limits({**limits, "--fps": (fps, 0, 1000), "--every": (every, 0, 86_400)})
     if len(models) > _MOST_MODELS:
         raise InputError(f"{len(models)} models, {_MOST_MODELS} are the most")
     if weights is not None and len(models) > 1:
         raise InputError(f"--weights {weights}: goes with one model, there are {len(models)}")
-    pictures = _open_source(source, capture_size)
-    address = None if no_view else _address(listen, token)
-    pins = _pins(gpio or [])
-    command = None if exec_ is None else _words(exec_)
+    entry = find_device(device, inventory)
+    address = None if no_view else read_address(listen, token)
+    if address is not None and address.token is None and device != LOCAL:
+        # others may be logged in there
+        address = replace(address, token=new_token("auto"), shown=True)
+    settings = Settings(
+        confidence=confidence,
+        fps=fps,
+        loop=loop,
+        token=None if address is None else address.token,
+        save=save,
+        jsonl=sys.stdout if jsonl else None,
+        gpio=read_pins(gpio or []),
+        webhook=webhook,
+        command=None if exec_ is None else read_command(exec_),
+        on_after=on_after,
+        off_after=off_after,
+        every=every,
+    )
+    arguments = {
+        name: {
+            "model": file,
+            "weights": weights,
+            "names": names,
+            "resize": resize,
+            "spec_file": spec,
+            "confidence": min(confidence, FLOOR),
+            "iou": iou,
+            "max_detections": max_detections,
+            "agnostic": agnostic,
+            "threads": threads,
+            "runtime": runtime,
+            "fast": fast,
+        }
+        for name, file in zip(model_names(models), models, strict=True)
+    }
+    place = Place(source, None if capture_size is None else sizes(capture_size)[0], meter)
+    if device == LOCAL:
+        _run_here(arguments, classes, place, settings, address)
+    else:
+        _run_there(device, entry, arguments, classes, place, settings, address)
+
+
+def _run_here(
+    arguments: Mapping[str, dict[str, Any]],
+    classes: str | None,
+    place: "Place",
+    settings: "Settings",
+    address: "Address | None",
+) -> None:
+    from yolo_edge.cli.demo_options import check_classes, class_ids, stopped_by_signals
+    from yolo_edge.cli.models import open_sized
+    from yolo_edge.cli.output import note, running
+    from yolo_edge.demo.demo import Demo, usual_threads
+    from yolo_edge.demo.inference import Model
+    from yolo_edge.demo.power import find_power
+    from yolo_edge.demo.sources import open_source
+
+    source = open_source(place.source, place.capture_size, note)
     with _listening(address) as listening:
-        loaded = []
-        for file, name in zip(models, _names(models), strict=True):
-            options: dict[str, Any] = {"iou": iou, "max_detections": max_detections, "agnostic": agnostic, "fast": fast}
-            detector = open_detector(
-                file,
-                weights,
-                names,
-                resize,
-                spec,
-                confidence=min(confidence, FLOOR),
-                threads=threads or _usual_threads(),
-                runtime=runtime,
-                **options,
-            )
-            loaded.append(Model(name, detector))
-        loaded = _only(loaded, classes)
-        _check_classes(pins, loaded, "--gpio")
-        settings = Settings(
-            confidence=confidence,
-            fps=fps,
-            loop=loop,
-            token=None if address is None else address.token,
-            save=save,
-            jsonl=sys.stdout if jsonl else None,
-            gpio=pins,
-            webhook=webhook,
-            command=command,
-            on_after=on_after,
-            off_after=off_after,
-            every=every,
-        )
-        power = find_power(meter)
-        view = Demo(pictures, loaded, settings, note, listening, power)
-        for model in loaded:
-            note_fixed_nms(model.detector)
-        for known in {model.detector.spec.names: model.detector.spec for model in loaded}.values():
-            note_names(known)
-        with _stopped_by_signals() as stop, view:
+        detectors = [
+            open_sized(**{**model, "threads": model["threads"] or usual_threads()})[0] for model in arguments.values()
+        ]
+        known = [detector.spec.names for detector in detectors]
+        chosen = class_ids(classes, known)
+        check_classes(settings.gpio or {}, known, "--gpio")
+        models = [Model(*parts) for parts in zip(arguments, detectors, chosen, strict=True)]
+        view = Demo(source, models, settings, note, listening, find_power(place.meter))
+        _note_models(detectors)
+        with stopped_by_signals() as stop, view:
             if address is not None and listening is not None:
-                note(f"Look at {address.url(listening)} (Ctrl-C ends it)")
-            total = None if loop else pictures.frames
-            with running(total) as show:
-                view.run(stop, lambda now: show(now.inference.frames, _how_it_goes(now)))
+                note(f"Look at {address.url(listening.getsockname()[1])} (Ctrl-C ends it)")
+            with running(None if settings.loop else source.frames) as show:
+                view.run(stop, lambda now: show(now.inference.frames, now.describe()))
     note(view.summary())
 
 
-def _check_limits(limits: dict[str, tuple[float | None, float, float]]) -> None:
-    import math
+def _run_there(
+    name: str,
+    entry: "Entry",
+    arguments: Mapping[str, dict[str, Any]],
+    classes: str | None,
+    place: "Place",
+    settings: "Settings",
+    address: "Address | None",
+) -> None:
+    import tempfile
 
-    from yolo_edge.ondevice.errors import InputError
+    from yolo_edge.cli.demo_options import check_classes, class_ids, stopped_by_signals
+    from yolo_edge.cli.models import far_detector
+    from yolo_edge.cli.output import note, running
+    from yolo_edge.demo.far import FarDemo, FarModel
+    from yolo_edge.demo.recorder import check_video
+    from yolo_edge.devices.android import NO_AGENT
+    from yolo_edge.devices.device import DeviceError
+    from yolo_edge.devices.ssh import SshDevice
+    from yolo_edge.devices.transports import open_device
 
-    for option, (value, low, high) in limits.items():
-        if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise InputError(f"{option} {value:g}: expected {low:g}..{high:g}")
-
-
-def _open_source(text: str, capture_size: str | None) -> "Source":
-    from yolo_edge.cli.output import note
-    from yolo_edge.cli.pictures import find_images
-    from yolo_edge.demo.sources import Pictures, open_source
-    from yolo_edge.ondevice.images import SUFFIXES
-
-    if text and "://" not in text and (Path(text).suffix.lower() in SUFFIXES or "*" in text or Path(text).is_dir()):
-        return Pictures(text, find_images([text]), note)
-    size = None if capture_size is None else sizes(capture_size)[0]
-    return open_source(text, size)
-
-
-class _Address:
-    """Where the page is served, to whom."""
-
-    def __init__(self, host: str, port: int, token: str | None, shown: bool):
-        self.host, self.port, self.token = host, port, token
-        self._shown = shown
-
-    def url(self, listening: "socket.socket") -> str:
-        """What a person opens: with the token, unless they made it themselves."""
-        import ipaddress
-
-        host = self.host
-        try:
-            if ipaddress.ip_address(host).is_unspecified:
-                host = _own_address()
-        except ValueError:  # a name
-            pass
-        host = f"[{host}]" if ":" in host else host
-        query = f"?token={self.token}" if self.token and self._shown else ""
-        text = f"http://{host}:{listening.getsockname()[1]}/{query}"
-        return text + (" with the token that you gave" if self.token and not self._shown else "")
-
-
-def _address(listen: str, token: str | None) -> _Address:
-    import re
-
-    from yolo_edge.demo.gate import is_loopback, new_token
-    from yolo_edge.ondevice.errors import InputError
-
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", listen)
-    if match is None or int(match.group(2)) > 65535:
-        raise InputError(f"--listen {listen!r}: expected HOST:PORT, such as 127.0.0.1:8080 or [::]:8080")
-    host = match.group(1).strip("[]")
-    if token is None and not is_loopback(host):
-        raise InputError(f"--listen {listen}: others can reach that; add --token auto, or --token TEXT")
-    shown = None if token is None else new_token(token)
-    return _Address(host, int(match.group(2)), shown, token == "auto")  # noqa: S105 - the word, not a token
-
-
-def _own_address() -> str:
-    """The address that this machine has in its network."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the way, and with it the address
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
+    if settings.save is not None:
+        check_video(settings.save)
+    with _listening(address):  # a port that is taken is noticed before anything is sent
+        pass
+    device = open_device(name, entry)
+    if not isinstance(device, SshDevice):
+        raise DeviceError(f"{name}: a demo needs Python there, and adb reaches none: {NO_AGENT}")
+    with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
+        detectors = [far_detector(**model, folder=Path(folder)) for model in arguments.values()]
+        known = [detector.spec.names for detector in detectors]
+        chosen = class_ids(classes, known)
+        check_classes(settings.gpio or {}, known, "--gpio")
+        models = [FarModel(*parts) for parts in zip(arguments, detectors, chosen, strict=True)]
+        _note_models(detectors)
+        note(f"{name}: starting the demo there …")
+        with device, FarDemo(device, models, place, settings, view=address is not None, note=note) as view:
+            if view.emulated or entry.emulated:
+                note(f"{name} is emulated: what it finds is right, its rates and times mean nothing")
+            with stopped_by_signals() as stop:
+                if address is not None:
+                    note(f"Look at {address.url(view.forward(address))} (Ctrl-C ends it)")
+                with running(view.frames) as show:
+                    summary = view.run(stop, show)
+    note(summary)
 
 
 @contextmanager
-def _listening(address: _Address | None) -> "Iterator[socket.socket | None]":
+def _listening(address: "Address | None") -> "Iterator[socket.socket | None]":
     if address is None:
         yield None
         return
-    from yolo_edge.demo.server import listen
+    from yolo_edge.demo.address import listen
 
     with listen(address.host, address.port) as listening:
         yield listening
 
 
-def _names(models: Sequence[Path]) -> list[str]:
-    """File names; paths where those are not enough."""
-    from yolo_edge.ondevice.files import printable
+def _note_models(detectors: "Iterable[AnyDetector]") -> None:
+    from yolo_edge.cli.output import note_fixed_nms, note_names
 
-    names = [model.name for model in models]
-    return [printable(str(m) if names.count(m.name) > 1 else m.name) for m in models]
-
-
-def _usual_threads() -> int:
-    import os
-
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cpus - 1, 1)
-
-
-def _only(models: "list[Model]", classes: str | None) -> "list[Model]":
-    from dataclasses import replace
-
-    if classes is None:
-        return models
-    wanted = split(classes, "classes")
-    _check_classes(wanted, models, "--classes")
-    return [
-        replace(model, classes=frozenset(i for i, name in enumerate(model.detector.spec.names) if name in wanted))
-        for model in models
-    ]
-
-
-def _check_classes(names: "Sequence[str] | dict[str, int]", models: "Sequence[Model]", option: str) -> None:
-    from yolo_edge.ondevice.errors import InputError
-
-    known = list(dict.fromkeys(name for model in models for name in model.detector.spec.names))
-    for name in names:
-        if name not in known:
-            some = ", ".join(known[:8])
-            raise InputError(f"{option}: no class {name!r}; there are {some}{' …' if len(known) > 8 else ''}")
-
-
-def _pins(texts: Sequence[str]) -> dict[str, int]:
-    from yolo_edge.ondevice.errors import InputError
-
-    pins: dict[str, int] = {}
-    for text in texts:
-        name, _, pin = text.rpartition("=")
-        if not name or not (pin.isascii() and pin.isdigit() and len(pin) <= 3):
-            raise InputError(f"--gpio {text!r}: expected CLASS=PIN, such as qr_code=17 (Broadcom's numbers)")
-        if name in pins or int(pin) in pins.values():
-            raise InputError(f"--gpio {text!r}: a class has one lamp, and a pin one class")
-        pins[name] = int(pin)
-    return pins
-
-
-def _words(text: str) -> list[str]:
-    import shlex
-
-    from yolo_edge.ondevice.errors import InputError
-
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise InputError(f"--exec {text!r}: {error}") from error
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Ctrl-C, SIGTERM and SIGHUP are how a demo ends: an event instead of an exception; the second one kills."""
-    import signal
-    from types import FrameType
-
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before: dict[int, Any] = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        restore()
-
-
-def _how_it_goes(demo: "Demo") -> str:
-    status = demo.status.latest
-    if not status:
-        return "starting"
-    if status["lost"]:
-        return f"the source is lost: {status['lost']}"
-    parts = [f"{status['fps']:.1f} frames a second"]
-    if demo.server is not None:
-        viewers = demo.server.viewers
-        parts.append("nobody looks" if viewers == 0 else f"{viewers} look{'s' if viewers == 1 else ''}")
-    if status["there"]:
-        parts.append("there: " + ", ".join(status["there"][:4]))
-    return " · ".join(parts)
+    found = list(detectors)
+    for detector in found:
+        note_fixed_nms(detector)
+    for spec in {detector.spec.names: detector.spec for detector in found}.values():
+        note_names(spec)

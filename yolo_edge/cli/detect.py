@@ -63,10 +63,10 @@ def detect(
 ) -> None:
     """Find objects in pictures."""
     from yolo_edge.cli.output import note, note_fixed_nms, note_names, print_json, track
-    from yolo_edge.cli.pictures import find_images
     from yolo_edge.cli.places import detectors_on
     from yolo_edge.ondevice.draw import draw
     from yolo_edge.ondevice.files import check_output_folder
+    from yolo_edge.ondevice.pictures import find_images
 
     check_resize(resize)
     paths = find_images(images)

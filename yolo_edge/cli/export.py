@@ -243,8 +243,8 @@ def find_calibration(calibration: Path | None) -> list[Path]:
     Raises:
         InputError: There are none.
     """
-    from yolo_edge.cli.pictures import find_images
     from yolo_edge.datasets import read_dataset
+    from yolo_edge.ondevice.pictures import find_images
 
     if calibration is None:
         return []
@@ -290,8 +290,10 @@ def _limit(
     else:
         validation = read_dataset(data)
         note_dataset(validation)
-        training = list(pictures) or read_dataset(data, training=True).paths
-        roles = roles_of_dataset(validation, training, count, seed)
+        if pictures:
+            roles = roles_of_dataset(validation, pictures, count, seed, source="what --calibration names")
+        else:
+            roles = roles_of_dataset(validation, read_dataset(data, training=True).paths, count, seed)
     limit = Limit(max_drop, min_agreement)
     options = ControlOptions(limit, roles.steer, roles.judge, cache or default_folder() / "control")
     return options, list(roles.calibration), list(roles.notes)

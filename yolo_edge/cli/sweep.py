@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from yolo_edge.cli.sweep_files import Exported
     from yolo_edge.cli.sweep_steps import AccuracyWork, Timing
+    from yolo_edge.ondevice.errors import YoloEdgeError
 
 _MOST_SLOTS = 12  # files x threads of one batch: all of them are in memory at once
 
@@ -145,7 +146,7 @@ def sweep(
     from yolo_edge.evaluation.parallel import Options
     from yolo_edge.export.job import AUTO, PLANNED, ExportOptions, Int8Options
     from yolo_edge.ondevice.errors import InputError, YoloEdgeError
-    from yolo_edge.ondevice.files import check_output_folder
+    from yolo_edge.ondevice.files import check_output_folder, printable
 
     check_resize(resize)
     check_output_folder(output)
@@ -159,7 +160,12 @@ def sweep(
         raise InputError("--scheduler: finds accuracies, and goes with --data")
     named = parse_list(devices, "devices")
     for device in named:
-        find_device(device, inventory)
+        if find_device(device, inventory).url.startswith("adb:"):
+            raise InputError(
+                f"{device}: by adb models are run by TFLite's native tool, not by a sweep: `yolo-edge benchmark "
+                f"{output / MODELS}/*.tflite --device {device} --benchmark-model PROGRAM -o {output / step.RESULTS}` "
+                "adds its times (docs/phones.md)"
+            )
     wanted = parse_list(precisions, "precisions")
     if AUTO in wanted:
         raise InputError("--precisions auto: a sweep makes all that are named, auto chooses one; name them")
@@ -209,13 +215,15 @@ def sweep(
             for device in named
         ]
         try:
-            results = _measure(accuracy, timings, workers, scheduler)
+            lost = _measure(accuracy, timings, workers, scheduler)
         except KeyboardInterrupt:
             note("what is finished is kept: the same command goes on from there")
             raise
         for text in dict.fromkeys(accuracy.notes if accuracy else ()):
             note(f"note: {text}")
+    results = [path for timing in timings for path in timing.results]
     document = _document(output, exported, results, None if accuracy is None else accuracy.target)
+    document["lost"] = [{"device": device, "reason": printable(str(error))} for device, error in lost.items()]
     if json:
         print_json(document)
     else:
@@ -223,6 +231,10 @@ def sweep(
         note(f"Files are in {output / MODELS}, results in {output / step.RESULTS}. Next:")
         note(f"  yolo-edge report {output / step.RESULTS} -o report.html")
         note(f"  yolo-edge choose {output / step.RESULTS} --max-latency 30ms")
+    for device, error in list(lost.items())[1:]:
+        note(f"{device}: not measured: {error}")
+    for error in lost.values():
+        raise error
     if failed:
         raise YoloEdgeError(f"{len(failed)} of {len(exported)} files could not be made: {failed[0].failed}")
 
@@ -241,30 +253,40 @@ def _batches(exported: "Sequence[Exported]", output: Path, threads: int) -> list
 
 def _measure(
     accuracy: "AccuracyWork | None", timings: "Sequence[Timing]", workers: int | None, scheduler: str | None
-) -> list[Path]:
-    """Accuracies and times; this machine is timed when nothing else runs on it, other devices meanwhile."""
+) -> "dict[str, YoloEdgeError]":
+    """Accuracies and times; this machine is timed when nothing else runs on it, other devices meanwhile.
+
+    Returns:
+        What went wrong on which of the other devices: one that is lost does not keep the others from being measured.
+    """
     import threading
-    from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     from yolo_edge.cli.output import bars
+    from yolo_edge.devices.inventory import LOCAL
+    from yolo_edge.ondevice.errors import YoloEdgeError
 
     stop = threading.Event()
-    local = [timing for timing in timings if timing.device == "local"]
-    others = [timing for timing in timings if timing.device != "local"]
-    results: list[Path] = []
+    others = [timing for timing in timings if timing.device != LOCAL]
     with bars() as bar, ThreadPoolExecutor(max(len(others), 1), "device") as pool:
-        running: list[Future[list[Path]]] = [pool.submit(timing.run, stop, bar(timing.device)) for timing in others]
+        running = {timing.device: pool.submit(timing.run, stop, bar(timing.device)) for timing in others}
         try:
             if accuracy is not None:
                 _find_accuracies(accuracy, workers, scheduler, bar("accuracies", accuracy.missing))
-            for timing in local:
-                results += timing.run(stop, bar(timing.device))
-            done, _ = wait(running, return_when=FIRST_EXCEPTION)
-            for future in done:
-                results += future.result()
+            for timing in timings:
+                if timing.device == LOCAL:
+                    timing.run(stop, bar(timing.device))
+            wait(running.values())
         finally:
-            stop.set()  # the others end at their next step, and keep what is finished
-    return results
+            stop.set()  # where this machine failed, the others end at their next step, and keep what is finished
+    lost = {}
+    for device, future in running.items():
+        error = future.exception()
+        if isinstance(error, YoloEdgeError):
+            lost[device] = error
+        elif error is not None:
+            raise error
+    return lost
 
 
 def _find_accuracies(
@@ -274,14 +296,14 @@ def _find_accuracies(
 
     from yolo_edge.evaluation.pool import LocalWorkers
 
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if scheduler is None or accuracy.done:
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        accuracy.run(LocalWorkers(workers or usable), progress)
+        accuracy.run(LocalWorkers(workers or usable), progress, min(workers or usable, usable))
         return
     from yolo_edge.evaluation.cluster import DaskWorkers
 
     with DaskWorkers(scheduler) as cluster:
-        accuracy.run(cluster, progress)
+        accuracy.run(cluster, progress, usable)
 
 
 def _document(

@@ -180,6 +180,7 @@ def _is_there(models: Path, item: Exported) -> bool:
 
 def _key(plan: Plan, size: tuple[int, int] | None, precision: str, format_: str) -> str:
     """The same for the same source files, options and version."""
+    from yolo_edge.evaluation.parallel import stamp
     from yolo_edge.export.job import PLANNED
 
     options = plan.options
@@ -187,7 +188,7 @@ def _key(plan: Plan, size: tuple[int, int] | None, precision: str, format_: str)
     sources = [plan.model, *([given] if plan.model.suffix.lower() == ".cfg" else []), options.spec, options.int8.plan]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() if path and path.exists() else None for path in sources]
     int8 = options.int8
-    calibration = [str(path) for path in int8.pictures] if precision in PLANNED else []
+    calibration = [(str(path), stamp(path)) for path in int8.pictures] if precision in PLANNED else []
     how = [options.head, options.input, options.resize, options.names, options.licence, options.output_type]
     settings = [int8.count, int8.seed, int8.ranges] if precision in PLANNED else []
     content = [__version__, digests, size, precision, format_, how, calibration, settings]

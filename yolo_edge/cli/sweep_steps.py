@@ -109,8 +109,13 @@ class AccuracyWork:
         """All of them."""
         return self._work.chunks
 
-    def run(self, workers: "Workers", progress: Progress) -> None:
+    def run(self, workers: "Workers", progress: Progress, threads: int = 1) -> None:
         """Run what is missing, and write the document.
+
+        Args:
+            workers: What detects.
+            progress: Called after each chunk.
+            threads: Of this process, for the intervals.
 
         Raises:
             InputError: A picture or a model cannot be used.
@@ -146,6 +151,7 @@ class AccuracyWork:
             settings,
             resamples=plan.resamples,
             seed=plan.seed,
+            threads=threads,
         )
         write_atomically(self.target, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
         self._work.forget()
@@ -176,6 +182,7 @@ class Timing:
         inventory: The file that names the devices; None: the usual one.
         command: For the results.
         revision: For the results.
+        results: One a batch, as soon as it is there.
     """
 
     device: str
@@ -185,16 +192,14 @@ class Timing:
     inventory: Path | None = None
     command: Sequence[str] = ()
     revision: str | None = None
+    results: list[Path] = field(default_factory=list)
 
-    def run(self, stop: threading.Event, progress: Progress) -> list[Path]:
+    def run(self, stop: threading.Event, progress: Progress) -> None:
         """Measure what is not measured yet; a killed run goes on.
 
         Args:
             stop: Ends it at the next step; finished repeats are kept.
             progress: Called before each step.
-
-        Returns:
-            The results, one a batch.
 
         Raises:
             StoppedError: `stop` was set.
@@ -213,7 +218,6 @@ class Timing:
             progress(what)
 
         entry = find_device(self.device, self.inventory)
-        results = []
         for files in self.batches:
             subjects = find_subjects(
                 files,
@@ -229,7 +233,7 @@ class Timing:
                 there = self._find(subjects)
                 if there is not None:
                     step(f"{self.device}: {len(files)} files are measured")
-                    results.append(there)
+                    self.results.append(there)
                     continue
                 step(f"{self.device}: looking at the machine")
                 plan = Benchmark(
@@ -242,8 +246,7 @@ class Timing:
                     command=self.command,
                 )
                 journal = stack.enter_context(Journal(self.folder / RESULTS, plan.key))
-                results.append(save(plan.run(journal, lambda what: step(f"{self.device}: {what}")), journal))
-        return results
+                self.results.append(save(plan.run(journal, lambda what: step(f"{self.device}: {what}")), journal))
 
     def _find(self, subjects: Sequence[Any]) -> Path | None:
         """The result of these files with these settings on this device, if there is one.

@@ -1,5 +1,6 @@
 """A demo from its source to the page and the actions: what is started with it, and ended with it."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +61,12 @@ class Settings:
 
 
 class Demo:
-    """A running demo. A context manager: leaving it ends all threads, puts lamps out and completes files."""
+    """A running demo. A context manager: leaving it ends all threads, puts lamps out and completes files.
+
+    Attributes:
+        server: Of the page; None: there is none.
+        batch: A file without a page: every frame is worked on, and whoever takes the results may take their time.
+    """
 
     def __init__(
         self,
@@ -113,13 +119,12 @@ class Demo:
             )
             self.reader = Reader(source, loop=settings.loop, note=note)
             self._stack.callback(self.reader.stop)
-            # without a page a file is work to be done, and whoever takes the results may take their time
-            self._batch = listening is None and not source.live
+            self.batch = listening is None and not source.live
             self._fps = self._pace(source, listening is not None)
             sinks = self._sinks = [self._watch, self._counts]
             if settings.jsonl is not None:
                 self._lines = JsonLines(
-                    settings.jsonl, models, confidence=settings.confidence, every_frame=self._batch, note=note
+                    settings.jsonl, models, confidence=settings.confidence, every_frame=self.batch, note=note
                 )
                 self._stack.callback(self._lines.close)
                 sinks.append(self._lines)
@@ -191,6 +196,21 @@ class Demo:
             self.why = str(self.inference.error)
             raise self.inference.error
 
+    def describe(self) -> str:
+        """How it goes, for a person."""
+        status = self.status.latest
+        if not status:
+            return "starting"
+        if status["lost"]:
+            return f"the source is lost: {status['lost']}"
+        parts = [f"{status['fps']:.1f} frames a second"]
+        if self.server is not None:
+            viewers = self.server.viewers
+            parts.append("nobody looks" if viewers == 0 else f"{viewers} look{'s' if viewers == 1 else ''}")
+        if status["there"]:
+            parts.append("there: " + ", ".join(status["there"][:4]))
+        return " · ".join(parts)
+
     def summary(self) -> str:
         """What was done, for a person."""
         seconds = time.monotonic() - self._begun
@@ -255,6 +275,12 @@ class Demo:
         """Whether the only one who took anything went away."""
         others = (self.server, self._recorder, self._settings.gpio, self.workers)
         return self._lines is not None and self._lines.closed.is_set() and not any(others)
+
+
+def usual_threads() -> int:
+    """Of one inference: one less than there are CPUs, to leave room for reading and encoding."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cpus - 1, 1)
 
 
 def _describe(model: Model) -> dict[str, Any]:

@@ -4,8 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +14,9 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from yolo_edge.ondevice.errors import InputError
+from yolo_edge.demo.address import is_loopback
 from yolo_edge.ondevice.files import printable
 
-SHORTEST_TOKEN = 8
 LONGEST_REQUEST = 16 << 10  # bytes of a request line and headers
 
 _LINES, _PER_S = 20, 60.0  # refusals that are told of, in so many seconds
@@ -87,32 +84,6 @@ class Refusals:
             self._told += 1
             more = "; more of it in the next minute is not told of" if self._told == _LINES else ""
             self._note(f"refused: {address}: {printable(why)[:120]}{more}")
-
-
-def new_token(text: str) -> str:
-    """The value of `--token` → the token.
-
-    Raises:
-        InputError: It is too short, or no text that fits in an address.
-    """
-    if text == "auto":
-        return secrets.token_urlsafe(16)
-    if len(text) < SHORTEST_TOKEN or not all("!" <= letter <= "~" for letter in text):
-        raise InputError(
-            f"--token: expected auto, or at least {SHORTEST_TOKEN} letters, digits and signs of ASCII without spaces"
-        )
-    return text
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address can only be this machine."""
-    name = host.strip("[]").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 class Gate:

@@ -14,8 +14,56 @@ from yolo_edge.demo.inference import Model, Result, above
 _WAITING = 64  # lines
 
 
-class JsonLines:
+class Lines:
     """Writes to a stream in a thread of its own, so that a slow reader slows nothing else."""
+
+    def __init__(self, stream: TextIO, note: Callable[[str], None]):
+        """Start the thread.
+
+        Args:
+            stream: Where lines go.
+            note: Is told when the reader goes away.
+
+        Attributes:
+            closed: The reader went away.
+        """
+        self.closed = threading.Event()
+        self._stream, self._note = stream, note
+        self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._run, name="jsonl", daemon=True)
+        self._thread.start()
+
+    def offer(self, text: str, timeout: float) -> bool:
+        """Have lines written; False where there was no room for them within so many seconds."""
+        try:
+            self._waiting.put(text, timeout=timeout)
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write what waits and end the thread; a reader that takes nothing for two seconds is given up."""
+        try:
+            self._waiting.put(None, timeout=2)
+        except queue.Full:
+            return
+        self._thread.join(2)
+
+    def _run(self) -> None:
+        try:
+            while (text := self._waiting.get()) is not None:
+                self._stream.write(text)
+                self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self.closed.set()
+            self._note("the reader of --jsonl went away")
+            # what is left in the buffer has nowhere to go, also at exit
+            if self._stream is sys.stdout:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class JsonLines:
+    """A line for each frame and each model that ran."""
 
     def __init__(
         self,
@@ -26,7 +74,7 @@ class JsonLines:
         every_frame: bool,
         note: Callable[[str], None],
     ):
-        """Start the thread.
+        """Begin.
 
         Args:
             stream: Where lines go.
@@ -40,12 +88,9 @@ class JsonLines:
             closed: The reader went away.
         """
         self.left_out = 0
-        self.closed = threading.Event()
-        self._stream, self._models, self._confidence = stream, models, confidence
-        self._every_frame, self._note = every_frame, note
-        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._run, name="jsonl", daemon=True)
-        self._thread.start()
+        self._writer = Lines(stream, note)
+        self.closed = self._writer.closed
+        self._models, self._confidence, self._every_frame = models, confidence, every_frame
 
     def __call__(self, result: Result) -> None:
         """Have a frame written."""
@@ -66,34 +111,16 @@ class JsonLines:
         ]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found)
         while not self.closed.is_set():
-            try:
-                self._lines.put(text, timeout=0.2 if self._every_frame else 0)
-            except queue.Full:
-                if self._every_frame:
-                    continue
+            if self._writer.offer(text, 0.2 if self._every_frame else 0):
+                return
+            if not self._every_frame:
                 self.left_out += 1
-            return
+                return
 
     def hurry(self) -> None:
         """Wait for nobody any more."""
         self._every_frame = False
 
     def close(self) -> None:
-        """Write what waits and end the thread; a reader that takes nothing for two seconds is given up."""
-        try:
-            self._lines.put(None, timeout=2)
-        except queue.Full:
-            return
-        self._thread.join(2)
-
-    def _run(self) -> None:
-        try:
-            while (text := self._lines.get()) is not None:
-                self._stream.write(text)
-                self._stream.flush()
-        except (OSError, ValueError):  # ValueError: the stream was closed
-            self.closed.set()
-            self._note("the reader of --jsonl went away")
-            # what is left in the buffer has nowhere to go, also at exit
-            if self._stream is sys.stdout:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        """Write what waits; a reader that takes nothing for two seconds is given up."""
+        self._writer.close()

@@ -1,11 +1,12 @@
 """What the machine draws, where it has a meter."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from yolo_edge.devices import profiles
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.power import RECORDED, open_meter, parse_meter, probe_all
 from yolo_edge.ondevice.power.meter import MeterError, PowerMeter
@@ -49,12 +50,13 @@ class Power:
         self._meter.close()
 
 
-def find_power(wanted: str | None, root: Path = Path("/")) -> Power | None:
+def find_power(wanted: str | None, root: Path = Path("/"), board: Mapping[str, Any] | None = None) -> Power | None:
     """The meter of this machine.
 
     Args:
         wanted: The `--meter` option; None: the first that can be read.
         root: Of the file system.
+        board: What is known of its sensors, see `yolo_edge.ondevice.power.probe_all`; None: what the profiles say.
 
     Returns:
         None where nothing was asked for, and there is none.
@@ -63,7 +65,10 @@ def find_power(wanted: str | None, root: Path = Path("/")) -> Power | None:
         InputError: There is no such meter, or it is a file that another program writes.
         MeterError: It cannot be read.
     """
-    board = profiles.match(board_model(root)).board()
+    if board is None:
+        from yolo_edge.devices import profiles  # noqa: PLC0415 - not where a device is told
+
+        board = profiles.match(board_model(root)).board()
     if wanted is not None:
         kind, options = parse_meter(wanted)
         if kind == RECORDED:

@@ -24,6 +24,19 @@ _MEASURED_S = 1.0  # of a live source, before its speed is known
 _USUAL_FPS, _FASTEST, _MOST_REPEATS = 25.0, 60.0, 600
 
 
+def check_video(path: Path) -> None:
+    """Check the value of `--save`.
+
+    Raises:
+        InputError: No such video can be written there.
+    """
+    if path.suffix.lower() not in CODECS:
+        raise InputError(f"--save {path}: expected {', '.join(CODECS)}, got {path.suffix or 'no suffix'}")
+    if path.is_dir():
+        raise InputError(f"--save {path}: is a folder, expected a file")
+    check_output_folder(path.parent)
+
+
 class Recorder:
     """Writes results into a video, in a thread of its own.
 
@@ -60,11 +73,7 @@ class Recorder:
         Raises:
             InputError: No such video can be written there.
         """
-        if path.suffix.lower() not in CODECS:
-            raise InputError(f"--save {path}: expected {', '.join(CODECS)}, got {path.suffix or 'no suffix'}")
-        if path.is_dir():
-            raise InputError(f"--save {path}: is a folder, expected a file")
-        check_output_folder(path.parent)
+        check_video(path)
         self.path = path
         self.written = self.left_out = 0
         self.problem: str | None = None

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import socket
 import threading
 import time
@@ -27,8 +26,7 @@ from yolo_edge.demo.gate import LONGEST_REQUEST, Gate, Refusals, address
 from yolo_edge.demo.inference import SIDE_BY_SIDE, Inference, Result
 from yolo_edge.demo.status import HISTORY, Counts, Status
 from yolo_edge.demo.view import Shared, encode_drawn, encode_live
-from yolo_edge.ondevice.errors import InputError, YoloEdgeError
-from yolo_edge.ondevice.files import reason
+from yolo_edge.ondevice.errors import YoloEdgeError
 
 MOST_VIEWERS = 32
 
@@ -46,23 +44,6 @@ _AHEAD = 2  # pictures on their way to a page: one is drawn while the next comes
 _MESSAGES_PER_S, _BURST = 60.0, 120.0
 _START_S, _STOP_S = 20.0, 5.0
 _BOUNDARY = b"yolo-edge-frame"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
-
-    Raises:
-        InputError: It cannot.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=64)
-    except (OSError, OverflowError, UnicodeError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
-            why = os.strerror(error.errno).lower()  # without what Python adds
-        hint = f"; --listen {host}:{port + 1} may be free" if "in use" in why and port < 65535 else ""
-        raise InputError(f"--listen {host}:{port}: {why}{hint}") from error
 
 
 class Server:

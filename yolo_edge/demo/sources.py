@@ -19,7 +19,8 @@ import numpy as np
 
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import check_readable, printable
-from yolo_edge.ondevice.images import read_image
+from yolo_edge.ondevice.images import SUFFIXES, read_image
+from yolo_edge.ondevice.pictures import find_images
 
 MAX_PIXELS = 1 << 25  # of a frame: a damaged or hostile video can claim any size
 
@@ -249,12 +250,16 @@ class PiCamera:
             camera.close()
 
 
-def open_source(text: str, size: tuple[int, int] | None = None) -> Source:
-    """The camera, stream or video file that a user named; nothing is opened yet.
+def open_source(
+    text: str, size: tuple[int, int] | None = None, note: Callable[[str], None] = lambda text: None
+) -> Source:
+    """The camera, stream, video file or pictures that a user named; nothing is opened yet.
 
     Args:
-        text: A camera's number or device file, "picamera", "scenes", an address, or a video file.
+        text: A camera's number or device file, "picamera", "scenes", an address, a video file; a picture, a folder or a
+            glob of pictures.
         size: Width and height that a camera is asked for.
+        note: Is told of pictures that cannot be read.
 
     Raises:
         InputError: Nothing of the kind.
@@ -274,6 +279,8 @@ def open_source(text: str, size: tuple[int, int] | None = None) -> Source:
         return _stream(text)
     if _is_device(text):
         return _camera(text, text, size)
+    if _are_pictures(text):
+        return Pictures(text, find_images([text]), note)
     check_readable(text)
     # absolute: libav takes what stands before a colon for a protocol
     return Capture(str(Path(text).absolute()), text, live=False, backends=(cv2.CAP_FFMPEG, cv2.CAP_ANY))
@@ -293,6 +300,13 @@ def _stream(text: str) -> Capture:
         raise InputError(f"--source: expected {', '.join(_SCHEMES)}://HOST…, got {printable(text)!r}")
     shown = urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path, "", ""))  # no password
     return Capture(text, shown, live=True, backends=(cv2.CAP_FFMPEG, cv2.CAP_ANY))
+
+
+def _are_pictures(text: str) -> bool:
+    try:
+        return Path(text).suffix.lower() in SUFFIXES or "*" in text or Path(text).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_device(text: str) -> bool:

@@ -70,16 +70,17 @@ class Accuracy:
         values = [values[metric] for values in self.per_class.values()]
         return float(np.mean(values)) if values else None
 
-    def resample(self, weights: Weights) -> dict[str, Floats]:
+    def resample(self, weights: Weights, threads: int = 1) -> dict[str, Floats]:
         """The figures for pictures drawn again.
 
         Args:
             weights: float64 [pictures, draws]: how often each picture was drawn.
+            threads: To use.
 
         Returns:
             Name of `METRICS` → float64 [draws]; NaN where nothing labelled was drawn.
         """
-        ap = self._average_precision(weights)[self.classes]
+        ap = self._average_precision(weights, threads)[self.classes]
         with np.errstate(invalid="ignore"):
             labelled = ~np.isnan(ap[:, 0])
             number = labelled.sum(axis=0).astype(float)
@@ -89,8 +90,8 @@ class Accuracy:
                 "mAP50_95": np.nansum(ap.mean(axis=1), axis=0) / number,
             }
 
-    def _average_precision(self, weights: Weights) -> Floats:
-        return average_precision(self.matches, weights, self._number)
+    def _average_precision(self, weights: Weights, threads: int = 1) -> Floats:
+        return average_precision(self.matches, weights, self._number, threads)
 
 
 def _summary(ap: Floats) -> dict[str, float]:
@@ -124,20 +125,23 @@ def evaluate(
 Drawn = Mapping[str, Floats]  # name of `METRICS` → its value in each resample
 
 
-def bootstrap(accuracies: Sequence[Accuracy], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Drawn]:
+def bootstrap(
+    accuracies: Sequence[Accuracy], *, resamples: int = RESAMPLES, seed: int = 0, threads: int = 1
+) -> list[Drawn]:
     """The figures of models on pictures drawn again and again, with replacement, the same ones for all.
 
     Args:
         accuracies: Of the models, on the same pictures and classes.
         resamples: Draws.
         seed: Of the draws.
+        threads: To use; the figures do not depend on it.
     """
     if not accuracies:
         return []
     images = accuracies[0].images
     rng = np.random.default_rng(seed)
     weights = np.asarray(rng.multinomial(images, np.full(images, 1 / images), resamples).T, np.float64)
-    return [accuracy.resample(weights) for accuracy in accuracies]
+    return [accuracy.resample(weights, threads) for accuracy in accuracies]
 
 
 def differences(
@@ -206,5 +210,10 @@ def average_precision_50(labels: Found, candidates: Found) -> float | None:
     Raises:
         ValueError: Not as many pictures in both.
     """
+    return agreement_accuracy(labels, candidates).value("mAP50")
+
+
+def agreement_accuracy(labels: Found, candidates: Found) -> Accuracy:
+    """The accuracy of `candidates`, with other detections as the truth; its mAP50 is `average_precision_50`."""
     classes = 1 + int(max(labels.class_id.max(initial=-1), candidates.class_id.max(initial=-1)))
-    return evaluate(Truth.of_detections(labels, classes), candidates).value("mAP50")
+    return evaluate(Truth.of_detections(labels, classes), candidates)

@@ -58,7 +58,7 @@ class ChunkedWork:
             InputError: A picture is not there.
         """
         self._models, self._dataset = tuple(models), dataset
-        stamps = [_stamp(path) for path in dataset.paths]
+        stamps = [stamp(path) for path in dataset.paths]
         self._parts: list[list[_Part]] = []
         for _, sha256 in self._models:
             parts = []
@@ -160,7 +160,7 @@ class ChunkedWork:
         return keep
 
 
-def _stamp(path: Path) -> Any:
+def stamp(path: Path) -> Any:
     """What changes when a picture does."""
     try:
         status = path.stat()

@@ -5,6 +5,7 @@ AP is COCO's: the mean over the recalls 0, 0.01, …, 1 of the best precision at
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,14 @@ _RECALLS = np.linspace(0, 1, 101)
 _MAX_BLOCK = 1 << 23  # numbers in an intermediate array
 
 
-def average_precision(matches: Matches, weights: Weights, classes: int) -> Floats:
+def average_precision(matches: Matches, weights: Weights, classes: int, threads: int = 1) -> Floats:
     """AP of each class at each threshold of `IOU_THRESHOLDS`.
 
     Args:
         matches: Of one model.
         weights: float64 [pictures, draws]: how often each picture counts in each draw.
         classes: How many there are.
+        threads: That share the classes; what they find is the same.
 
     Returns:
         float64 [classes, thresholds, draws]; NaN where no label of the class counts.
@@ -32,7 +34,8 @@ def average_precision(matches: Matches, weights: Weights, classes: int) -> Float
     draws = weights.shape[1]
     result = np.full((classes, len(IOU_THRESHOLDS), draws), np.nan)
     bounds = np.searchsorted(matches.class_id, np.arange(classes + 1))
-    for class_id in range(classes):
+
+    def find(class_id: int) -> None:
         rows = slice(*bounds[class_id : class_id + 2])
         positives = matches.positive_image[matches.positive_class == class_id]
         for block in _blocks(len(positives) + bounds[class_id + 1] - bounds[class_id], draws):
@@ -41,6 +44,13 @@ def average_precision(matches: Matches, weights: Weights, classes: int) -> Float
                 matches.image[rows], matches.true[rows], matches.ignored[rows], weights[:, block], np.maximum(total, 1)
             )
             result[class_id, :, block] = np.where(total > 0, found, np.nan)
+
+    if threads == 1:
+        for class_id in range(classes):
+            find(class_id)
+    else:  # numpy's work on whole arrays lets other threads run
+        with ThreadPoolExecutor(threads, "precision") as pool:
+            list(pool.map(find, range(classes)))
     return result
 
 

@@ -105,6 +105,7 @@ def assess(
     *,
     resamples: int,
     seed: int,
+    threads: int = 1,
 ) -> list[dict[str, Any]]:
     """The document: an entry a model, the others compared with the first.
 
@@ -117,6 +118,7 @@ def assess(
         settings: One entry a model: how it was run.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        threads: Of the bootstrap.
     """
     names = dataset.names if dataset.names_known else _names_by_id(models[0].spec, dataset)
     truth, counted = Truth.of_dataset(dataset), np.array(classes.common, np.int64)
@@ -124,7 +126,7 @@ def assess(
         evaluate(truth, boxes.in_classes(match.to_dataset), classes=counted)
         for boxes, match in zip(found, classes.matches, strict=True)
     ]
-    drawn = bootstrap(accuracies, resamples=resamples, seed=seed)
+    drawn = bootstrap(accuracies, resamples=resamples, seed=seed, threads=threads)
     changes = [None, *differences(accuracies, drawn=drawn)]
     agreements = [None, *(_agreement(models[0], found[0], *pair) for pair in zip(models[1:], found[1:], strict=True))]
     times_of: Sequence[Floats | None] = [None] * len(models) if milliseconds is None else milliseconds

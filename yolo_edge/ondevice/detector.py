@@ -21,10 +21,9 @@ class Detector:
 
     Buffers are kept between calls, so calls from several threads wait for each other.
 
-    Example::
-
-        detector = Detector("yolo-fastest-1.1-320-fp32.onnx")
-        for x1, y1, x2, y2 in detector(cv2.imread("dog.jpg")).xyxy: ...
+    Examples:
+        >>> detector = Detector("yolo-fastest-1.1-320-fp32.onnx")
+        >>> for x1, y1, x2, y2 in detector(cv2.imread("dog.jpg")).xyxy: ...
 
     Attributes:
         spec: The model's spec.

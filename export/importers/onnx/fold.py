@@ -15,7 +15,8 @@ from yolo_edge.ondevice.files import first_line, printable
 _MAX_NODES = 20_000
 _MAX_ELEMENTS = 1 << 28  # of a constant
 _MAX_COMPUTED = 1 << 24  # of a constant that is computed
-_MAX_ROUNDS = 12
+# of looking for shapes: exports that were not simplified need two for each Reshape behind another, as ShuffleNets have
+_MIN_ROUNDS, _MAX_ROUNDS, _MAX_LOOKS = 12, 200, 200_000
 _BIG = 4096  # elements of a constant that shape inference need not see
 # whose outputs may be much larger than their inputs
 _GROWING = frozenset({"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"})
@@ -37,7 +38,7 @@ def fold(model: ModelProto, path: str, size: tuple[int, int] | None = None) -> O
     """
     network = _start(model, path)
     network.shapes[network.input] = _input_shape(model, network, size)
-    for _ in range(_MAX_ROUNDS):
+    for _ in range(min(max(_MAX_LOOKS // len(model.graph.node), _MIN_ROUNDS), _MAX_ROUNDS)):
         infer_shapes(network)
         if not _fold_once(network):
             break
@@ -58,7 +59,11 @@ def _start(model: ModelProto, path: str) -> OnnxNetwork:
     images = [value for value in inputs if len(value.type.tensor_type.shape.dim) == 4]
     if len(inputs) != 1 or len(images) != 1:
         names = ", ".join(printable(value.name)[:40] for value in inputs[:5]) or "none"
-        raise InputError(f"{path}: expected one input, a picture [1, 3, height, width]; its inputs are: {names}")
+        remedy = "; export it without the others, or cut it off before they are read (onnx.utils.extract_model)"
+        raise InputError(
+            f"{path}: expected one input, a picture [1, 3, height, width]; its inputs are: {names}"
+            + (remedy if len(images) == 1 else "")
+        )
     if images[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(images[0].type.tensor_type.elem_type)
         raise InputError(f"{path}: its input is {kind}; export the model with a FLOAT input (--input float32)")

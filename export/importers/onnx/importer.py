@@ -15,6 +15,7 @@ from yolo_edge.export.importers.onnx.dequantize import dequantize
 from yolo_edge.export.importers.onnx.emit import Emitter, colours
 from yolo_edge.export.importers.onnx.fold import fold
 from yolo_edge.export.importers.onnx.heads import find_heads
+from yolo_edge.export.importers.onnx.inputs import fix_inputs
 from yolo_edge.export.importers.onnx.network import OnnxNetwork, needed_nodes
 from yolo_edge.export.importers.onnx.operators import OPERATORS
 from yolo_edge.export.importers.onnx.read import read_onnx
@@ -62,11 +63,11 @@ def import_onnx(
         InputError: The file cannot be read, is no detector that is known, or cannot have that size.
     """
     model, files = read_onnx(path)
+    notes = fix_inputs(model)
     own = None if _has_fixed_size(model) else size or _metadata_size(model)
     if own is None and spec is not None and not _has_fixed_size(model):
         own = (spec.input.width, spec.input.height)
     network = fold(model, str(path), own)
-    notes = []
     quantized = dequantize(network)
     if quantized:
         notes.append(f"{path.name} is quantized: {quantized} operators were taken back to float, weights stay rounded")

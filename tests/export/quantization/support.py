@@ -83,6 +83,33 @@ def depthwise_darknet(
     return net.write(folder / f"depthwise-{seed}-{activation}.cfg")
 
 
+def residual_darknet(folder: Path, seed: int = 0) -> Path:
+    """A detector with two residual blocks, routes, a maxpool and an upsampling, 64x64."""
+    net = DarknetWriter(64, 64, np.random.default_rng(seed))
+    net.convolution(8, 3, 2)
+    net.convolution(12, 3)
+    net.convolution(24, 1)
+    net.convolution(24, 3, 2, 24)
+    net.convolution(12, 1, activation="linear")  # 4
+    net.convolution(24, 1)
+    net.convolution(24, 3, 1, 24)
+    net.convolution(12, 1, activation="linear")
+    net.shortcut(4, "linear")
+    net.convolution(16, 3)  # 9
+    net.convolution(12, 1)
+    net.convolution(16, 3)
+    net.shortcut(9, "linear")
+    net.maxpool(3, 1)
+    net.route([13, 10], absolute=True)
+    net.convolution(16, 1)  # 15
+    net.convolution(16, 3, 2)
+    net.upsample()
+    net.route([17, 15], absolute=True)
+    net.convolution(20, 3)
+    net.yolo(2, 3, 1.05)
+    return net.write(folder / f"residual-{seed}.cfg")
+
+
 def all_tensors(graph: Graph, tensor: np.ndarray) -> dict[str, np.ndarray]:
     """Every computed tensor of a network, the input too."""
     model = graph.clone()

@@ -1,6 +1,9 @@
 """Which pictures are taken, and which recipe."""
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,12 +13,16 @@ from tests.export.quantization.support import PLAIN, depthwise_darknet
 from tests.support import random_picture
 from yolo_edge import InputError
 from yolo_edge.export import canonicalize
+from yolo_edge.export.graph import Graph
 from yolo_edge.export.load import load_model
+from yolo_edge.export.quantization import choose
+from yolo_edge.export.quantization.cache import Cache
 from yolo_edge.export.quantization.choose import Trial, _best, quantize
 from yolo_edge.export.quantization.pictures import LEAST, Pictures, stream
 from yolo_edge.export.quantization.plan import QuantizationPlan
 from yolo_edge.export.quantization.recipe import RECIPES, UNSEEN, Recipe
 from yolo_edge.export.source import SourceModel
+from yolo_edge.ondevice.spec import ModelSpec
 
 
 def write_pictures(folder: Path, count: int) -> list[Path]:
@@ -97,22 +104,35 @@ def trial(agreement: float | None, int8: int = 10, snr_db: float = 20, recipe: s
 
 
 @pytest.mark.parametrize(
-    ("trials", "best"),
+    ("trials", "gained", "best"),
     [
-        ([trial(0.7), trial(0.8), trial(0.75)], 1),
-        ([trial(0.8), trial(0.8)], 0),
-        ([trial(0.8), trial(0.819, 8)], 0),
-        ([trial(0.8), trial(0.821, 8)], 1),
-        ([trial(None), trial(None), trial(None, 8)], 0),
-        ([trial(None, 8), trial(None)], 1),
-        ([trial(0.0), trial(0.1)], 1),
-        ([trial(0.7), trial(0.9, snr_db=14.9)], 0),
-        ([trial(0.7, snr_db=12), trial(0.9, snr_db=14.9)], 1),
-        ([trial(None), trial(None, recipe=UNSEEN)], 1),
+        ([trial(0.7), trial(0.8), trial(0.75)], None, 1),
+        ([trial(0.8), trial(0.8)], None, 0),
+        ([trial(0.8), trial(0.8, 8)], None, 0),
+        ([trial(0.8), trial(0.9, 8), trial(0.79)], 0.014, 0),
+        ([trial(0.8), trial(0.9, 8), trial(0.91, 8)], 0.016, 2),
+        ([trial(0.8), trial(0.9, 8)], -0.1, 0),
+        ([trial(None), trial(None), trial(None, 8)], None, 0),
+        ([trial(None, 8), trial(None)], None, 1),
+        ([trial(0.0), trial(0.1)], None, 1),
+        ([trial(0.7), trial(0.9, snr_db=14.9)], None, 0),
+        ([trial(0.7, snr_db=12), trial(0.9, snr_db=14.9)], None, 1),
+        ([trial(0.9, snr_db=14.9), trial(0.7, 8)], None, 1),
+        ([trial(None), trial(None, recipe=UNSEEN)], None, 1),
     ],
 )
-def test_the_best(trials: list[Trial], best: int) -> None:
-    assert _best(trials) == best
+def test_the_best(trials: list[Trial], gained: float | None, best: int) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def gain(full: int, fewer: int) -> float:
+        asked.append((full, fewer))
+        assert gained is not None
+        return gained
+
+    found, notes = _best(trials, gain)
+    assert found == best
+    assert len(asked) == len(notes) == (gained is not None)
+    assert all("2 convolutions in float" in note for note in notes)
 
 
 def test_every_recipe_is_tried(paths: list[Path], source: SourceModel) -> None:
@@ -121,19 +141,73 @@ def test_every_recipe_is_tried(paths: list[Path], source: SourceModel) -> None:
     made = quantize(graph, source.spec, pictures, progress=said.append)
     names = [found.recipe for found in made.trials]
     assert names == [recipe.name for recipe in RECIPES]
-    assert said == ["calibrating with 9 pictures", *(f"trying {name}" for name in names)]
+    assert said[: 1 + len(names)] == ["calibrating with 9 pictures", *(f"trying {name}" for name in names)]
     assert all(0 <= (found.agreement or 0) <= 1 for found in made.trials)
-    chosen = made.trials[_best(made.trials)]
-    assert made.network.plan == chosen.plan
-    assert f"{chosen.recipe!r} was chosen by agreement on 3 pictures held back" in made.notes[-1]
+    (chosen,) = (found for found in made.trials if found.plan == made.network.plan)
+    assert any(f"{chosen.recipe!r} was chosen by agreement on 3 pictures held back" in note for note in made.notes)
     convolutions = sum(node.op_type == "Conv" for node in graph.graph)
     assert {found.int8 for found in made.trials} == {convolutions, convolutions - 2}
+
+
+def test_floats_are_weighed_on_all_pictures(
+    paths: list[Path], source: SourceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed: list[int] = []
+
+    class Judge(choose.StreamJudge):
+        def __init__(self, graph: Graph, spec: ModelSpec, paths: Sequence[Path]):
+            weighed.append(len(paths))
+            super().__init__(graph, spec, paths)
+
+        def likeness(self, model: Graph) -> float | None:
+            alike = super().likeness(model)
+            assert alike is not None
+            assert 0 <= alike <= 1
+            weighed.append(int(alike * 1000))
+            return len(weighed) * worth
+
+    recipes = [PLAIN, Recipe("float first", rescale=False, equalize=False, ranges="minmax", float_first=2)]
+    monkeypatch.setattr(choose, "StreamJudge", Judge)
+    monkeypatch.setattr(
+        choose._Judge, "judge", lambda self, network: (0.5 + 0.1 * ("float" in network.plan.recipe), 30)
+    )
+    for worth, name in ((0.014, "plain"), (0.016, "float first")):
+        weighed.clear()
+        made = quantize(canonicalize(source.graph), source.spec, Pictures.choose(paths[:12]), recipes=recipes)
+        assert made.network.plan.recipe == name
+        assert weighed[0] == 12
+        assert f"gains {worth:+.3f} over 'plain' on all pictures" in made.notes[-1]
 
 
 def test_a_recipe_that_changes_nothing_is_not_tried_twice(paths: list[Path], source: SourceModel) -> None:
     recipes = [PLAIN, Recipe("the same", rescale=False, equalize=False, ranges="minmax")]
     made = quantize(canonicalize(source.graph), source.spec, Pictures.choose(paths[:4]), recipes=recipes)
     assert [found.recipe for found in made.trials] == ["plain"]
+
+
+def test_recipes_that_were_tried_are_kept(
+    paths: list[Path], source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, pictures, recipes = canonicalize(source.graph), Pictures.choose(paths[:4]), RECIPES[:3]
+    finish, finished = choose.finish, []
+
+    def end_at_the_second(expanded: Graph, plan: QuantizationPlan, recipe: Recipe, *rest: Any) -> QuantizationPlan:
+        finished.append(recipe.name)
+        if len(finished) == 2:
+            raise KeyboardInterrupt
+        return finish(expanded, plan, recipe, *rest)
+
+    monkeypatch.setattr(choose, "finish", end_at_the_second)
+    with closing(Cache(tmp_path, [b"a"])) as kept, pytest.raises(KeyboardInterrupt):
+        quantize(graph, source.spec, pictures, recipes=recipes, kept=kept)
+    with closing(Cache(tmp_path, [b"a"])) as kept:
+        made = quantize(graph, source.spec, pictures, recipes=recipes, kept=kept)
+    assert finished == [recipe.name for recipe in (recipes[0], recipes[1], recipes[1], recipes[2])]
+    monkeypatch.setattr(choose, "finish", finish)
+    whole = quantize(graph, source.spec, pictures, recipes=recipes)
+    assert made.trials == whole.trials
+    assert made.network.plan == whole.network.plan
+    assert made.notes == whole.notes
 
 
 def test_where_nothing_is_found(tmp_path: Path, paths: list[Path]) -> None:

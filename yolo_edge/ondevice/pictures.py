@@ -2,21 +2,21 @@
 
 import glob
 import re
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Dict, Iterable, List, Tuple
 
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import reason
 from yolo_edge.ondevice.images import SUFFIXES
 
 
-def find_images(arguments: Iterable[str]) -> list[Path]:
+def find_images(arguments: Iterable[str]) -> List[Path]:
     """Files as named; the pictures of a folder (not of folders in it) and the matches of a glob in natural order.
 
     Raises:
         InputError: An argument names nothing.
     """
-    found: dict[Path, None] = {}
+    found: Dict[Path, None] = {}
     for argument in arguments:
         if not argument:
             raise InputError("expected a picture, got an empty text")
@@ -37,7 +37,7 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
     return list(found)
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def _pictures_in(folder: Path) -> List[Path]:
     try:
         return [child for child in folder.iterdir() if child.suffix.lower() in SUFFIXES]
     except OSError as error:
@@ -51,7 +51,7 @@ def _is_folder(path: Path) -> bool:
         raise InputError(f"{path}: {reason(error)}") from error
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def _natural(path: Path) -> List[Tuple[int, str]]:
     """Sorts img2 before img10."""
     parts = re.split(r"([0-9]{1,18})", str(path))
     return [(int(part), "") if part.isdigit() and part.isascii() else (-1, part) for part in parts]

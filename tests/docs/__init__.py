@@ -1,0 +1,1 @@
+"""README.md and docs/: their commands, links and pages."""
