@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         cooldown_s: Rest between repeats.
         image: The picture that preprocessing starts from; None: a synthetic one of 640x480.
         image_sha256: Of that file: another picture under the same name is another run.
-        fast: Let int8 sums saturate where onnxruntime's fastest kernels do: on x86-64 without VNNI.
+        fast: The runtime's fastest kernels, also where they are not exact; see `Detector`.
         pin: Keep the workers to the fastest kind of CPUs, where they differ in speed.
         peak_s: Spent on finding the machine's fp32 peak, for each number of threads and library; 0: not at all.
         roof_s: Spent on finding how fast memory is copied and int8 matrices are multiplied, each, for each number of

@@ -318,7 +318,7 @@ def describe_method(result: BenchmarkResult) -> list[tuple[str, str]]:
             f"at most {settings.warm_up_cap_s:g} s",
         ),
         ("picture", settings.image or "synthetic, 640x480"),
-        ("int8 in onnxruntime, x86 without VNNI", "fast: sums may saturate" if settings.fast else "exact"),
+        ("kernels", "the fastest, exact or not (--fast)" if settings.fast else "exact ones"),
         ("written by", result.tool),
         ("git revision", result.revision or "not in a git repository"),
         ("command", " ".join(result.command) or "not recorded"),

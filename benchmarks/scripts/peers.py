@@ -5,19 +5,24 @@
     python benchmarks/scripts/peers.py yolov8n.onnx --image dog.jpg --threads 1
 
 MODEL is a darknet .cfg (its .weights beside it) or another trainer's .onnx of the yolov8 kind ([1, 4 + classes, N]).
-Ours are fp32 files made in memory, with float32 and with uint8 input. The others, each as its users write it:
+Ours are fp32 files made in memory, with float32 and with uint8 input; on OpenVINO also with `fast` (16-bit floats).
+The others, each as its users write it:
 
 - OpenCV DNN: `readNetFromDarknet` (or `readNetFromONNX` of the trainer's file), `blobFromImage`, rows, NMS
 - plain onnxruntime: `blobFromImage`, all cells decoded, NMS
-- ncnn: the model as pnnx converts it, with its defaults; its outputs are decoded by our code, which is in its favour
+- ncnn: the model as pnnx converts it, with its defaults; OpenCV resizes, and our code decodes: both in its favour
 - Ultralytics: `YOLO(MODEL)` on the trainer's .onnx
 
 What is not installed is left out, and named. That all find the same is checked first: the same classes, IoU of 0.9 and
 more, confidence within 0.02, for all that either finds above 0.3.
 
+--also takes other files of ours of the same model, such as int8 ones; they may find something else, and say how many.
+
 Prints a Markdown table: medians in ms, and the whole path as a multiple of the fastest other program's, from paired
-rounds, with the 95 % interval. Rounds in which the kernel took the processor from one of both are left out, where
-enough others are there. With several threads there are pauses between the calls: threads of some runtimes spin.
+rounds, with the 95 % interval. Each is called once before, uncounted: the others had the caches. Rounds in which the
+kernel took the processor from one of both are left out, where enough others are there. Where they are not, and one
+thread computes, its CPU time stands for the time, and the table says so. With several threads there are pauses between
+the calls: threads of some runtimes spin.
 """
 
 import argparse
@@ -28,7 +33,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +54,7 @@ from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.preprocess import place
 from yolo_edge.ondevice.runtimes import BY_SUFFIX
 from yolo_edge.ondevice.runtimes.onnx import new_session
-from yolo_edge.timing import Ratio, Seconds, interleave, paired_ratio
+from yolo_edge.timing import Seconds, interleave, paired_ratio
 
 LEAST_ROUNDS = 30  # undisturbed
 
@@ -58,38 +64,57 @@ class Side:
 
     Attributes:
         ours: Whether it is `Detector`.
+        same: Whether it has to find what the others find.
         find: Picture → detections.
         infer: The inference alone, of a tensor that is ready.
     """
 
-    def __init__(self, find: Callable[[np.ndarray], Detections], infer: Callable[[], object], ours: bool = False):
-        self.find, self.infer, self.ours = find, infer, ours
+    def __init__(
+        self,
+        find: Callable[[np.ndarray], Detections],
+        infer: Callable[[], object],
+        ours: bool = False,
+        same: bool = True,
+    ):
+        self.find, self.infer, self.ours, self.same = find, infer, ours, same
+
+
+Sides = dict[str, Side]
 
 
 class Watched:
-    """A call, and how often the kernel took the processor away meanwhile."""
+    """A call, how often the kernel took the processor away meanwhile, and the CPU time of the process."""
 
     def __init__(self, call: Callable[[], object]):
-        self._call = call
+        self.call = call
         self.switches: list[int] = []
+        self.cpu_s: list[float] = []
 
     def __call__(self) -> None:
         """Make the call."""
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        self._call()
+        before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw, time.process_time()
+        self.call()
+        self.cpu_s.append(time.process_time() - begun)
         self.switches.append(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before)
+
+
+def resized(spec: ModelSpec, image: np.ndarray) -> np.ndarray:
+    """The picture at the size of the input, stretched or letterboxed as the model wants it."""
+    width, height = spec.input.width, spec.input.height
+    placement, size = place(spec.input, image.shape[1], image.shape[0])
+    if size == (width, height):
+        return np.asarray(cv2.resize(image, size))
+    left, top = placement.offset
+    edges = (top, height - size[1] - top, left, width - size[0] - left)
+    pad = (spec.input.pad_value,) * 3
+    return np.asarray(cv2.copyMakeBorder(cv2.resize(image, size), *edges, cv2.BORDER_CONSTANT, value=pad))
 
 
 def blob_of(spec: ModelSpec, image: np.ndarray) -> np.ndarray:
     """The input as programs around OpenCV make it: letterboxed where the model wants it, then `blobFromImage`."""
-    width, height = spec.input.width, spec.input.height
     if spec.input.resize == "letterbox":
-        placement, size = place(spec.input, image.shape[1], image.shape[0])
-        left, top = placement.offset
-        edges = (top, height - size[1] - top, left, width - size[0] - left)
-        pad = (spec.input.pad_value,) * 3
-        image = cv2.copyMakeBorder(cv2.resize(image, size), *edges, cv2.BORDER_CONSTANT, value=pad)
-    return np.asarray(cv2.dnn.blobFromImage(image, 1 / 255, (width, height), swapRB=True))
+        image = resized(spec, image)
+    return np.asarray(cv2.dnn.blobFromImage(image, 1 / 255, (spec.input.width, spec.input.height), swapRB=True))
 
 
 def rows_of_yolov8(spec: ModelSpec, output: np.ndarray, image: np.ndarray) -> Detections:
@@ -107,21 +132,32 @@ def rows_of_yolov8(spec: ModelSpec, output: np.ndarray, image: np.ndarray) -> De
     return Detections(placement.to_source(corners), best[order], class_id[order])
 
 
-def our_sides(source: SourceModel, image: np.ndarray, threads: int, left_out: list[str]) -> dict[str, Side]:
-    """`Detector` on each runtime, with float32 and with uint8 input."""
-    found = {}
-    for kind in ("float32", "uint8"):
-        data = write_onnx(canonicalize(source.graph), source.spec, FileOptions(input=kind))
+def our_sides(source: SourceModel, also: Sequence[Path], image: np.ndarray, threads: int) -> tuple[Sides, list[str]]:
+    """`Detector` on each runtime, with float32 and with uint8 input, and with other files; and what is left out."""
+    found: Sides = {}
+    left_out: list[str] = []
+    graph = canonicalize(source.graph)
+    files: list[tuple[str, bytes | Path]] = [
+        ("", write_onnx(graph, source.spec)),
+        (", uint8", write_onnx(graph, source.spec, FileOptions(input="uint8"))),
+        *((f", {path.name}", path) for path in also),
+    ]
+    for kind, file in files:
         for runtime in BY_SUFFIX[".onnx"]:
             try:
-                detector = Detector(data, runtime=runtime, threads=threads, confidence=CONFIDENCE, iou=IOU)
+                detector = Detector(file, runtime=runtime, threads=threads, confidence=CONFIDENCE, iou=IOU)
             except YoloEdgeError as error:
-                left_out.append(f"Detector, {runtime}: {error}")
+                left_out.append(f"Detector, {runtime}{kind}: {error}")
                 continue
             tensor = detector.preprocess(image)[0].copy()
-            name = f"Detector, {runtime} {detector.runtime.version}{', uint8' if kind == 'uint8' else ''}"
-            found[name] = Side(detector, partial(detector.runtime.run, tensor), ours=True)
-    return found
+            name = f"Detector, {runtime} {detector.runtime.version}{kind}"
+            infer = partial(detector.runtime.run, tensor)
+            found[name] = Side(detector, infer, ours=True, same=isinstance(file, bytes))
+            if runtime == "openvino" and not kind:
+                fast = Detector(file, runtime=runtime, threads=threads, confidence=CONFIDENCE, iou=IOU, fast=True)
+                run = partial(fast.runtime.run, tensor)
+                found[f"{name}, fast"] = Side(fast, run, ours=True, same=False)
+    return found, left_out
 
 
 def plain_onnxruntime(model: Path, source: SourceModel, image: np.ndarray, threads: int) -> Side:
@@ -179,14 +215,9 @@ def ncnn_side(source: SourceModel, image: np.ndarray, threads: int, folder: Path
     scale = [1 / 255] * 3
 
     def prepare(picture: np.ndarray) -> Any:
-        placement, size = place(spec.input, picture.shape[1], picture.shape[0])
-        mat = ncnn.Mat.from_pixels_resize(
-            picture, ncnn.Mat.PixelType.PIXEL_BGR2RGB, picture.shape[1], picture.shape[0], *size
-        )
-        left, top = placement.offset
-        if size != (spec.input.width, spec.input.height):
-            edges = (top, spec.input.height - size[1] - top, left, spec.input.width - size[0] - left)
-            mat = ncnn.copy_make_border(mat, *edges, ncnn.BorderType.BORDER_CONSTANT, float(spec.input.pad_value))
+        # its own from_pixels_resize and copy_make_border take ten times as long as OpenCV
+        canvas = resized(spec, picture)
+        mat = ncnn.Mat.from_pixels(canvas, ncnn.Mat.PixelType.PIXEL_BGR2RGB, canvas.shape[1], canvas.shape[0])
         mat.substract_mean_normalize([], scale)
         return mat
 
@@ -221,11 +252,10 @@ def ultralytics_side(model: Path, source: SourceModel, image: np.ndarray, thread
 
 
 def sides_of(
-    model: Path, source: SourceModel, image: np.ndarray, threads: int, folder: Path
-) -> tuple[dict[str, Side], list[str]]:
+    model: Path, source: SourceModel, also: Sequence[Path], image: np.ndarray, threads: int, folder: Path
+) -> tuple[Sides, list[str]]:
     """All that can be measured, and what is left out with the reason."""
-    left_out: list[str] = []
-    found = our_sides(source, image, threads, left_out)
+    found, left_out = our_sides(source, also, image, threads)
     darknet = model.suffix == ".cfg"
     others: dict[str, tuple[str | None, Callable[[], Side]]] = {
         f"OpenCV DNN {cv2.__version__}, {'darknet' if darknet else 'ONNX'}": (
@@ -249,59 +279,84 @@ def sides_of(
     return found, left_out
 
 
-def check_same(sides: Mapping[str, Side], image: np.ndarray) -> int:
-    """Check that all find the same; how many that is."""
+def check_same(sides: Mapping[str, Side], image: np.ndarray) -> dict[str, int]:
+    """Check that all find the same, as far as they have to; how many each finds."""
     expected = next(iter(sides.values())).find(image)
+    counts = {}
     for name, side in sides.items():
         found = side.find(image)
+        counts[name] = len(found)
         problems = unmatched(found, expected) + unmatched(expected, found)
-        if problems:
+        if side.same and problems:
             raise SystemExit(f"{name} does not find the same: {'; '.join(problems)}")
-    return len(expected)
+    return counts
 
 
-def ratio_of(a: Seconds, b: Seconds, disturbed: np.ndarray) -> tuple[Ratio, int]:
-    """`a` as a multiple of `b`, from the undisturbed rounds where there are enough; and their number."""
-    if (~disturbed).sum() >= LEAST_ROUNDS:
-        a = np.where(disturbed, np.nan, a)
-    return paired_ratio(a[None], b[None]), int(np.isfinite(a).sum())
+def warmed(calls: Mapping[str, Watched]) -> dict[str, Callable[[], object]]:
+    """The same calls, each after one that is not looked at: the others had the caches meanwhile."""
+    result: dict[str, Callable[[], object]] = {}
+    for name, call in calls.items():
+        result |= {f"{name}: warm": call.call, name: call}
+    return result
 
 
-def measure(model: Path, source: SourceModel, image: np.ndarray, threads: int, seconds: float, folder: Path) -> None:
+class Times:
+    """What was measured of one call: wall time of undisturbed rounds, or the CPU time of all."""
+
+    def __init__(self, call: Watched, wall: Seconds, threads: int):
+        # the first call is not timed
+        quiet = np.array(call.switches[1:]) == 0
+        self.by_cpu = quiet.sum() < LEAST_ROUNDS and threads == 1
+        self.cpu = np.array(call.cpu_s[1:])
+        self.wall = np.where(quiet, wall, np.nan) if quiet.sum() >= LEAST_ROUNDS else wall
+        self.median = float(np.median(self.cpu) if self.by_cpu else np.nanmedian(self.wall))
+
+    def ratio(self, other: "Times", threads: int) -> str:
+        """This as a multiple of the other, in words."""
+        both = int(np.isfinite(self.wall * other.wall).sum())
+        if (self.by_cpu or other.by_cpu or both < LEAST_ROUNDS) and threads == 1:
+            return f"{paired_ratio(self.cpu[None], other.cpu[None])} of CPU time, {len(self.cpu)} rounds"
+        return f"{paired_ratio(self.wall[None], other.wall[None])}, {both} rounds"
+
+
+def measure(
+    model: Path,
+    source: SourceModel,
+    also: Sequence[Path],
+    image: np.ndarray,
+    threads: int,
+    seconds: float,
+    folder: Path,
+) -> None:
     """Print the table for one number of threads."""
     cv2.setNumThreads(threads)
-    sides, left_out = sides_of(model, source, image, threads, folder)
-    same = check_same(sides, image)
+    sides, left_out = sides_of(model, source, also, image, threads, folder)
+    counts = check_same(sides, image)
     calls = {f"{name}: whole": Watched(partial(side.find, image)) for name, side in sides.items()}
     calls |= {f"{name}: inference": Watched(side.infer) for name, side in sides.items()}
-    samples = interleave(with_pauses(calls) if threads > 1 else calls, seconds=seconds)
-    # the first call of each is not timed
-    disturbed = {name: np.array(call.switches[1:]) > 0 for name, call in calls.items()}
+    samples = interleave(with_pauses(warmed(calls)) if threads > 1 else warmed(calls), seconds=seconds)
+    times = {name: Times(call, samples[name], threads) for name, call in calls.items()}
+    whole = {name: times[f"{name}: whole"] for name in sides}
+    best = min((name for name in sides if not sides[name].ours), key=lambda name: whole[name].median)
     size = f"{source.spec.input.width}x{source.spec.input.height}"
-    print(f"\n{model.name}, {size}, threads {threads}: {same} detections in all, {len(calls)} calls a round")
-    print("\n| | whole path, ms | inference, ms | whole path, of the fastest other | rounds |\n|---|--:|--:|---|--:|")
-    whole = {name: samples[f"{name}: whole"] for name in sides}
-    quiet = {name: _quiet(whole[name], disturbed[f"{name}: whole"]) for name in sides}
-    best = min((name for name in sides if not sides[name].ours), key=lambda name: quiet[name])
-    for name in sorted(sides, key=lambda name: quiet[name]):
-        ratio, rounds = ratio_of(whole[name], whole[best], disturbed[f"{name}: whole"] | disturbed[f"{best}: whole"])
-        inference = _quiet(samples[f"{name}: inference"], disturbed[f"{name}: inference"])
-        compared = "1" if name == best else str(ratio)
-        print(f"| {name} | {quiet[name] * 1e3:.2f} | {inference * 1e3:.2f} | {compared} | {rounds} |")
+    print(f"\n{model.name}, {size}, threads {threads}, {len(samples[next(iter(calls))])} rounds")
+    print(
+        f"\n| | found | whole path, ms | inference, ms | whole path, as a multiple of {best} |\n|---|--:|--:|--:|---|"
+    )
+    for name in sorted(sides, key=lambda name: whole[name].median):
+        alone = times[f"{name}: inference"]
+        compared = "1" if name == best else whole[name].ratio(whole[best], threads)
+        cells = [f"{one.median * 1e3:.2f}{' (CPU)' if one.by_cpu else ''}" for one in (whole[name], alone)]
+        print(f"| {name} | {counts[name]} | {cells[0]} | {cells[1]} | {compared} |")
     for text in left_out:
         print(f"\nNot measured: {text}")
-
-
-def _quiet(samples: Seconds, disturbed: np.ndarray) -> float:
-    """The median of the undisturbed, where there are enough."""
-    chosen = samples[~disturbed] if (~disturbed).sum() >= LEAST_ROUNDS else samples
-    return float(np.median(chosen))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, metavar="MODEL", help=".cfg or .onnx")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], metavar="FILE", help="other files of ours of it")
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2], metavar="N,M")
     parser.add_argument("--seconds", type=float, default=60, help="for each number of threads")
@@ -312,7 +367,7 @@ def main() -> None:
     image = read_image(options.image)
     with tempfile.TemporaryDirectory() as folder:
         for threads in options.threads:
-            measure(options.model, source, image, threads, options.seconds, Path(folder))
+            measure(options.model, source, options.also, image, threads, options.seconds, Path(folder))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
+import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -113,6 +114,23 @@ def test_int8_in_openvino(int8_bytes: bytes) -> None:
 def decibels(found: np.ndarray, expected: np.ndarray) -> float:
     error = np.square(found - expected).sum()
     return float(10 * np.log10(np.square(expected).sum() / error)) if error else np.inf
+
+
+def test_fast_in_openvino(onnx_bytes: bytes) -> None:
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    expected = "bfloat16" if "BF16" in able else "float16" if "FP16" in able else "float32"
+    exact, fast = (Detector(onnx_bytes, runtime="openvino", fast=fast).runtime for fast in (False, True))
+    for runtime, type_ in ((exact, "float32"), (fast, expected)):
+        compiled = runtime._request.get_compiled_model()  # type: ignore[attr-defined]
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == openvino_type(type_)
+    tensor = np.random.default_rng(1).random(exact.input_shape, np.float32)
+    for name, array in exact.run(tensor).items():
+        # 8 bits of each number: some 40 dB
+        assert decibels(fast.run(tensor)[name], array) > 25
+
+
+def openvino_type(name: str) -> str:
+    return {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[name]
 
 
 def test_int8_in_opencv_says_what_to_do(int8_bytes: bytes) -> None:

@@ -97,7 +97,10 @@ SkipBad = Annotated[
 Threads = Annotated[int | None, typer.Option(help="Default: the runtime's choice.", show_default=False)]
 Runtime = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, opencv or tflite.")]
 Fast = Annotated[
-    bool, typer.Option("--fast", help="On x86 without VNNI: int8 in onnxruntime's fastest kernels; sums may saturate.")
+    bool,
+    typer.Option(
+        "--fast", help="Inexact kernels: int8 sums saturate (onnxruntime, x86 without VNNI), 16-bit floats (openvino)."
+    ),
 ]
 ExactResize = Annotated[
     bool,

@@ -58,7 +58,8 @@ class Detector:
             agnostic: NMS across classes.
             threads: For one inference; None leaves it to the runtime.
             runtime: "auto" or the name of one.
-            fast: Let int8 sums saturate where onnxruntime's fastest kernels do: on x86-64 without VNNI.
+            fast: The runtime's fastest kernels, also where they are not exact: int8 sums that saturate in onnxruntime,
+                on x86-64 without VNNI; floats of 16 bits in OpenVINO, where the CPU has them.
 
         Raises:
             InputError: The file cannot be loaded, or an option is out of its range.

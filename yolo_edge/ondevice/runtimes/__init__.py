@@ -24,7 +24,8 @@ def open_runtime(model: Model, runtime: str = "auto", threads: Optional[int] = N
         runtime: One of `RUNTIMES`; "auto" goes by the file's suffix.
         threads: Threads for one inference; None: the runtime's own choice (one a physical core in onnxruntime and
             OpenVINO, one in TFLite, OpenCV's number in OpenCV).
-        fast: Let int8 sums saturate where onnxruntime's fastest kernels do: on x86-64 without VNNI.
+        fast: The runtime's fastest kernels, also where they are not exact: int8 sums that saturate in onnxruntime, on
+            x86-64 without VNNI; floats of 16 bits in OpenVINO, where the CPU has them.
 
     Raises:
         MissingRuntimeError: The runtime is not installed.
@@ -59,7 +60,7 @@ def _load_onnxruntime(model: Model, threads: Optional[int], fast: bool) -> Runti
 def _load_openvino(model: Model, threads: Optional[int], fast: bool) -> Runtime:
     from yolo_edge.ondevice.runtimes.openvino import OpenvinoRuntime  # noqa: PLC0415
 
-    return OpenvinoRuntime(model, threads)
+    return OpenvinoRuntime(model, threads, fast)
 
 
 def _load_opencv(model: Model, threads: Optional[int], fast: bool) -> Runtime:
