@@ -168,6 +168,7 @@ class BrowserAgent:
         compared = reference.compare(read_outputs(loaded.outputs, payload))
         return {
             "runtime": RUNTIME,
+            "runtime_version": self.host["versions"][RUNTIME],
             "precise": None,
             "start_ms": loaded.start_ms,
             "load_ms": loaded.load_ms,
