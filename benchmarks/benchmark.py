@@ -264,7 +264,7 @@ class Benchmark:
             notes.append(f"warm-up did not settle within {self.settings.warm_up_cap_s:g} s")
         if subject.precision == "int8" and parts[0].precise:
             notes.append("int8 without VNNI: the exact, slower kernels; --fast takes those whose sums may saturate")
-        if self._settings.fast and parts[0].runtime == "openvino":
+        if self.settings.fast and parts[0].runtime == "openvino":
             notes.append("fast: OpenVINO rounds floats to 16 bits where the CPU has them")
         found = self._energy(index, repeats, power)
         energy, how = (None, None) if isinstance(found, str) else found
