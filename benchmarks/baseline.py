@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from yolo_edge.benchmarks.benchmark import LEAST_REPEATS, verdict_of
+from yolo_edge.benchmarks.figures import LEAST_REPEATS, verdict_of
 from yolo_edge.benchmarks.results import BenchmarkResult, Cell, key_of
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.timing import Ratio, unpaired_ratio

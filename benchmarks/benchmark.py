@@ -2,31 +2,38 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from yolo_edge._version import __version__
 from yolo_edge.benchmarks.agents import Connect
+from yolo_edge.benchmarks.figures import (
+    compare_medians,
+    idle_drift,
+    latency_of,
+    least_of,
+    median_ms,
+    merge_samples,
+    milliseconds,
+    peak_share,
+    verdict_of,
+)
 from yolo_edge.benchmarks.host import Conditions, Peak
-from yolo_edge.benchmarks.journal import CellRepeat, Journal, Repeat
+from yolo_edge.benchmarks.journal import Journal, Repeat
 from yolo_edge.benchmarks.metering import Choice, choose_meter, with_recording
 from yolo_edge.benchmarks.power import CellPower, Energy, Power, cell_power, summarize, trace_of
+from yolo_edge.benchmarks.result_file import to_json
 from yolo_edge.benchmarks.results import (
     STAGES,
     BenchmarkResult,
     Cell,
     CellRatio,
-    Latency,
     Profile,
-    RatioVerdict,
-    Samples,
-    to_json,
 )
 from yolo_edge.benchmarks.rounds import (
     Progress,
@@ -41,25 +48,18 @@ from yolo_edge.benchmarks.rounds import (
     steps_of,
 )
 from yolo_edge.benchmarks.runtimes import find_slots
-from yolo_edge.benchmarks.samples import ENCODING, TICK_NS, decode, decode_bytes, encode, encode_bytes
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults, output_faults
 from yolo_edge.devices.profiles import match
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import write_atomically
-from yolo_edge.timing import Ratio, median_interval, paired_ratio
 
 NOT_ASKED = "not measured: --energy reads a power meter"
 EMULATED = "an emulator's energy means nothing"
 
 EMULATED_TIMES = "emulated: an emulator's times mean nothing"
 
-LEAST_REPEATS = 3  # fewer say too little
 _MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
-_LEAST_ROUNDS = 10  # undisturbed
-_IDLE_DRIFT = 0.1  # of the power above idle, or of a tenth of that of the idle machine: less does not matter
-_PEAK_NOISE = 0.05  # by which the peak of more threads may be below that of fewer, on as many CPUs
-_Medians = tuple[NDArray[np.float64], NDArray[np.float64]]  # of undisturbed inferences, of all
 
 
 class Benchmark:
@@ -243,16 +243,16 @@ class Benchmark:
         power: Power | str,
     ) -> Cell:
         parts = [repeat.cells[index] for repeat in repeats]
-        samples = _merge(parts)
+        samples = merge_samples(parts)
         subject = slot.subject
         times = {stage: samples.stage(stage) for stage in samples.stages}
-        latency = {stage: _latency(turns, samples.repeats) for stage, turns in times.items()}
+        latency = {stage: latency_of(turns, samples.repeats) for stage, turns in times.items()}
         whole = [sum(stages) for stages in zip(*times.values(), strict=True)]
         medians = samples.turn_medians()
         faults = machine_faults(_moments(repeats), self._host.cpu.cpus_in_all, self.settings.limits)
         clocks = [clock for part in parts for clock in part.clock_mhz]
         faults += cell_faults(medians.reshape(-1), clocks, self.settings.limits)
-        agreement, snr = (_least(getattr(part, name) for part in parts) for name in ("agreement", "snr_db"))
+        agreement, snr = (least_of(getattr(part, name) for part in parts) for name in ("agreement", "snr_db"))
         if self._host.emulated:
             faults = [EMULATED_TIMES]
         faults += output_faults(agreement, snr, self.settings.limits)
@@ -268,9 +268,9 @@ class Benchmark:
             notes.append("fast: OpenVINO rounds floats to 16 bits where the CPU has them")
         found = self._energy(index, repeats, power)
         energy, how = (None, None) if isinstance(found, str) else found
-        notes += _drift(how, power)
+        notes += idle_drift(how, power)
         peaks_mb = [part.peak_mb for part in parts if part.peak_mb is not None]
-        share, note = _share(subject.macs, inference.p50, slot.threads, peaks)
+        share, note = peak_share(subject.macs, inference.p50, slot.threads, peaks)
         notes += [note] if note else []
         return Cell(
             model=subject.name,
@@ -292,12 +292,12 @@ class Benchmark:
             precise=parts[0].precise,
             preprocess_ms=latency.get("preprocess"),
             postprocess_ms=latency.get("postprocess"),
-            total_ms=_latency(whole, samples.repeats) if len(times) == len(STAGES) else None,
-            start_ms=_median(part.start_ms for part in parts),
-            load_ms=_median(part.load_ms for part in parts),
-            first_ms=_median(part.first_ms for part in parts),
+            total_ms=latency_of(whole, samples.repeats) if len(times) == len(STAGES) else None,
+            start_ms=median_ms(part.start_ms for part in parts),
+            load_ms=median_ms(part.load_ms for part in parts),
+            first_ms=median_ms(part.first_ms for part in parts),
             base_memory_mb=max((part.base_mb for part in parts if part.base_mb is not None), default=None),
-            repeats_ms=tuple(_milliseconds(np.median(row)) for row in medians),
+            repeats_ms=tuple(milliseconds(np.median(row)) for row in medians),
             warm_up_s=round(max(part.warm_up_s for part in parts), 3),
             macs=subject.macs,
             traffic_bytes=subject.traffic_bytes,
@@ -314,11 +314,11 @@ class Benchmark:
         )
 
     def _ratios(self, repeats: Sequence[Repeat]) -> list[CellRatio]:
-        samples = [_merge([repeat.cells[i] for repeat in repeats]) for i in range(len(self._slots))]
+        samples = [merge_samples([repeat.cells[i] for repeat in repeats]) for i in range(len(self._slots))]
         medians = [(cell.undisturbed_medians(), cell.turn_medians()) for cell in samples]
         runtimes = [cell.runtime for cell in repeats[0].cells]
         pairs = [
-            (i, j, *_compare(medians[i], medians[j]))
+            (i, j, *compare_medians(medians[i], medians[j]))
             for i in range(len(self._slots))
             for j in range(len(self._slots))
             if self._compared(i, j)
@@ -352,18 +352,6 @@ class Benchmark:
         return b.runtime == first and (b.subject is self._slots[0].subject or a.subject is b.subject)
 
 
-def verdict_of(ratio: Ratio, repeats: int) -> RatioVerdict:
-    """What a ratio of times says: "no difference" where its interval holds 1.
-
-    The luck of a process shows in other processes only: of less than three repeats no interval can be trusted.
-    """
-    if repeats < LEAST_REPEATS:
-        return "too few repeats"
-    if ratio.low <= 1 <= ratio.high:
-        return "no difference"
-    return "slower" if ratio.value > 1 else "faster"
-
-
 def save(result: BenchmarkResult, journal: Journal) -> Path:
     """Write the result, and forget the journal.
 
@@ -379,87 +367,3 @@ def save(result: BenchmarkResult, journal: Journal) -> Path:
 def _moments(repeats: Sequence[Repeat]) -> list[Conditions]:
     """At the begin and the end of each repeat, in turn."""
     return [moment for repeat in repeats for moment in (repeat.begins, repeat.ends)]
-
-
-def _compare(a: _Medians, b: _Medians) -> tuple[Ratio, int, bool]:
-    """The ratio from the undisturbed rounds, or from all where those are too few; their number; whether undisturbed."""
-    both = np.isfinite(a[0]) & np.isfinite(b[0])
-    if both.any(axis=1).sum() >= min(LEAST_REPEATS, len(both)) and both.sum() >= min(_LEAST_ROUNDS, both.size):
-        return paired_ratio(a[0], b[0]), int(both.sum()), True
-    return paired_ratio(a[1], b[1]), both.size, False
-
-
-def _merge(parts: Sequence[CellRepeat]) -> Samples:
-    """The samples of all repeats of one cell as one."""
-    names = list(parts[0].stages)
-    values = {name: np.concatenate([decode(part.stages[name], sum(part.turns)) for part in parts]) for name in names}
-    return Samples(
-        tick_ns=TICK_NS,
-        encoding=ENCODING,
-        repeats=len(parts),
-        turns=tuple(count for part in parts for count in part.turns),
-        at_s=tuple(at for part in parts for at in part.at_s),
-        windows=tuple(window for part in parts for window in part.windows),
-        stages={name: encode(values[name] * 1e6) for name in names},
-        cpu=_merge_cpu(parts),
-    )
-
-
-def _merge_cpu(parts: Sequence[CellRepeat]) -> str | None:
-    found = [decode_bytes(part.cpu, sum(part.turns)) for part in parts if part.cpu is not None]
-    return encode_bytes(np.concatenate(found)) if len(found) == len(parts) else None
-
-
-def _latency(turns: Sequence[NDArray[np.float64]], repeats: int) -> Latency:
-    samples = np.concatenate(turns)
-    p50, p90, p99 = (_milliseconds(value) for value in np.percentile(samples, [50, 90, 99]))
-    low, high = median_interval(turns, repeats)
-    return Latency(
-        p50=p50,
-        p90=p90,
-        p99=p99,
-        mean=_milliseconds(samples.mean()),
-        n=len(samples),
-        ci95=(_milliseconds(low), _milliseconds(high)),
-    )
-
-
-def _drift(how: CellPower | None, power: Power | str) -> list[str]:
-    """A note where the power of the idle machine changed so much that it matters to the net energy."""
-    if how is None or isinstance(power, str):
-        return []
-    changes = [after - before for before, after in power.idle_w if before is not None and after is not None]
-    change = float(np.mean(changes)) if changes else 0.0
-    above = how.gross_w - how.idle_w
-    if abs(change) <= _IDLE_DRIFT * max(above, _IDLE_DRIFT * how.idle_w):
-        return []
-    return [
-        f"net energy is uncertain: the idle machine took {change:+.2f} W after a repeat, compared with before, this "
-        f"cell {above:.2f} W more than idle"
-    ]
-
-
-def _milliseconds(value: float | np.floating) -> float:
-    return round(float(value), 6)
-
-
-def _least(values: Iterable[float | None]) -> float | None:
-    """The least of a value that is compared with a limit; None: it never was; NaN counts as the least."""
-    known = [value for value in values if value is not None]
-    return round(float(np.min(known)), 4) if known else None
-
-
-def _median(values: object) -> float:
-    return _milliseconds(np.median(list(values)))  # type: ignore[call-overload]
-
-
-def _share(macs: int | None, p50: float, threads: int, peaks: Mapping[str, Peak]) -> tuple[float | None, str | None]:
-    """The share of the peak with as many threads; None, and why, where that peak cannot be one."""
-    peak = peaks.get(str(threads))
-    if not macs or peak is None or not p50:
-        return None, None
-    fewer = max((other.gflops for count, other in peaks.items() if int(count) < threads), default=0.0)
-    share = 2 * macs / (p50 * 1e6) / peak.gflops
-    if share > 1 or peak.gflops < fewer * (1 - _PEAK_NOISE):
-        return None, f"of peak: none, the peak was disturbed ({peak.gflops:.0f} GFLOP/s with threads {threads})"
-    return round(share, 4), None

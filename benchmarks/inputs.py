@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolo_edge.benchmarks.accuracy import Accuracy, parse_accuracy
-from yolo_edge.benchmarks.results import MAX_BYTES, BenchmarkResult, parse_result
+from yolo_edge.benchmarks.result_file import MAX_BYTES, parse_result
+from yolo_edge.benchmarks.results import BenchmarkResult
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import read_bytes, reason
 

@@ -18,7 +18,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from yolo_edge._version import __version__
-from yolo_edge.benchmarks.benchmark import EMULATED, EMULATED_TIMES, NOT_ASKED, verdict_of
+from yolo_edge.benchmarks.benchmark import EMULATED, EMULATED_TIMES, NOT_ASKED
+from yolo_edge.benchmarks.figures import verdict_of
 from yolo_edge.benchmarks.host import Conditions, Cpu, Host
 from yolo_edge.benchmarks.native_power import PhoneMeter, open_phone_meter
 from yolo_edge.benchmarks.power import CellPower, Energy, Power, PowerRepeat, Window, cell_power, summarize, trace_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from yolo_edge.benchmarks.results import json_schema
+from yolo_edge.benchmarks.result_file import json_schema
 from yolo_edge.export.comparison.result import json_schema as comparison_schema
 from yolo_edge.export.quantization.front import json_schema as front_schema
 from yolo_edge.export.quantization.plan import json_schema as plan_schema

@@ -9,14 +9,8 @@ from urllib.parse import quote
 from yolo_edge._version import __version__
 from yolo_edge.benchmarks.baseline import differences
 from yolo_edge.benchmarks.report import charts
-from yolo_edge.benchmarks.report.content import (
-    OF_ONE_RUN,
-    Content,
-    describe_conditions,
-    describe_host,
-    describe_method,
-    when,
-)
+from yolo_edge.benchmarks.report.content import Content
+from yolo_edge.benchmarks.report.describe import OF_ONE_RUN, describe_conditions, describe_host, describe_method, when
 from yolo_edge.benchmarks.report.energy import cell_energy, meter_facts
 from yolo_edge.benchmarks.report.packing import SharedData, filters
 from yolo_edge.benchmarks.report.runtimes import left_out, runtime_columns, runtime_rows

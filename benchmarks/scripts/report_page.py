@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from yolo_edge.benchmarks.accuracy import read_accuracy
 from yolo_edge.benchmarks.report.content import gather
 from yolo_edge.benchmarks.report.page import html
-from yolo_edge.benchmarks.results import BenchmarkResult, read_result, without_samples
+from yolo_edge.benchmarks.result_file import read_result
+from yolo_edge.benchmarks.results import BenchmarkResult, without_samples
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout: its tests know a browser
 from tests.browser import open_page  # type: ignore[import-not-found] # mypy looks at the package alone

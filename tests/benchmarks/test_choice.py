@@ -12,7 +12,8 @@ from tests.benchmarks.machine import SETTINGS, Machine, measure
 from yolo_edge.benchmarks.accuracy import Accuracy, Measured
 from yolo_edge.benchmarks.choice import QUANTITIES, Basis, Candidate, Choice, Quantity, choose, find_candidates
 from yolo_edge.benchmarks.inputs import on_one_dataset, read_inputs
-from yolo_edge.benchmarks.results import BenchmarkResult, Energy, to_json
+from yolo_edge.benchmarks.result_file import to_json
+from yolo_edge.benchmarks.results import BenchmarkResult, Energy
 from yolo_edge.ondevice.errors import InputError
 
 # few values, so that ties, and figures that are just at a limit, are usual

@@ -13,7 +13,8 @@ from tests.benchmarks.machine import HOST, FakeMeter, Machine, measure, subjects
 from tests.support import ROOT
 from yolo_edge.benchmarks.benchmark import EMULATED, NOT_ASKED, Benchmark
 from yolo_edge.benchmarks.journal import Journal
-from yolo_edge.benchmarks.results import BenchmarkResult, read_result, to_json, without_samples
+from yolo_edge.benchmarks.result_file import read_result, to_json
+from yolo_edge.benchmarks.results import BenchmarkResult, without_samples
 from yolo_edge.benchmarks.settings import Limits, Settings, quick_settings, with_energy
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 

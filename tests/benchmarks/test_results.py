@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from tests.benchmarks.machine import SETTINGS, Machine, measure
 from tests.support import ROOT
-from yolo_edge.benchmarks.results import BenchmarkResult, Energy, read_result, to_json, without_samples
+from yolo_edge.benchmarks.result_file import read_result, to_json
+from yolo_edge.benchmarks.results import BenchmarkResult, Energy, without_samples
 from yolo_edge.benchmarks.samples import decode, decode_bytes, encode, encode_bytes
 from yolo_edge.benchmarks.table import to_csv
 from yolo_edge.ondevice.errors import InputError

@@ -8,10 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.benchmarks.machine import SETTINGS, Machine, measure, out_of_memory, subjects
-from yolo_edge.benchmarks.benchmark import Benchmark, _share, save
+from yolo_edge.benchmarks.benchmark import Benchmark, save
+from yolo_edge.benchmarks.figures import peak_share
 from yolo_edge.benchmarks.host import Conditions, Peak
 from yolo_edge.benchmarks.journal import Journal
-from yolo_edge.benchmarks.results import Samples, read_result
+from yolo_edge.benchmarks.result_file import read_result
+from yolo_edge.benchmarks.results import Samples
 from yolo_edge.benchmarks.rounds import _cpu_percent
 from yolo_edge.benchmarks.samples import decode_bytes, encode_bytes
 from yolo_edge.benchmarks.settings import Limits, Settings
@@ -315,7 +317,7 @@ def test_a_share_of_a_disturbed_peak_is_none() -> None:
     assert beyond.peak_share is None
     assert "the peak was disturbed" in beyond.notes[0]
     peaks = {"1": Peak(gflops=100, by="numpy"), "2": Peak(gflops=80, by="numpy")}
-    assert _share(10**8, 8.0, 1, peaks) == (0.25, None)
-    share, note = _share(10**8, 8.0, 2, peaks)
+    assert peak_share(10**8, 8.0, 1, peaks) == (0.25, None)
+    share, note = peak_share(10**8, 8.0, 2, peaks)
     assert share is None
     assert "disturbed" in (note or "")

@@ -11,7 +11,8 @@ from tests.benchmarks.machine import SETTINGS, Machine, measure, subjects
 from yolo_edge.benchmarks.benchmark import Benchmark
 from yolo_edge.benchmarks.report.content import gather
 from yolo_edge.benchmarks.report.page import html, markdown
-from yolo_edge.benchmarks.results import BenchmarkResult, cells_of, parse_result, to_json
+from yolo_edge.benchmarks.result_file import parse_result, to_json
+from yolo_edge.benchmarks.results import BenchmarkResult, cells_of
 from yolo_edge.ondevice.errors import InputError, MissingRuntimeError, YoloEdgeError
 
 ALL = replace(SETTINGS, runtime="all", threads=(1, 2))

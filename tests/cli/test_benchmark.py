@@ -21,7 +21,7 @@ from tests.cli.conftest import Run
 from tests.ondevice.test_detector import foreign
 from tests.support import ROOT, random_darknet
 from yolo_edge.benchmarks.journal import SUFFIX
-from yolo_edge.benchmarks.results import read_result
+from yolo_edge.benchmarks.result_file import read_result
 from yolo_edge.cli import main
 
 SMALL = ["--quick", "--seconds", "0.1", "--repeats", "2", "--threads", "1"]

@@ -16,7 +16,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.devices.phone import free_port
 from tests.devices.web.page import FACTS, NO_ORT, Page, wait_for
-from yolo_edge.benchmarks.results import json_schema, read_result
+from yolo_edge.benchmarks.result_file import json_schema, read_result
 from yolo_edge.devices.web.package import SCRIPT, WASM
 
 QUICK = ("--quick", "--repeats", 3, "--seconds", 0.01)

@@ -14,7 +14,7 @@ from yolo_edge import Detector
 from yolo_edge.benchmarks.accuracy import read_accuracy
 from yolo_edge.benchmarks.report.charts import figures
 from yolo_edge.benchmarks.report.content import gather
-from yolo_edge.benchmarks.results import read_result
+from yolo_edge.benchmarks.result_file import read_result
 from yolo_edge.export.exporter import ExportOptions, export
 
 SIZES = "64,96"

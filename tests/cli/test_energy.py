@@ -16,7 +16,7 @@ from tests.ondevice.power import trees
 from tests.support import ROOT
 from yolo_edge import Detector
 from yolo_edge.benchmarks.benchmark import Benchmark
-from yolo_edge.benchmarks.results import read_result, to_json
+from yolo_edge.benchmarks.result_file import read_result, to_json
 from yolo_edge.benchmarks.rounds import Subject
 from yolo_edge.benchmarks.settings import Limits, quick_settings, with_energy
 from yolo_edge.devices.agents import AgentProcess, local_command

@@ -16,7 +16,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.support import random_darknet, random_picture
 from yolo_edge import Detector
-from yolo_edge.benchmarks.results import read_result
+from yolo_edge.benchmarks.result_file import read_result
 from yolo_edge.datasets import read_dataset
 from yolo_edge.evaluation import chunks
 from yolo_edge.evaluation.cluster import DaskWorkers

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 from tests.devices.conftest import server, session_server  # noqa: F401 - fixtures
 from tests.devices.sshd import Server, free_port
 from tests.support import random_darknet
-from yolo_edge.benchmarks.results import read_result
+from yolo_edge.benchmarks.result_file import read_result
 from yolo_edge.benchmarks.settings import quick_settings
 from yolo_edge.cli.sweep_steps import StoppedError, Timing
 from yolo_edge.devices import session

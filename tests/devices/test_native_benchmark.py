@@ -12,7 +12,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.devices.phone import Phone
 from yolo_edge.benchmarks.host import Conditions
-from yolo_edge.benchmarks.results import json_schema, read_result
+from yolo_edge.benchmarks.result_file import json_schema, read_result
 from yolo_edge.benchmarks.settings import Limits
 from yolo_edge.benchmarks.verdicts import machine_faults
 

@@ -60,7 +60,7 @@ def report(
     from yolo_edge.benchmarks.baseline import compare, differences, problems
     from yolo_edge.benchmarks.inputs import read_inputs
     from yolo_edge.benchmarks.report.content import gather
-    from yolo_edge.benchmarks.results import read_result
+    from yolo_edge.benchmarks.result_file import read_result
     from yolo_edge.benchmarks.table import to_csv
     from yolo_edge.cli.output import note, print_json
     from yolo_edge.ondevice.errors import InputError, YoloEdgeError

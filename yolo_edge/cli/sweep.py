@@ -322,7 +322,8 @@ def _document(
     output: Path, exported: "Sequence[Exported]", results: "Sequence[Path]", accuracy: Path | None
 ) -> dict[str, Any]:
     from yolo_edge.benchmarks.accuracy import accuracy_of, read_accuracy
-    from yolo_edge.benchmarks.results import model_name, read_result
+    from yolo_edge.benchmarks.result_file import read_result
+    from yolo_edge.benchmarks.results import model_name
     from yolo_edge.ondevice.files import printable
 
     known = read_accuracy(accuracy) if accuracy is not None else []

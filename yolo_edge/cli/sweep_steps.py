@@ -254,7 +254,7 @@ class Timing:
         The result itself says what it is of: a run that was killed between writing it and taking note of that is not
         measured twice.
         """
-        from yolo_edge.benchmarks.results import read_result
+        from yolo_edge.benchmarks.result_file import read_result
 
         # threads that were left to the device are those of the result
         wanted = {(item.sha256, threads) for item in subjects for threads in self.settings.threads or (0,)}

@@ -18,7 +18,8 @@ import pytest
 from tests.browser import Page, open_page
 from tests.devices.web.page import wait_for
 from tests.int8_support import quantize
-from yolo_edge.benchmarks.results import BenchmarkResult, json_schema, read_result
+from yolo_edge.benchmarks.result_file import json_schema, read_result
+from yolo_edge.benchmarks.results import BenchmarkResult
 from yolo_edge.devices.web.package import NAME, VERSION, find_ort_web
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model
