@@ -100,12 +100,12 @@ def anchors(
     current = None if spec is None else score(boxes, _anchors_of(spec))
     heads = _heads(found.anchors, strides, spec)
     swept: list[dict[str, Any]] = []
-    for number in track(wanted, "clustering"):
+    for number in track(wanted[::-1], "clustering"):  # the largest first: it is what may be too large
         try:
             other = found if number == k else cluster(boxes, number, update=update, seed=seed, starts=starts)
         except InputError as error:
             raise InputError(f"--sweep {sweep}: {error}") from error
-        swept.append({"k": number, "avg_iou": other.avg_iou, "bpr": other.bpr})
+        swept.insert(0, {"k": number, "avg_iou": other.avg_iou, "bpr": other.bpr})
     result = {
         "anchors": found.anchors.tolist(),
         "avg_iou": found.avg_iou,
