@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.export import foreign
+from tests.export.onnx_parts import STRIDES
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_spec_by_hand(run: Run, refuse: Callable[..., str], picture: Path, tmp
     spec = tmp_path / "spec.json"
     heads = [
         {"family": "yolov5", "stride": s, "scale_xy": 2, "tensors": {"map": value}, "anchors": anchors}
-        for s, value, anchors in zip(foreign.STRIDES, values, foreign.ANCHORS, strict=True)
+        for s, value, anchors in zip(STRIDES, values, foreign.ANCHORS, strict=True)
     ]
     size = {"width": 64, "height": 96, "resize": "letterbox", "pad_value": 114}
     spec.write_text(json.dumps({"version": 1, "names": ["a", "b", "c"], "input": size, "heads": heads}))

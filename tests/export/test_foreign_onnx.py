@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.export import foreign
+from tests.export.onnx_parts import STRIDES, OnnxWriter
 from yolo_edge.export import canonicalize
 from yolo_edge.export.importers.onnx import import_onnx
 from yolo_edge.export.source import SourceModel
@@ -174,7 +175,7 @@ def test_raw_anchors_are_never_guessed(tmp_path: Path) -> None:
     values = [node.input[0] for node in model.graph.node if node.op_type == "Reshape"]
     heads = tuple(
         Head("yolov5", stride, {"map": name}, tuple((float(w), float(h)) for w, h in level), scale_xy=2)
-        for stride, name, level in zip(foreign.STRIDES, values, foreign.ANCHORS, strict=True)
+        for stride, name, level in zip(STRIDES, values, foreign.ANCHORS, strict=True)
     )
     spec = ModelSpec(InputSpec(64, 96, resize="letterbox", pad_value=114), heads, ("a", "b", "c"))
     source = load(tmp_path, model, spec=spec)
@@ -297,12 +298,12 @@ def test_damaged_external_data(entries: dict[str, str], message: str, tmp_path: 
 
 
 def test_not_detectors(tmp_path: Path) -> None:
-    w = foreign.OnnxWriter(17, np.random.default_rng(0))
+    w = OnnxWriter(17, np.random.default_rng(0))
     x = w.activation(w.conv("picture", 3, 8, 3, 2), "relu")
     flat = w.op("Flatten", w.op("GlobalAveragePool", x))
     with pytest.raises(InputError, match="not a detector of a family that is known"):
         load(tmp_path, w.model([w.op("MatMul", flat, w.array(np.ones((8, 10))))]))
-    w = foreign.OnnxWriter(17, np.random.default_rng(0))
+    w = OnnxWriter(17, np.random.default_rng(0))
     with pytest.raises(InputError, match="no convolution leads to its outputs"):
         load(tmp_path, w.model([w.op("Relu", "picture")]))
     model = foreign.yolov5()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.export import foreign
-from tests.export.foreign import OnnxWriter, shuffle, shuffle_net
+from tests.export.onnx_parts import OnnxWriter, shuffle, shuffle_net
 from tests.tflite_support import operators
 from yolo_edge.export import canonicalize, write_tflite
 from yolo_edge.export.graph import Graph, GraphBuilder

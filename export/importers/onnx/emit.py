@@ -64,7 +64,11 @@ class Emitter:
         return InputError(f"{self.network.where(node)}: {problem}")
 
     def x(self, node: NodeProto, index: int = 0) -> ir.Value:
-        """An input that depends on the picture."""
+        """An input that depends on the picture.
+
+        Raises:
+            InputError: It does not, or is missing.
+        """
         name = node.input[index] if index < len(node.input) else ""
         if name not in self.values:
             raise self.error(node, f"input {index} does not depend on the picture, or is missing")
@@ -82,8 +86,25 @@ class Emitter:
             raise self.error(node, f"input {index} is computed, a constant is expected")
         return self.network.constants[node.input[index]]
 
+    def number(self, node: NodeProto, index: int, default: float) -> float:
+        """A constant input of one value; `default` where it is left out.
+
+        Raises:
+            InputError: It is computed, or is not one value.
+        """
+        array = self.array(node, index)
+        if array is None:
+            return default
+        if array.size != 1:
+            raise self.error(node, f"input {index} has {array.size} values, one is expected")
+        return float(array.reshape(-1)[0])
+
     def shape(self, node: NodeProto, index: int = 0) -> Shape:
-        """The shape of an output."""
+        """The shape of an output.
+
+        Raises:
+            InputError: It is not known.
+        """
         shape = self.network.shapes.get(node.output[index])
         if shape is None:
             raise self.error(node, "its shape depends on more than the size of the input")
