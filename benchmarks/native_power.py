@@ -97,7 +97,7 @@ class PhoneMeter:
         time.sleep(settings.idle_s)
         reading.idle.append((begins, self._clock()))
 
-    def power(self) -> tuple[list[PowerRepeat], Meter] | str:
+    def power(self) -> list[PowerRepeat] | str:
         """What was read, in the form of a result; or why it counts for nothing."""
         if self.refusal is not None:
             return self.refusal
@@ -106,10 +106,10 @@ class PhoneMeter:
             total = total_of(self._columns)
             what = f"the phone's energy counters, {len(total)} of {len(columns)} rails"
             meter = _meter(ODPM, "soc_rails", what, total, columns)
-            return [_repeat(one, meter, one.readings.values) for one in self.repeats if one.readings], meter
+            return [_repeat(one, meter, one.readings.values) for one in self.repeats if one.readings]
         return self._battery_power()
 
-    def _battery_power(self) -> tuple[list[PowerRepeat], Meter] | str:
+    def _battery_power(self) -> list[PowerRepeat] | str:
         idle = np.concatenate([_within(one, one.idle) for one in self.repeats])
         load = np.concatenate([_within(one, one.load) for one in self.repeats])
         try:
@@ -121,7 +121,7 @@ class PhoneMeter:
         volts = "uV" if self._way == BATTERY else "mV"
         columns = (RailColumn(rail=BATTERY, unit=decision.unit), RailColumn(rail=BATTERY, unit=volts))
         meter = _meter(BATTERY, "battery", f"the battery's gauge; current_now was {decision.text}", (BATTERY,), columns)
-        return [self._battery_repeat(one, meter, decision.sign) for one in self.repeats], meter
+        return [self._battery_repeat(one, meter, decision.sign) for one in self.repeats]
 
     def _battery_repeat(self, one: Reading, meter: Meter, sign: int) -> PowerRepeat:
         assert one.readings is not None  # noqa: S101 - the repeat is over

@@ -53,6 +53,11 @@ class Report:
         return self.timing.mean if self.timing.p50 is None else self.timing.p50
 
 
+def longest_s(seconds: float) -> float:
+    """After so many seconds it stops measuring, however few its inferences were; `seconds`: see `arguments`."""
+    return max(600.0, 20 * seconds)
+
+
 def arguments(model: str, threads: int, *, runs: int, seconds: float, warm_up_s: float, profile: bool) -> list[str]:
     """The tool's flags.
 
@@ -69,7 +74,7 @@ def arguments(model: str, threads: int, *, runs: int, seconds: float, warm_up_s:
         f"--num_threads={threads}",
         f"--num_runs={runs}",
         f"--min_secs={seconds:g}",
-        f"--max_secs={max(600.0, 20 * seconds):g}",
+        f"--max_secs={longest_s(seconds):g}",
         "--warmup_runs=1",
         f"--warmup_min_secs={warm_up_s:g}",
     ]

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutations import HEADER, MUTATIONS, ON_BYTES, ON_LINES, ON_WEIGHTS, Draft
+from tests.mutations import MUTATIONS, ON_BYTES, ON_LINES, ON_WEIGHTS
+from tests.mutations.draft import HEADER, Draft
 from tests.support import random_darknet
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.load import load_model

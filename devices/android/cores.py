@@ -1,5 +1,6 @@
 """The kinds of cores of a phone, and which of them a program is kept to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def clusters_of(root: Path) -> list[Cluster]:
     ]
 
 
-def fastest(clusters: list[Cluster], threads: int) -> tuple[int, ...] | None:
+def fastest(clusters: Sequence[Cluster], threads: int) -> tuple[int, ...] | None:
     """The CPUs of the fastest kinds that have room for `threads` together; None: all of them are needed, or alike."""
     chosen: list[int] = []
     for cluster in clusters:

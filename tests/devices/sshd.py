@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,3 +150,30 @@ def configured(server: Server) -> Iterator[None]:
         os.environ.pop(CONFIG)
         if before is not None:
             os.environ[CONFIG] = before
+
+
+def running(words: str) -> list[int]:
+    """Processes whose command line holds these words, which have a NUL between."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if words.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def gone(condition: Callable[[], Sequence[object] | bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return not condition()
+
+
+def cut(server: Server, how: signal.Signals) -> list[int]:
+    connections = server.connections()
+    assert connections
+    for pid in connections:
+        os.kill(pid, how)
+    return connections

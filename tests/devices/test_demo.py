@@ -22,8 +22,7 @@ from tests.cli.conftest import (
 )
 from tests.demo.serving import next_frame
 from tests.demo.support import read_video, wait_for, write_video
-from tests.devices.sshd import Server, configured, is_sshd, serve
-from tests.devices.test_ssh import cut, gone, running
+from tests.devices.sshd import Server, configured, cut, gone, is_sshd, running, serve
 from tests.frame.tools import find_python
 from tests.support import random_picture
 from yolo_edge import Detector

@@ -1,28 +1,18 @@
 """The transport, through a real sshd."""
 
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.devices.sshd import Server, configured, free_port, make_key, serve
-from tests.frame.tools import find_python
+from tests.devices.sshd import Server, running
 from yolo_edge.devices import ssh
 from yolo_edge.devices.device import DeviceError, quote
-from yolo_edge.devices.inventory import Entry
-from yolo_edge.devices.session import AgentMissingError, Session
 from yolo_edge.devices.ssh import SshDevice, parse_url
-from yolo_edge.devices.ssh_errors import Destination, explain
-from yolo_edge.devices.transports import open_device
 from yolo_edge.ondevice.errors import InputError
 
 HOSTILE = [
@@ -157,73 +147,6 @@ def test_more_programs_at_a_time_than_a_connection_has_room_for(device: SshDevic
             stream.stdout.close()
 
 
-def refusal(entry: Entry) -> str:
-    with pytest.raises(DeviceError) as caught, SshDevice("board", entry):
-        pass
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 1
-    return str(caught.value)
-
-
-def test_a_host_key_that_is_not_known(server: Server, tmp_path: Path) -> None:
-    server.write_config(known=tmp_path / "empty")
-    assert "not known yet: run `ssh board` once, and compare the fingerprint" in refusal(server.entry)
-    assert not (tmp_path / "empty").exists()
-
-
-def test_a_host_key_that_is_another(server: Server, tmp_path: Path) -> None:
-    other = make_key(tmp_path / "other").with_suffix(".pub").read_text()
-    (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {other}")
-    server.write_config(known=tmp_path / "known")
-    text = refusal(server.entry)
-    assert "is not the one that is known" in text
-    assert "ssh-keygen -" in text
-    assert f"[127.0.0.1]:{server.port}" in text
-
-
-def test_a_key_that_is_not_let_in(server: Server, tmp_path: Path) -> None:
-    server.write_config(key=make_key(tmp_path / "stranger"))
-    assert "does not let us in (publickey): put a key there with `ssh-copy-id board`" in refusal(server.entry)
-
-
-def test_nothing_listens(server: Server) -> None:
-    server.write_config(port=free_port())
-    assert "nothing answers on port 22 of board: is its SSH server on?" in refusal(server.entry)
-
-
-def test_no_such_host(server: Server) -> None:
-    assert "there is no host nowhere.invalid" in refusal(Entry(url="ssh://nowhere.invalid"))
-
-
-def test_no_ssh_here(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    assert "apt install openssh-client" in refusal(server.entry)
-
-
-def test_no_python_there(server: Server, tmp_path: Path) -> None:
-    with SshDevice("board", Entry(url="ssh://board", python="python3.99")) as device:
-        assert device.folder is None
-        assert device.read_text("/proc/sys/kernel/ostype") == "Linux\n"
-        with pytest.raises(AgentMissingError, match=r"there is no python3\.99 there: .*--python PATH"):
-            Session(device)
-
-
-def test_a_python_that_is_too_old(server: Server) -> None:
-    python = find_python("3.6", "3.7")
-    if python is None:
-        pytest.skip("no Python 3.6 or 3.7: neither on PATH nor one of pyenv's")
-    with (
-        SshDevice("board", Entry(url="ssh://board", python=str(python))) as device,
-        pytest.raises(AgentMissingError, match=r"its Python 3\.[67]\.\d+ is too old: the agent needs 3\.8: install"),
-    ):
-        Session(device)
-
-
-def test_an_account_that_talks(tmp_path: Path) -> None:
-    with serve(tmp_path, "ForceCommand echo welcome; cat") as server, configured(server):
-        assert "'welcome" in refusal(server.entry)
-
-
 def test_ssh_config_and_jumps_count(server: Server) -> None:
     hop = f"ssh -F {server.config} -W %h:%p hop"
     server.write_config(f"ProxyCommand {hop}", "RequestTTY force", "RemoteCommand id", "ForwardX11 yes")
@@ -232,148 +155,6 @@ def test_ssh_config_and_jumps_count(server: Server) -> None:
         file.write(f"UserKnownHostsFile {server.known}\n")
     with SshDevice("board", server.entry) as device:
         assert device.run(["echo", "there"]).stdout == b"there\n"
-
-
-def running(words: str) -> list[int]:
-    """Processes whose command line holds these words, which have a NUL between."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if words.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def gone(condition: Callable[[], Sequence[object] | bool], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while condition() and time.monotonic() < end:
-        time.sleep(0.1)
-    return not condition()
-
-
-def cut(server: Server, how: signal.Signals) -> list[int]:
-    connections = server.connections()
-    assert connections
-    for pid in connections:
-        os.kill(pid, how)
-    return connections
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_connection_that_is_lost(server: Server, onnx_file: Path, how: signal.Signals) -> None:
-    """Killed, or silent as when a cable is pulled out: an error here and nothing left there, both within 10 s."""
-    from yolo_edge import Detector
-
-    stopped: list[int] = []
-
-    def measure() -> None:
-        with SshDevice("board", server.entry) as device, Session(device).connect("measuring") as agent:
-            folders.append(str(device.folder))
-            spec = Detector(onnx_file).spec.to_json()
-            options = {"runtime": "auto", "threads": 1, "image": None, "pin": False, "fast": False}
-            agent.ask("load", 60, model=str(onnx_file), spec=spec, **options)
-            assert running(f"{device.folder}/agent")
-            cutter.start()
-            agent.ask("turn", 60, seconds=300, count=1, settle_s=0)
-
-    def cut_later() -> None:
-        time.sleep(0.5)
-        stopped.extend(cut(server, how))
-        moments.append(time.monotonic())
-
-    folders: list[str] = []
-    moments: list[float] = []
-    cutter = threading.Thread(target=cut_later)
-    with pytest.raises(DeviceError, match="the connection to board was lost: check") as caught:
-        measure()
-    start, (folder,) = moments[0], folders
-    assert time.monotonic() - start < 15  # 10, and what the end of the session takes
-    assert "\n" not in str(caught.value)
-    assert gone(lambda: running(folder))
-    assert gone(lambda: Path(folder).exists())
-    if how == signal.SIGSTOP:
-        for pid in stopped:
-            os.kill(pid, signal.SIGKILL)
-    with SshDevice("board", server.entry) as again:
-        assert again.run(["true"]).returncode == 0
-
-
-def test_what_a_killed_coordinator_leaves(server: Server) -> None:
-    script = (
-        "import sys, time; from yolo_edge.devices.inventory import Entry; from yolo_edge.devices.ssh import SshDevice\n"
-        "from yolo_edge.devices.session import Session\n"
-        f"with SshDevice('board', Entry(url='ssh://board', python={sys.executable!r})) as device:\n"
-        "    with Session(device).connect('x'):\n"
-        "        print(device.folder, flush=True); time.sleep(600)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    folder = process.stdout.readline().strip()
-    assert running(f"{folder}/agent")
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    assert gone(lambda: running(folder))
-    assert gone(lambda: Path(folder).exists())
-    assert gone(server.connections)
-
-
-def test_what_a_killed_keeper_left_is_removed_by_the_next(server: Server) -> None:
-    stale = server.temporary / "yolo-edge-stale"
-    stale.mkdir()
-    (stale / "alive").touch()
-    (server.temporary / "yolo-edge-not-ours").mkdir()
-    with SshDevice("board", server.entry) as device, SshDevice("board", server.entry) as other:
-        assert not stale.exists()
-        assert device.folder is not None
-        assert Path(device.folder).exists()
-        assert Path(str(other.folder)).exists()
-    (server.temporary / "yolo-edge-not-ours").rmdir()
-
-
-def test_an_agent_ends_when_its_keeper_is_killed(server: Server) -> None:
-    with SshDevice("board", server.entry) as device, Session(device).connect("x") as agent:
-        (keeper,) = running(f'{sys.executable}\0-c\0"""Keeps a folder')
-        os.kill(keeper, signal.SIGKILL)
-        assert gone(lambda: running(f"{device.folder}/agent"))
-        with pytest.raises(DeviceError):
-            agent.ask("memory", 10)
-    shutil.rmtree(str(device.folder))
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "board",
-        "pi@board",
-        "http://board",
-        "local:",
-        "ssh://",
-        "ssh:///x",
-        "ssh://-oProxyCommand=id",
-        "ssh://-oProxyCommand=id@board",
-        "ssh://pi@-board",
-        "ssh://a b",
-        "ssh://board:0",
-        "ssh://board:99999",
-        "ssh://board:x",
-        "ssh://board/path",
-        "ssh://board?x",
-        "ssh://board#x",
-        "ssh://pi:secret@board",
-        "ssh://$(id)",
-        "ssh://board\n",
-        "ssh://[::1",
-        "ssh://[zz::]",
-        "ssh://bo\x00ard",
-    ],
-)
-def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(InputError, match=r"board: url"):
-        open_device("board", Entry(url=url))
 
 
 @pytest.mark.parametrize(
@@ -387,27 +168,6 @@ def test_addresses_that_are_none(url: str) -> None:
 )
 def test_addresses_become_words_of_ssh(url: str, words: list[str]) -> None:
     assert parse_url("board", url).words == words
-
-
-@pytest.mark.parametrize(
-    ("complaint", "said"),
-    [
-        ("ssh: connect to host 10.0.0.9 port 22: Connection timed out", "cannot be reached .* is it on"),
-        ("ssh: connect to host 10.0.0.9 port 22: No route to host", "cannot be reached .* is it on"),
-        (
-            "/root/.ssh/config: line 3: Bad configuration option: foo",
-            "its configuration: Bad configuration option: foo",
-        ),
-        ("kex_exchange_identification: Connection closed by remote host", "the log of its SSH server"),
-        ("Received disconnect from 10.0.0.9: Too many authentication failures", "does not let pi in .*ssh-copy-id"),
-        ("something\nnobody \x1b[31mknows", r"fails: nobody \?\[31mknows"),
-        ("", "fails: it says nothing"),
-    ],
-)
-def test_what_ssh_complains_of(complaint: str, said: str) -> None:
-    import re
-
-    assert re.search(said, explain(complaint, Destination("board", "pi", None)))
 
 
 def test_host_keys_are_never_waved_through() -> None:

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.hostile import Case, attempt, cases, make_case, real_cfgs, run_case
-from tests.mutations import MUTATIONS, VALUES
+from tests.mutations import MUTATIONS
+from tests.mutations.lines import VALUES
 from tests.support import random_darknet, shared_dir
 from yolo_edge.export.load import load_model
 from yolo_edge.ondevice.errors import InputError

@@ -1,9 +1,8 @@
-"""A table of named mutations that make darknet files hostile; `tests/hostile.py` draws from it."""
+"""Mutations of a cfg's lines."""
 
-import random
-import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+
+from tests.mutations.draft import Draft
 
 VALUES = [
     "-1", "0", "1", "1e9", "-1e9", "1000000000", str(2**31), str(-(2**31)), str(2**63), str(10**18), "1e308", "1e-320",
@@ -31,49 +30,6 @@ _SMALL_LAYERS = [
     "[batchnorm]", "[shortcut]\nfrom=-1\nweights_type=per_channel\nweights_normalization=softmax",
     "[convolutional]\nfilters=4\nshare_index=-1", "[sam]\nfrom=-1",
 ]  # fmt: skip
-_MAGICS = [
-    b"PK\x03\x04",
-    b"\x89HDF\r\n",
-    b"\x80\x02}",
-    b"[net]\n",
-    b"<!DOCTYPE html>",
-    b"\x7fELF",
-    b"GIF89a",
-    b"\x08\x07",
-]
-HEADER = struct.pack("<iiiq", 0, 2, 5, 0)
-
-
-@dataclass
-class Draft:
-    """A case while mutations work on it: first on lines, then on bytes."""
-
-    rng: random.Random
-    lines: list[str]
-    data: bytes
-    weights: bytes | None
-
-    def place(self, start: str = "") -> int | None:
-        """The index of a random line that starts so; None where there is none."""
-        found = [i for i, line in enumerate(self.lines) if line.startswith(start)]
-        return self.rng.choice(found) if found else None
-
-    def section(self) -> tuple[int, int]:
-        """Where a random section starts and ends."""
-        starts = [i for i, line in enumerate(self.lines) if line.startswith("[")] or [0]
-        k = self.rng.randrange(len(starts))
-        return starts[k], [*starts[1:], len(self.lines)][k]
-
-    def put(self, key: str, value: object, kinds: Sequence[str] = ()) -> None:
-        """Set a key in a random section, of one of `kinds` where there is one."""
-        places = [i for i, line in enumerate(self.lines) if line.startswith("[") and line.strip("[]\r ") in kinds]
-        start = self.rng.choice(places) if places else self.section()[0]
-        # at the start of the section: the first of duplicate keys counts
-        self.lines.insert(start + 1, f"{key}={value}")
-
-    def length(self) -> int:
-        """Of something absurdly long; the longest are rare, since they take the generator's own time."""
-        return self.rng.choices([300, 3000, 30_000, 1_000_000], [3, 3, 3, 1])[0]
 
 
 def _delete_lines(draft: Draft) -> None:
@@ -262,98 +218,6 @@ def _brackets(draft: Draft) -> None:
     )  # fmt: skip
 
 
-def _flip_bytes(draft: Draft) -> None:
-    data = bytearray(draft.data)
-    for _ in range(draft.rng.choice([1, 1, 4, 40])):
-        if data:
-            data[draft.rng.randrange(len(data))] ^= 1 << draft.rng.randrange(8)
-    draft.data = bytes(data)
-
-
-def _cut_bytes(draft: Draft) -> None:
-    i, j = sorted(draft.rng.randrange(len(draft.data) + 1) for _ in range(2))
-    draft.data = draft.rng.choice([draft.data[:i], draft.data[i:], draft.data[:i] + draft.data[j:]])
-
-
-def _insert_bytes(draft: Draft) -> None:
-    i = draft.rng.randrange(len(draft.data) + 1)
-    bits = [b"\0", b"\0" * 1000, b"\xff", b"\x1a", b"\x1b[2J", b"\x0c", b"\xc2\x85", b"\xe2\x80\xa8", b"\xed\xa0\x80",
-            b"\x7f", draft.rng.randbytes(100)]  # fmt: skip
-    draft.data = draft.data[:i] + draft.rng.choice(bits) + draft.data[i:]
-
-
-def _line_ends(draft: Draft) -> None:
-    end = draft.rng.choice([b"\r", b"\r\n", b"\n\r", b"\r\r\n", b" ", b"", b"\x0b", b"\x85"])
-    draft.data = draft.data.replace(b"\n", end)
-
-
-def _byte_order_mark(draft: Draft) -> None:
-    text = draft.data.decode("utf-8", "replace")
-    draft.data = draft.rng.choice(
-        [b"\xef\xbb\xbf" + draft.data, b"\xef\xbb\xbf" * 2 + draft.data, b"\xff\xfe" + draft.data,
-         text.encode("utf-16"), text.encode("utf-32"), text.encode("utf-16-be")]
-    )  # fmt: skip
-
-
-def _other_content(draft: Draft) -> None:
-    draft.data = draft.rng.choice(
-        [b"", b"\n", b"[net]", draft.rng.randbytes(1000), draft.rng.choice(_MAGICS) * 20, draft.weights or b"\0" * 1000,
-         b"[net]\nwidth=8\nheight=8\n" + draft.rng.randbytes(1000).replace(b"\0", b"1"), b"[" * 10_000, b"[net]\n" * 3]
-    )  # fmt: skip
-
-
-def _cut_weights(draft: Draft) -> None:
-    weights = draft.weights or HEADER
-    draft.weights = weights[: draft.rng.choice([0, 1, 11, 12, 15, 16, 17, 19, 20, 21, 24, len(weights) // 2, -1, -4])]
-
-
-def _longer_weights(draft: Draft) -> None:
-    draft.weights = (draft.weights or HEADER) + draft.rng.randbytes(draft.rng.choice([1, 3, 4, 400, 1_000_000]))
-
-
-def _bad_numbers(draft: Draft) -> None:
-    values = [float("nan"), float("inf"), float("-inf"), 3e38, -3e38, 1e30, 1e-45, -1e-43, -1e-6, -1.0, 0.0]
-    weights = bytearray(draft.weights or HEADER)
-    for _ in range(draft.rng.choice([1, 1, 10, 1000])):
-        if len(weights) >= 24:
-            place = draft.rng.randrange(5, len(weights) // 4) * 4
-            weights[place : place + 4] = struct.pack("<f", draft.rng.choice(values))
-    draft.weights = bytes(weights)
-
-
-def _all_one_number(draft: Draft) -> None:
-    value = draft.rng.choice([0.0, 3e38, -3e38, 1e30, 1e20, 1e-45, 1e-20, -1e-7])
-    count = max(len(draft.weights or b"") - 20, 0) // 4
-    draft.weights = (draft.weights or HEADER)[:20] + struct.pack("<f", value) * count
-
-
-def _random_weights(draft: Draft) -> None:
-    count = max(len(draft.weights or b"") - 20, 0)
-    draft.weights = (draft.weights or HEADER)[:20] + draft.rng.randbytes(count)
-
-
-def _weights_header(draft: Draft) -> None:
-    numbers = [draft.rng.choice([0, 1, 2, 9, 10, 99, 100, -1, 2**31 - 1, -(2**31)]) for _ in range(3)]
-    draft.weights = struct.pack("<iii", *numbers) + (draft.weights or HEADER)[12:]
-
-
-def _foreign_weights(draft: Draft) -> None:
-    draft.weights = draft.rng.choice([*_MAGICS, b"version https://git-lfs.github.com/spec/v1\noid"]) + (
-        draft.weights or b""
-    )
-
-
-def _shifted_weights(draft: Draft) -> None:
-    """The right length, but every number in another's place."""
-    weights = draft.weights or HEADER
-    shift = draft.rng.choice([1, 2, 4, 40])
-    draft.weights = weights[:20] + weights[20 + shift :] + weights[20 : 20 + shift]
-
-
-def _no_weights(draft: Draft) -> None:
-    draft.weights = None
-
-
 def _nothing(draft: Draft) -> None:
     """The network as it is, at a hostile size."""
 
@@ -385,23 +249,3 @@ ON_LINES: dict[str, Callable[[Draft], None]] = {
     "truncate lines": _truncate_lines,
     "weighted shortcut": _weighted_shortcut,
 }
-ON_BYTES: dict[str, Callable[[Draft], None]] = {
-    "byte order mark": _byte_order_mark,
-    "cut bytes": _cut_bytes,
-    "flip bytes": _flip_bytes,
-    "insert bytes": _insert_bytes,
-    "line ends": _line_ends,
-    "other content": _other_content,
-}
-ON_WEIGHTS: dict[str, Callable[[Draft], None]] = {
-    "all one number": _all_one_number,
-    "bad numbers": _bad_numbers,
-    "cut weights": _cut_weights,
-    "foreign weights": _foreign_weights,
-    "longer weights": _longer_weights,
-    "no weights": _no_weights,
-    "random weights": _random_weights,
-    "shifted weights": _shifted_weights,
-    "weights header": _weights_header,
-}
-MUTATIONS = {**ON_LINES, **ON_BYTES, **ON_WEIGHTS}
