@@ -1,7 +1,6 @@
 """What a device is, and what can be measured on it."""
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +11,7 @@ from yolo_edge.devices import profiles
 from yolo_edge.devices.agents import AgentProcess
 from yolo_edge.devices.device import Device, DeviceError
 from yolo_edge.devices.jetson import Power
+from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.ondevice.agent import emulation, facts, machine
 
 _SECONDS = 300.0
@@ -154,8 +154,7 @@ def read_facts(device: Device, why: str, *, emulated: bool = False) -> Facts:
     words = names.stdout.decode("utf-8", "replace").split()
     if len(words) != 3:
         raise DeviceError(f"{device.name}: tells neither its name nor its architecture: is it Linux?")
-    with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
-        root = Path(folder)
+    with scratch_folder() as root:
         take_snapshot(device, _FILES, root)
         host = machine.host_facts(root)
         cpus = facts.count_cpus(root) or None
@@ -181,9 +180,9 @@ def read_conditions(device: Device) -> dict[str, Any]:
     Raises:
         DeviceError: It is gone.
     """
-    with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
-        take_snapshot(device, _FILES, Path(folder))
-        return machine.conditions(Path(folder))
+    with scratch_folder() as folder:
+        take_snapshot(device, _FILES, folder)
+        return machine.conditions(folder)
 
 
 def take_snapshot(device: Device, names: Sequence[str], root: Path) -> None:

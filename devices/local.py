@@ -1,11 +1,10 @@
 """This machine."""
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -13,6 +12,7 @@ from typing import IO
 from yolo_edge.devices.device import MAX_TEXT, QUICK, Completed, DeviceError
 from yolo_edge.devices.inventory import LOCAL, Entry
 from yolo_edge.devices.processes import communicate
+from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.ondevice.files import not_written, reason, write_atomically
 
 
@@ -23,6 +23,7 @@ class LocalDevice:
         self.name, self.url = name, f"{LOCAL}:"
         self.python = sys.executable
         self.folder: str | None = None
+        self._stack = ExitStack()
 
     def run(self, argv: Sequence[str], *, input: bytes | IO[bytes] | None = None, timeout: float = QUICK) -> Completed:  # noqa: A002
         """See `Device`."""
@@ -87,14 +88,13 @@ class LocalDevice:
         return None
 
     def __enter__(self) -> "LocalDevice":
-        self.folder = tempfile.mkdtemp(prefix="yolo-edge-")
+        self.folder = str(self._stack.enter_context(scratch_folder()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._stack.close()
 
 
 def own_environment() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Making an environment with runtimes on a device."""
 
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +9,7 @@ import msgspec
 
 from yolo_edge.devices import termux
 from yolo_edge.devices.device import Completed, Device, DeviceError
+from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.devices.session import Session
 from yolo_edge.devices.wheels import Needs, Wheel, fetch, needs_of
 from yolo_edge.ondevice.agent.keeper import ENVIRONMENT, READY
@@ -116,7 +116,7 @@ class Setup:
         notes = list(needs.notes)
         if way == "wheels" and not offline and wheels is None:
             notes.append("there is no pip on the device: this machine fetches the wheels, and unpacks them there")
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
+        self._folder = self._stack.enter_context(scratch_folder())
         try:
             files = fetch(device.name, needs, python, self._folder, wheels) if way == "wheels" else []
             self.plan = _plan(device, needs, python, way, files, notes)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -22,6 +23,7 @@ from yolo_edge.devices.device import MAX_TEXT, QUICK, Completed, DeviceError, qu
 from yolo_edge.devices.inventory import Entry
 from yolo_edge.devices.lease import Lease
 from yolo_edge.devices.processes import communicate
+from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.devices.ssh_errors import Destination, explain
 from yolo_edge.ondevice.agent.keeper import LEASE
 from yolo_edge.ondevice.errors import InputError
@@ -103,6 +105,7 @@ class SshDevice:
         self._to = parse_url(name, entry.url)
         self.hello = Hello()
         self._control: Path | None = None
+        self._stack = ExitStack()
         self._lease: Lease | None = None
 
     @property
@@ -211,7 +214,7 @@ class SshDevice:
         self._close()
 
     def _connect(self) -> None:
-        self._control = _short_folder()
+        self._control = self._stack.enter_context(scratch_folder(_short_parent()))
         source = importlib.resources.files("yolo_edge.ondevice.agent").joinpath("keeper.py").read_text("utf-8")
         keep = ["sh", "-c", _KEEP, self._entry.python or "python3", source]
         lease = self._lease = Lease(lambda log: self._ssh(["-M"], keep, subprocess.PIPE, subprocess.PIPE, log))
@@ -245,8 +248,7 @@ class SshDevice:
     def _close(self) -> None:
         if self._lease is not None:
             self._lease.close()
-        if self._control is not None:
-            shutil.rmtree(self._control, ignore_errors=True)
+        self._stack.close()
 
     def _ssh(
         self,
@@ -336,9 +338,9 @@ def parse_url(name: str, url: str) -> Destination:
     return Destination(host, user, port)
 
 
-def _short_folder() -> Path:
-    """A private folder for a socket, whose path has to be short."""
-    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp is private
+def _short_parent() -> Path:
+    """Where a private folder may be for a socket, whose path has to be short."""
+    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - made private there
         if parent and Path(parent).is_absolute() and len(parent) < _LONGEST_SOCKET - 20 and os.access(parent, os.W_OK):
-            return Path(tempfile.mkdtemp(prefix="yolo-edge-", dir=parent))
+            return Path(parent)
     raise DeviceError("no folder with a short name for a socket: set XDG_RUNTIME_DIR or TMPDIR to one")

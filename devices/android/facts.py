@@ -1,9 +1,7 @@
 """What `devices probe` tells of a phone."""
 
 import re
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -14,6 +12,7 @@ from yolo_edge.devices.android.odpm import parse_energy, total_of
 from yolo_edge.devices.android.thermal import STATUSES, Thermal, parse_thermal
 from yolo_edge.devices.device import Device
 from yolo_edge.devices.facts import Facts, Meter, read_facts, take_snapshot
+from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.ondevice.files import printable
 
 BATTERY, ODPM = "battery", "odpm"
@@ -126,9 +125,9 @@ def read_battery(device: Device) -> Battery:
 
 def read_clusters(device: Device) -> list[Cluster]:
     """Its kinds of cores, the fastest first."""
-    with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
-        take_snapshot(device, _CPU_FILES, Path(folder))
-        return clusters_of(Path(folder))
+    with scratch_folder() as folder:
+        take_snapshot(device, _CPU_FILES, folder)
+        return clusters_of(folder)
 
 
 def read_sources(device: Device) -> Sources:

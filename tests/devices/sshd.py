@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,13 +162,6 @@ def running(words: str) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def gone(condition: Callable[[], Sequence[object] | bool], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while condition() and time.monotonic() < end:
-        time.sleep(0.1)
-    return not condition()
 
 
 def cut(server: Server, how: signal.Signals) -> list[int]:

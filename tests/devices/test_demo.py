@@ -21,10 +21,10 @@ from tests.cli.conftest import (
     refuse,  # noqa: F401 - a fixture
 )
 from tests.demo.serving import next_frame
-from tests.demo.support import read_video, wait_for, write_video
-from tests.devices.sshd import Server, configured, cut, gone, is_sshd, running, serve
+from tests.demo.support import read_video, write_video
+from tests.devices.sshd import Server, configured, cut, is_sshd, running, serve
 from tests.frame.tools import find_python
-from tests.support import random_picture
+from tests.support import random_picture, wait_for
 from yolo_edge import Detector
 from yolo_edge.demo.link import Link
 from yolo_edge.devices.device import DeviceError
@@ -58,8 +58,8 @@ def board(server: Server, tmp_path: Path) -> Iterator[Path]:
     inventory = tmp_path / "devices.toml"
     add_device("board", Entry(url="ssh://board", python=str(python)), inventory)
     yield inventory
-    assert gone(lambda: running("yolo_edge_demo.py"))
-    assert gone(lambda: list(server.temporary.iterdir()))
+    wait_for(lambda: not running("yolo_edge_demo.py"))
+    wait_for(lambda: not list(server.temporary.iterdir()))
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_connection_that_is_lost(
     assert len(read_video(kept)[1]) > 20
     wait_for(lambda: (tmp_path / "lamp").read_text().endswith("0"), 60)
     assert not (tmp_path / "out.avi").exists()
-    assert gone(lambda: running("yolo_edge_demo.py"), 60)
+    wait_for(lambda: not running("yolo_edge_demo.py"), 60)
     shutil.rmtree(server.home / ".local")
 
 
@@ -287,7 +287,7 @@ def test_a_server_that_forwards_no_ports(run: Run, onnx_file: Path, tmp_path: Pa
         assert result.code == 1
         assert "board: the page cannot be reached through ssh" in result.err
         assert "AllowTcpForwarding" in result.err
-        assert gone(lambda: running("yolo_edge_demo.py"))
+        wait_for(lambda: not running("yolo_edge_demo.py"))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.sshd import Server, cut, gone, running
+from tests.devices.sshd import Server, cut, running
+from tests.support import wait_for
 from yolo_edge.devices.device import DeviceError
+from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.devices.session import Session
 from yolo_edge.devices.ssh import SshDevice
 
@@ -47,8 +49,8 @@ def test_a_connection_that_is_lost(server: Server, onnx_file: Path, how: signal.
     start, (folder,) = moments[0], folders
     assert time.monotonic() - start < 15  # 10, and what the end of the session takes
     assert "\n" not in str(caught.value)
-    assert gone(lambda: running(folder))
-    assert gone(lambda: Path(folder).exists())
+    wait_for(lambda: not running(folder))
+    wait_for(lambda: not Path(folder).exists())
     if how == signal.SIGSTOP:
         for pid in stopped:
             os.kill(pid, signal.SIGKILL)
@@ -62,18 +64,21 @@ def test_what_a_killed_coordinator_leaves(server: Server) -> None:
         "from yolo_edge.devices.session import Session\n"
         f"with SshDevice('board', Entry(url='ssh://board', python={sys.executable!r})) as device:\n"
         "    with Session(device).connect('x'):\n"
-        "        print(device.folder, flush=True); time.sleep(600)\n"
+        "        print(device.folder, device._control, flush=True); time.sleep(600)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    folder = process.stdout.readline().strip()
+    folder, control = process.stdout.readline().split()
     assert running(f"{folder}/agent")
     process.kill()
     process.wait()
     process.stdout.close()
-    assert gone(lambda: running(folder))
-    assert gone(lambda: Path(folder).exists())
-    assert gone(server.connections)
+    wait_for(lambda: not running(folder))
+    wait_for(lambda: not Path(folder).exists())
+    wait_for(lambda: not server.connections())
+    assert Path(control).exists()
+    with scratch_folder(Path(control).parent):
+        assert not Path(control).exists(), "what it had here, the next run removes"
 
 
 def test_what_a_killed_keeper_left_is_removed_by_the_next(server: Server) -> None:
@@ -93,7 +98,7 @@ def test_an_agent_ends_when_its_keeper_is_killed(server: Server) -> None:
     with SshDevice("board", server.entry) as device, Session(device).connect("x") as agent:
         (keeper,) = running(f'{sys.executable}\0-c\0"""Keeps a folder')
         os.kill(keeper, signal.SIGKILL)
-        assert gone(lambda: running(f"{device.folder}/agent"))
+        wait_for(lambda: not running(f"{device.folder}/agent"))
         with pytest.raises(DeviceError):
             agent.ask("memory", 10)
     shutil.rmtree(str(device.folder))

@@ -99,7 +99,6 @@ def benchmark(
     json: Json = False,
 ) -> None:
     """Measure latency and memory of models side by side."""
-    import tempfile
     from contextlib import ExitStack
 
     from yolo_edge.benchmarks.benchmark import Benchmark
@@ -108,6 +107,7 @@ def benchmark(
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
     from yolo_edge.devices.inventory import LOCAL, find_device
+    from yolo_edge.devices.scratch import scratch_folder
     from yolo_edge.devices.session import session_on
     from yolo_edge.ondevice.errors import InputError
     from yolo_edge.ondevice.files import check_output_folder
@@ -139,7 +139,7 @@ def benchmark(
         meter=meter,
     )
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
+        folder = stack.enter_context(scratch_folder())
         subjects = find_subjects(
             models,
             folder,

@@ -79,7 +79,6 @@ def web(
 ) -> None:
     """Measure models in the browser of a phone, which opens a page of this machine: latency of onnxruntime-web."""
     _check_extra()
-    import tempfile
     from contextlib import ExitStack
 
     from msgspec.structs import replace
@@ -89,6 +88,7 @@ def web(
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
     from yolo_edge.cli.subjects import find_subjects
+    from yolo_edge.devices.scratch import scratch_folder
     from yolo_edge.devices.web.agent import RUNTIME, BrowserAgents, Models
     from yolo_edge.devices.web.package import find_ort_web
     from yolo_edge.devices.web.server import WebServer
@@ -120,7 +120,7 @@ def web(
     with ExitStack() as stack:
         listening = stack.enter_context(listening_on(address))
         assert listening is not None  # noqa: S101 - there is an address
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yolo-edge-")))
+        folder = stack.enter_context(scratch_folder())
         subjects = find_subjects(
             models,
             folder,

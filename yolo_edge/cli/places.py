@@ -1,6 +1,5 @@
 """Where detectors run: on this machine, or on a device of the inventory."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from yolo_edge.cli.models import far_detector, open_sized, sha256_of
 from yolo_edge.datasets.search import Searched, search
 from yolo_edge.devices.finding import FarDetector, search_there
 from yolo_edge.devices.inventory import LOCAL, find_device
+from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.devices.session import session_on
 from yolo_edge.ondevice.detector import Detector
 
@@ -59,8 +59,8 @@ def detectors_on(device: str, inventory: Path | None, models: Sequence[Mapping[s
             lambda paths, **options: search(here, paths, **options),
         )
         return
-    with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
-        there = [far_detector(**arguments, folder=Path(folder)) for arguments in models]
+    with scratch_folder() as folder:
+        there = [far_detector(**arguments, folder=folder) for arguments in models]
         digests = [sha256_of(Path(detector.model)) for detector in there]
         with session_on(device, entry) as connect, connect("detecting") as agent:
             emulated = entry.emulated or agent.host.get("emulated") is True

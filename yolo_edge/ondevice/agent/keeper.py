@@ -20,6 +20,7 @@ import struct
 import sys
 import tempfile
 from pathlib import Path
+from typing import Tuple
 
 PREFIX = "yolo-edge-"
 LEASE = 8.0  # seconds without a sign of life
@@ -31,13 +32,8 @@ def keep() -> None:
     """Do what the module says."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(1))
-    parent = Path(tempfile.gettempdir())
-    sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=str(parent)))
+    folder, _ = make_folder(Path(tempfile.gettempdir()))
     try:
-        new = folder / "new"
-        fcntl.flock(os.open(new, os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
-        new.rename(folder / "alive")  # never seen without its lock
         environment = Path.home() / ENVIRONMENT
         hello = {
             "folder": str(folder),
@@ -65,8 +61,19 @@ def is_ready(path: Path) -> bool:
         return False
 
 
+def make_folder(parent: Path) -> Tuple[Path, int]:
+    """A new folder, and the descriptor that holds the lock on `alive` in it; those of the killed are removed before."""
+    sweep(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=str(parent)))
+    new = folder / "new"
+    descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    new.rename(folder / "alive")  # never seen without its lock
+    return folder, descriptor
+
+
 def sweep(parent: Path) -> None:
-    """Remove the folders of keepers that were killed: ours, and without anybody who holds the lock."""
+    """Remove the folders of those that were killed: ours, and without anybody who holds the lock."""
     try:
         folders = [path for path in parent.iterdir() if path.name.startswith(PREFIX)]
     except OSError:  # a folder that may be written into, not read
