@@ -64,19 +64,18 @@ def test_what_a_killed_coordinator_leaves(server: Server) -> None:
         "from yolo_edge.devices.session import Session\n"
         f"with SshDevice('board', Entry(url='ssh://board', python={sys.executable!r})) as device:\n"
         "    with Session(device).connect('x'):\n"
-        "        print(device.folder, device._control, flush=True); time.sleep(600)\n"
+        "        print(device.folder, device._control, sep='\\n', flush=True); time.sleep(600)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    folder, control = process.stdout.readline().split()
-    assert running(f"{folder}/agent")
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            folder, control = (process.stdout.readline().strip() for _ in range(2))
+            assert running(f"{folder}/agent")
+        finally:
+            process.kill()
     wait_for(lambda: not running(folder))
     wait_for(lambda: not Path(folder).exists())
     wait_for(lambda: not server.connections())
-    assert Path(control).exists()
     with scratch_folder(Path(control).parent):
         assert not Path(control).exists(), "what it had here, the next run removes"
 
