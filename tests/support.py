@@ -38,6 +38,14 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     return found
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 def random_picture(width: int, height: int, seed: int = 0) -> np.ndarray:
     """A seeded BGR picture with coarse and fine structure."""
     import cv2

@@ -1,6 +1,5 @@
 import csv
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -88,10 +87,7 @@ def test_names_are_only_names(page: Path) -> None:
 def test_in_a_browser(page: Path, content: Content, tmp_path: Path, dark: bool) -> None:
     with open_page(page, tmp_path, dark) as opened:
         drawn = "document.querySelectorAll('.chart[data-drawn] svg').length"
-        end = time.monotonic() + 60
-        while opened.evaluate(drawn) < len(EVERYTHING) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert opened.evaluate(drawn) == len(EVERYTHING)
+        opened.until(f"{drawn} === {len(EVERYTHING)}", 60)
         assert opened.evaluate("[...document.querySelectorAll('.chart svg')].every((s) => s.querySelector('path'))")
         light = opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert light is not dark

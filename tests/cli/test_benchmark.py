@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.ondevice.test_detector import foreign
-from tests.support import ROOT, random_darknet
+from tests.support import ROOT, random_darknet, wait_for
 from yolo_edge.benchmarks.journal import SUFFIX
 from yolo_edge.benchmarks.result_file import read_result
 from yolo_edge.cli import main
@@ -198,17 +197,14 @@ def test_a_killed_run_goes_on(models: list[Path], tmp_path: Path, number: int) -
         tmp_path,
     ]
     process = program(*arguments)
-    end = time.monotonic() + 60
-    journals: list[Path] = []
-    while time.monotonic() < end and not (journals and journals[0].read_bytes().count(b"\n") >= 2):
-        time.sleep(0.02)
-        journals = list(tmp_path.glob(f"*{SUFFIX}"))
+    wait_for(lambda: any(path.read_bytes().count(b"\n") >= 2 for path in tmp_path.glob(f"*{SUFFIX}")), 60)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
     assert "Traceback" not in err
     assert ("the same command goes on" in err) is (number == signal.SIGINT)
-    finished = journals[0].read_bytes().count(b"\n") - 1
+    (journal,) = tmp_path.glob(f"*{SUFFIX}")
+    finished = journal.read_bytes().count(b"\n") - 1
     assert 1 <= finished < 4
     assert not list(tmp_path.glob("*.json"))
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import onnx
 import pytest
 
 from tests.cli.conftest import Run
-from tests.support import random_darknet
+from tests.support import random_darknet, wait_for
 from yolo_edge import Detector
 
 NOT_UTF8 = os.fsdecode(b"bad\xff")
@@ -68,9 +67,7 @@ def test_a_hang_up_leaves_nothing_half_written(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "yolo_edge", "export", str(cfg), "-o", str(tmp_path / "out")]
     sizes = ",".join(str(side) for side in range(96, 2016, 96))
     process = subprocess.Popen([*command, "--size", sizes], stderr=subprocess.PIPE)
-    end = time.monotonic() + 60
-    while not list((tmp_path / "out").glob("*.onnx")) and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: list((tmp_path / "out").glob("*.onnx")), 60)
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (129, b"error: terminated\n")
@@ -175,9 +172,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "yolo_edge", "export", str(cfg), "-o", str(tmp_path / "out"), "--size", sizes]
     ignore = "trap '' HUP; exec \"$@\""
     process = subprocess.Popen(["bash", "-c", ignore, "bash", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    end = time.monotonic() + 60
-    while not list((tmp_path / "out").glob("*.onnx")) and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: list((tmp_path / "out").glob("*.onnx")), 60)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=120)
     assert process.returncode == 0

@@ -4,12 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support import random_darknet
+from tests.support import random_darknet, wait_for
 
 
 def program(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -52,9 +51,7 @@ def test_signals_end_it_cleanly(tmp_path: Path, number: int, code: int, message:
     process = subprocess.Popen(
         [*command, "--size", sizes, "--precision", "fp32,fp16"], stderr=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + 60
-    while not list((tmp_path / "out").glob("*.onnx")) and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: list((tmp_path / "out").glob("*.onnx")), 60)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code

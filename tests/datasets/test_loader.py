@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support import random_picture
+from tests.support import random_picture, wait_for
 from yolo_edge.datasets import Preparer, load_images
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.preprocess import Preprocessor
@@ -66,10 +66,7 @@ def test_leaving_early_ends_the_workers(pictures: list[Path]) -> None:
         assert threading.active_count() > before
         if item.index == 2:
             break
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    wait_for(lambda: threading.active_count() == before)
 
 
 def test_an_error_of_prepare_reaches_the_caller(pictures: list[Path]) -> None:

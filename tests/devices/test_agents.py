@@ -14,7 +14,7 @@ import pytest
 
 from tests.cpus import Machine
 from tests.ondevice.test_detector import foreign
-from tests.support import shared_dir
+from tests.support import runs, shared_dir, wait_for
 from yolo_edge import Detector
 from yolo_edge.devices.agents import AgentError, AgentProcess, local_command
 from yolo_edge.devices.device import DeviceError
@@ -175,20 +175,10 @@ def test_it_ends_with_its_coordinator() -> None:
     with subprocess.Popen(script(starts), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as coordinator:
         assert coordinator.stdout is not None
         pid = int(coordinator.stdout.readline())
-        assert _runs(pid)
+        assert runs(pid)
         coordinator.send_signal(signal.SIGKILL)
         coordinator.wait()
-    end = time.monotonic() + 20
-    while _runs(pid) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not _runs(pid)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+    wait_for(lambda: not runs(pid))
 
 
 def tree(folder: Path, files: dict[str, str]) -> Path:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.devices.phone import Phone
+from tests.support import wait_for
 from yolo_edge.benchmarks.host import Conditions
 from yolo_edge.benchmarks.result_file import json_schema, read_result
 from yolo_edge.benchmarks.settings import Limits
@@ -226,10 +227,7 @@ def test_a_cable_that_is_pulled_out(measure: Any, phone: Phone, tmp_path: Path) 
     assert time.monotonic() - began < 30
     assert result.code == 1
     assert "the connection to 127.0.0.1" in result.err
-    deadline = time.monotonic() + 12
-    while phone.left() or phone.running("sleep 64"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: not (phone.left() or phone.running("sleep 64")))
 
 
 def test_on_this_machine_with_the_memory_of_the_process(run: Run, tmp_path: Path, tflite_file: Path) -> None:

@@ -7,13 +7,12 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.browser import Page, open_page
+from tests.browser import open_page
 from tests.docs.pages import PAGES
 from tests.support import ROOT
 
@@ -94,23 +93,16 @@ def test_pages_in_a_browser(address: str, dark: bool, tmp_path: Path) -> None:
     with open_page(f"{address}/architecture.html", tmp_path / "profile", dark) as page:
         for name in ("architecture", "guide", "tasks/raspberry-pi", "reference/schemas"):
             page.call("Page.navigate", url=f"{address}/{name}.html")
-            _wait(page, f"location.pathname === '/{name}.html' && document.readyState === 'complete'")
-            _wait(page, f"document.body.dataset.mdColorScheme === '{'slate' if dark else 'default'}'")
+            page.until(f"location.pathname === '/{name}.html' && document.readyState === 'complete'", 60)
+            page.until(f"document.body.dataset.mdColorScheme === '{'slate' if dark else 'default'}'", 60)
             for width in (1240, 390):
                 page.call(
                     "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
                 )
                 # its script puts wide tables into boxes that scroll
-                _wait(page, f"document.documentElement.scrollWidth <= {width}")
+                page.until(f"document.documentElement.scrollWidth <= {width}", 60)
             if name == "architecture":
                 paper = page.evaluate("getComputedStyle(document.querySelector('.drawing svg .paper')).fill")
                 assert paper == ("rgb(30, 33, 41)" if dark else "rgb(255, 255, 255)")
         assert not page.complaints
         assert all(url.startswith(address) for url in page.requests)
-
-
-def _wait(page: Page, condition: str) -> None:
-    deadline = time.monotonic() + 60
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.05)

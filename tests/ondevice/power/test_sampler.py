@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.ondevice.power import trees
+from tests.support import runs, wait_for
 from yolo_edge.devices.agents import AgentError, AgentProcess, local_command
+from yolo_edge.ondevice.agent import server
 from yolo_edge.ondevice.agent.server import Agent
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.power import open_meter
@@ -43,7 +45,7 @@ def never() -> None:
     raise AssertionError("the deadline came")
 
 
-def wait_for(sampler: Sampler, count: int) -> list[dict[str, object]]:
+def take(sampler: Sampler, count: int) -> list[dict[str, object]]:
     taken: list[dict[str, object]] = []
     end = time.monotonic() + 20
     while sum(len(part["values"]) for part in taken) < count and time.monotonic() < end:  # type: ignore[arg-type]
@@ -57,7 +59,7 @@ def test_every_reading_is_given_once_and_in_order(paced: bool) -> None:
     meter = Counting(paced=paced)
     before = time.monotonic_ns()
     sampler = Sampler(meter, 100, never)
-    taken = wait_for(sampler, 20)
+    taken = take(sampler, 20)
     sampler.close()
     times = [stamp for part in taken for stamp in part["times_ns"]]  # type: ignore[attr-defined]
     values = [row for part in taken for row in part["values"]]  # type: ignore[attr-defined]
@@ -76,7 +78,7 @@ def test_every_reading_is_given_once_and_in_order(paced: bool) -> None:
 
 def test_a_reading_that_fails_is_a_gap() -> None:
     sampler = Sampler(Counting(fails=(2, 3, 5)), 100, never)
-    taken = wait_for(sampler, 5)
+    taken = take(sampler, 5)
     sampler.close()
     values = [row[0] for part in taken for row in part["values"]]  # type: ignore[attr-defined]
     assert values[:4] == [1, 4, 6, 7]
@@ -99,9 +101,7 @@ def test_a_reading_after_now() -> None:
 def test_a_coordinator_that_is_gone() -> None:
     meter, came = Counting(), []
     sampler = Sampler(meter, 0.1, lambda: came.append(time.monotonic()))
-    end = time.monotonic() + 20
-    while not came and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(lambda: came)
     assert len(came) == 1
     assert meter.closed == 1
     sampler.close()
@@ -152,10 +152,7 @@ def test_an_agent_ends_with_its_pipe_and_takes_tegrastats_along(tmp_path: Path) 
         assert len(agent.ask("samples", 20)["values"]) >= 3
         pid = int((tmp_path / "pid").read_text())
         assert Path(f"/proc/{pid}").exists()
-    end = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not Path(f"/proc/{pid}").exists()
+    wait_for(lambda: not runs(pid))
 
 
 def test_reading_needs_no_numpy(tmp_path: Path) -> None:
@@ -168,10 +165,13 @@ def test_reading_needs_no_numpy(tmp_path: Path) -> None:
     assert open_meter("rapl", {}, root).read()[0] == 1_000_000
 
 
-def test_closing_an_agent_in_this_process(tmp_path: Path) -> None:
+def test_closing_an_agent_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    polite: list[bool] = []  # for good: this process has other tests to run
+    monkeypatch.setattr(server, "be_polite", lambda: polite.append(True))
     agent = Agent()
     request = {"do": "sample", "options": {"root": str(trees.rapl(tmp_path))}, **SAMPLE}
     assert agent.answer(request)["kind"] == "rapl"
     assert agent.answer(request)["kind"] == "rapl"  # the first one is closed
     agent.close()
+    assert len(polite) == 2
     assert "reads no power meter" in agent.answer({"do": "samples"})["error"]

@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.ondevice.power import trees
 from tests.ondevice.power.support import probe, sample
+from tests.support import runs, wait_for
 from yolo_edge.ondevice.power import open_meter
 from yolo_edge.ondevice.power.tegrastats import parse_line
 
@@ -165,17 +165,7 @@ def test_tegrastats_ends_with_its_reader(tmp_path: Path) -> None:
         pid = int((tmp_path / "pid").read_text())
         assert Path(f"/proc/{pid}").exists()
         reader.kill()
-    end = time.monotonic() + 10
-    while _runs(pid) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not _runs(pid)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+    wait_for(lambda: not runs(pid))
 
 
 @pytest.mark.parametrize(
