@@ -22,7 +22,7 @@ def plain_score(boxes: np.ndarray, anchors: np.ndarray) -> tuple[float, float]:
     return total / len(boxes), recalled / len(boxes)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 60), k=st.integers(1, 7))
 def test_score_is_as_defined(seed: int, count: int, k: int) -> None:
     boxes, anchors = boxes_of(seed, count, 2), boxes_of(seed + 1, k, 2)
@@ -31,7 +31,7 @@ def test_score_is_as_defined(seed: int, count: int, k: int) -> None:
     assert found.share.sum() == pytest.approx(1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 200), k=st.integers(1, 12), update=st.sampled_from(UPDATES))
 def test_invariants(seed: int, count: int, k: int, update: str) -> None:
     boxes = boxes_of(seed, count).round(seed % 3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -122,7 +122,6 @@ def brute(listed: list[Plain], limits: dict[Quantity, float], basis: Basis) -> t
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(PLAIN, min_size=1, max_size=8),
     LIMITS,
@@ -155,7 +154,6 @@ def test_the_choice_is_that_of_brute_force(listed: list[Plain], limits: dict[Qua
         assert choice.next.limiting or choice.next.distrusted or (not best and not limits)
 
 
-@settings(deadline=None)
 @given(st.lists(PLAIN, min_size=1, max_size=6), LIMITS)
 def test_margins_are_differences_and_hold_their_intervals(listed: list[Plain], limits: dict[Quantity, float]) -> None:
     result, accuracies = result_of(listed)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -212,7 +212,6 @@ def test_what_was_not_measured_is_said(content: Content) -> None:
     assert ("Energy", "no meter") in not_measured(gather([bare]))
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([2.0, 3.0, 4.0]), st.sampled_from([0.1, 0.2]), st.sampled_from("ab")), max_size=6

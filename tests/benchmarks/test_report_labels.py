@@ -3,13 +3,12 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_edge.benchmarks.report.labels import Label, axis_of, place, steps
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 700), st.floats(0, 340)), min_size=1, max_size=20),
     st.lists(st.text("abc ×", min_size=1, max_size=20), min_size=20, max_size=20),
@@ -35,7 +34,6 @@ def test_labels_lie_on_nothing(points: list[tuple[float, float]], texts: list[st
                 assert not (x1 < x + 5 and x - 5 < x2 and y1 < y + 5 and y - 5 < y2)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 700), st.floats(0, 340)), min_size=2, max_size=8))
 def test_labels_keep_off_lines(points: list[tuple[float, float]]) -> None:
     """Against points on the lines, close beside each other."""
@@ -50,7 +48,6 @@ def test_labels_keep_off_lines(points: list[tuple[float, float]]) -> None:
                 assert not (left + 1e-6 < at_x < left + wide - 1e-6 and abs(at_y - y) < 6.5 - 1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=9))
 def test_axes_hold_their_values(values: list[float]) -> None:
     axis = axis_of(values, 100)

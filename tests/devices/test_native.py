@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import shared_dir
@@ -125,7 +125,6 @@ def test_hyperfine() -> None:
 @pytest.mark.parametrize(
     "parse", [parse_benchmark_model, parse_perf_test, parse_benchncnn, parse_power_modes, parse_clocks]
 )
-@settings(deadline=None)
 @given(text=st.text("count=avg min max 0123456789.e+-\n", max_size=100))
 def test_outputs_that_are_none(parse: object, text: str) -> None:
     with pytest.raises(InputError, match="printed no"):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.devices.sshd import Server, running
@@ -62,7 +62,7 @@ def test_programs_run_with_any_arguments(device: SshDevice) -> None:
 @given(
     words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20), max_size=4)
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_a_shell_makes_the_same_arguments_of_a_quoted_line(words: list[str]) -> None:
     line = quote(["printf", "%s\\0", *words])
     done = subprocess.run(["sh", "-c", line], capture_output=True, check=True)

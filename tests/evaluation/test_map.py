@@ -31,7 +31,7 @@ def test_equals_pycocotools_with_other_limits(limit: int) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), images=st.integers(1, 6), classes=st.integers(1, 3))
 def test_equals_pycocotools_on_small_cases(seed: int, images: int, classes: int) -> None:
     case = random_case(seed, images, classes)

@@ -89,7 +89,7 @@ def test_lists_and_numbers_that_are_none(tmp_path: Path) -> None:
         st.sampled_from(["[net]", "[conv]", "[yolo]", "a=b", "=", "[", "]", "# x", "a", "\0", "é", "a=1;2"]) | st.text()
     )
 )
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_read_or_refused(tmp_path: Path, lines: list[str]) -> None:
     try:
         sections = parse(tmp_path, "\n".join(lines))

@@ -19,7 +19,7 @@ HEAD = "[yolo]\nclasses=1\nanchors=4,5,6,7\nnum=2\n"
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 def test_random_networks_equal_opencv(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     cfg = random_darknet(tmp_path_factory.mktemp("net"), seed)
     source = load_model(cfg)

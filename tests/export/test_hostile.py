@@ -120,9 +120,7 @@ _options = st.dictionaries(_key, _value, max_size=5)
 _section = st.tuples(_kind, _options).map(
     lambda section: "\n".join([f"[{section[0]}]", *(f"{key}={value}" for key, value in section[1].items()), ""])
 )
-_settings = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_settings = settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(st.lists(_section | st.sampled_from([CONV, HEAD]), min_size=1, max_size=8))

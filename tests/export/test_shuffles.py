@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.export import foreign
-from tests.export.onnx_parts import OnnxWriter, shuffle, shuffle_net
+from tests.export.onnx_parts import OnnxWriter, depthwise, shuffle, shuffle_net
 from tests.tflite_support import operators
 from yolo_edge.export import canonicalize, write_tflite
 from yolo_edge.export.graph import Graph, GraphBuilder
@@ -67,7 +66,7 @@ def test_shuffle_nets_read_slices(kind: str, units: int) -> None:
             assert len(cut) == len(set(map(id, cut)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_random_moves_of_channels(data: st.DataObject) -> None:
     """Random networks of convolutions, activations, sums, shuffles, slices and joins, with outputs anywhere."""
@@ -81,7 +80,7 @@ def test_random_moves_of_channels(data: st.DataObject) -> None:
         if kind in ("conv", "wide"):
             values.append((w.conv(x, channels, 4, 1 if kind == "conv" else 3), 4))
         elif kind == "depthwise":
-            values.append((foreign._depthwise(w, x, channels), channels))
+            values.append((depthwise(w, x, channels), channels))
         elif kind == "relu":
             values.append((w.op("Relu", x), channels))
         elif kind in ("shuffle", "gather") and channels % 2 == 0:

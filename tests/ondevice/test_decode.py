@@ -80,7 +80,7 @@ def slow_decode(spec: ModelSpec, maps: dict[str, np.ndarray], threshold: float) 
     threshold=st.sampled_from([0.0, 0.05, 0.25, 0.9]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_equals_the_formulas_cell_by_cell(
     family: str, anchors: int, classes: int, scale_xy: float, threshold: float, seed: int
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path: Path) -> None:
     data=st.binary(max_size=200),
     magic=st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"II*\0"]),
 )
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_refused_in_order(tmp_path: Path, data: bytes, magic: bytes) -> None:
     path = tmp_path / "a.img"
     path.write_bytes(magic + data)

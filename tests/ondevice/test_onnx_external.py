@@ -52,7 +52,7 @@ def test_an_exported_file_has_none(onnx_bytes: bytes) -> None:
 
 
 @given(data=st.binary(max_size=200), cut=st.integers(0, 300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_walked_or_refused(data: bytes, cut: int) -> None:
     for candidate in (data, model("subgraph", True)[:cut] + data):
         try:

@@ -47,7 +47,7 @@ def test_released_files(assets: Path) -> None:
     kind=st.sampled_from(sorted(NAMES)),
     metadata=st.dictionaries(st.text(max_size=8), st.text(max_size=300), max_size=3),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_signature(shape: list[int | str], kind: int, metadata: dict[str, str]) -> None:
     values = [helper.make_tensor_value_info(name, kind, shape) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
@@ -57,7 +57,7 @@ def test_any_signature(shape: list[int | str], kind: int, metadata: dict[str, st
 
 
 @given(data=st.binary(max_size=200), at=st.integers(0, 10_000), value=st.integers(0, 255))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damage_is_told(onnx_bytes: bytes, data: bytes, at: int, value: int) -> None:
     damaged = bytearray(onnx_bytes)
     damaged[at % len(damaged)] = value

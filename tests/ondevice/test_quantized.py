@@ -47,7 +47,7 @@ def quantized_spec(family: str, layout: str, seed: int) -> tuple[ModelSpec, dict
 
 
 @pytest.mark.parametrize("family", CHANNELS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     layout=st.sampled_from(["NCHW", "NHWC"]), seed=st.integers(0, 2**32), threshold=st.sampled_from([-1, 0, 0.1, 0.6])
 )

@@ -206,7 +206,7 @@ def test_outputs_that_are_none(items: Any, payload: bytes) -> None:
     ),
     st.binary(max_size=40),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_outputs_of_strangers(items: list[dict[str, Any]], payload: bytes) -> None:
     try:
         found = read_outputs(items, payload)

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.devices.web.page import FACTS, NO_ORT, Page, serving
@@ -224,7 +224,7 @@ def test_facts_that_are_none(changes: dict[str, Any]) -> None:
 
 
 @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: json.dumps({**FACTS, "label": text}).encode()))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_facts_are_facts_or_refused(data: bytes) -> None:
     try:
         found = read_facts(data)
@@ -235,7 +235,7 @@ def test_facts_are_facts_or_refused(data: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 def test_answers_are_objects_or_refused(data: bytes) -> None:
     for body in (data, len(data).to_bytes(4, "little") + data, b"\2\0\0\0{}" + data):
         try:

@@ -85,7 +85,7 @@ def test_a_plan_given_back_gives_the_same_bytes(prepared: Prepared, plan: Quanti
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_weights_and_back(out: int, each: int, seed: int) -> None:
     integers = np.random.default_rng(seed).integers(-127, 128, (out, each, 3, 3)).astype(np.int8)
     np.testing.assert_array_equal(decode_weights(encode_weights(integers), integers.shape, "w"), integers)
@@ -250,13 +250,13 @@ def check_floats(prepared: Prepared, plan: QuantizationPlan, names: list[str], l
 
 
 @given(st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_nodes_in_float_by_hand(prepared: Prepared, plan: QuantizationPlan, data: st.DataObject) -> None:
     check_floats(prepared, plan, data.draw(st.lists(st.sampled_from(sorted(plan.nodes)), unique=True)), 12)
 
 
 @given(st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_nodes_in_float_by_hand_with_gates(silu: Prepared, data: st.DataObject) -> None:
     plan = silu.draft(RECIPES[1])
     check_floats(silu, plan, data.draw(st.lists(st.sampled_from(sorted(plan.nodes)), unique=True)), 8)

@@ -156,7 +156,7 @@ def test_a_planted_bad_layer_is_the_worst(
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_bad_layer_of_any_kind_is_the_worst(
     residual: Prepared, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -96,7 +96,7 @@ def test_the_integer_side_is_what_onnxruntime_computes(prepared: Prepared) -> No
 
 
 @given(st.floats(-40, 0), st.floats(0, 40), st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_stored(low: float, high: float, seed: int) -> None:
     plan = TensorPlan.of_range(low, high)
     array = np.random.default_rng(seed).normal(0, 30, 200).astype(np.float32)
@@ -166,7 +166,7 @@ def lost(weight: np.ndarray, integers: np.ndarray, covariance: np.ndarray) -> np
 
 
 @given(st.integers(0, 10**6), st.integers(1, 90), st.integers(1, 90), st.floats(0.3, 200))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_dense_rounding_is_never_worse_than_nearest(seed: int, columns: int, rank: int, reach: float) -> None:
     rng = np.random.default_rng(seed)
     covariance, weight = random_covariance(rng, columns, rank), rng.uniform(-reach, reach, (4, columns))
@@ -178,7 +178,7 @@ def test_dense_rounding_is_never_worse_than_nearest(seed: int, columns: int, ran
 
 
 @given(st.integers(0, 10**6), st.integers(1, 25), st.floats(0.3, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_depthwise_rounding_is_never_worse_than_nearest(seed: int, columns: int, reach: float) -> None:
     rng = np.random.default_rng(seed)
     covariance = np.stack([random_covariance(rng, columns, int(rng.integers(1, columns + 2))) for _ in range(3)])

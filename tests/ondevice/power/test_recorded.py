@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_edge.ondevice.errors import InputError
@@ -119,7 +119,6 @@ def test_readings_that_are_none_are_gaps(tmp_path: Path) -> None:
     assert trace.largest_gap(BEGIN, BEGIN + 3) == 3
 
 
-@settings(deadline=None)
 @given(text=st.text('time,;\tpower()WmA0123456789.-e"\n\r', max_size=200))
 def test_hostile_tables_are_refused_or_read(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "hostile.csv"

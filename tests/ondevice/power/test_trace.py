@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yolo_edge.ondevice.power.meter import Column
@@ -31,7 +31,6 @@ seeds = st.integers(0, 2**32 - 1)
 watts = st.floats(0.5, 100)
 
 
-@settings(deadline=None)
 @given(window=windows, seed=seeds, power=watts)
 def test_constant(window: tuple[float, float], seed: int, power: float) -> None:
     times = irregular(seed, *window, 20)
@@ -39,7 +38,6 @@ def test_constant(window: tuple[float, float], seed: int, power: float) -> None:
     assert found == pytest.approx(power * (window[1] - window[0]), rel=1e-9)
 
 
-@settings(deadline=None)
 @given(window=windows, seed=seeds, power=watts, slope=st.floats(0, 20))
 def test_ramp(window: tuple[float, float], seed: int, power: float, slope: float) -> None:
     """The trapezoidal rule is exact, the ends of windows too."""
@@ -49,7 +47,6 @@ def test_ramp(window: tuple[float, float], seed: int, power: float, slope: float
     assert found == pytest.approx(power * (end - begin) + slope * (end**2 - begin**2) / 2, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(
     window=windows, seed=seeds, power=watts, high=st.floats(0.5, 10), at=st.floats(0.1, 0.4), long=st.floats(0.2, 0.5)
 )
@@ -63,7 +60,6 @@ def test_pulse(window: tuple[float, float], seed: int, power: float, high: float
     assert found == pytest.approx(power * length * (1 + high * long), rel=WITHIN)
 
 
-@settings(deadline=None)
 @given(window=windows, seed=seeds, power=watts, hertz=st.floats(0.3, 3))
 def test_waves(window: tuple[float, float], seed: int, power: float, hertz: float) -> None:
     """A load that comes and goes some times a second, read 50 times a second."""
@@ -75,7 +71,6 @@ def test_waves(window: tuple[float, float], seed: int, power: float, hertz: floa
     assert found == pytest.approx(known, rel=WITHIN)
 
 
-@settings(deadline=None)
 @given(window=windows, seed=seeds, power=watts, gap=st.floats(0.1, 0.4))
 def test_gaps_are_bridged_and_told(window: tuple[float, float], seed: int, power: float, gap: float) -> None:
     begin, end = window
@@ -90,7 +85,6 @@ def test_gaps_are_bridged_and_told(window: tuple[float, float], seed: int, power
     assert found.largest_gap(times[0] - 1, end) == float("inf")
 
 
-@settings(deadline=None)
 @given(
     window=windows,
     seed=seeds,
@@ -112,7 +106,6 @@ def test_counters_that_begin_again(
     assert found.readings(begin, end) > 0
 
 
-@settings(deadline=None)
 @given(seed=seeds, power=watts, ratio=st.floats(0.1, 10))
 def test_a_counter_loses_nothing_between_readings(seed: int, power: float, ratio: float) -> None:
     """A change of power between two readings, which a trapezoid would not see, is in the count."""
