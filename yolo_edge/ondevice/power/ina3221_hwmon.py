@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import List, Tuple
 
-from yolo_edge.ondevice.power.meter import Board, Column, MeterError, Options, PowerMeter, pick_total, root_of
-from yolo_edge.ondevice.power.rails import read_file, unique_rails
+from yolo_edge.ondevice.power.meter import Board, MeterError, Options, root_of
+from yolo_edge.ondevice.power.rails import RailFiles
 from yolo_edge.ondevice.sysfs import matches, read_number, read_text
 
 KIND = "ina3221-hwmon"
@@ -15,25 +15,17 @@ _CHANNELS = (1, 2, 3)  # in4 to in6 are shunt voltages, in7 is their sum
 _NOT_CONNECTED = "NC"
 
 
-class Ina3221Hwmon(PowerMeter):
-    """Rails of a Jetson; which of them add up to the whole is the board's to say."""
+class Ina3221Hwmon(RailFiles):
+    """Rails of a Jetson: millivolts and milliamperes."""
 
     kind = KIND
 
     def __init__(self, root: Path, board: Board, options: Options):
         root = root_of(options, root)
-        rail = options.text("rail", "")
         found = _channels(root)
         if not found:
             raise MeterError(*_missing(root))
-        self._files = [path for _, pair in found for path in pair]
-        names = unique_rails([(name, pair[0].parent.name) for name, pair in found])
-        total, scope = pick_total(KIND, names, board, rail)
-        super().__init__([Column(name, unit) for name in names for unit in ("mV", "mA")], total, scope)
-
-    def read(self) -> List[float]:
-        """Millivolts and milliamperes of each rail."""
-        return [read_file(path) for path in self._files]
+        super().__init__(found, ("mV", "mA"), board, options.text("rail", ""))
 
 
 def _channels(root: Path) -> List[Tuple[str, Tuple[Path, Path]]]:
