@@ -46,6 +46,14 @@ def runs(pid: int) -> bool:
         return False
 
 
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of corners [n, 4] with others [m, 4], [n, m]."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    both = np.clip(sides, 0, None).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+    return np.asarray(both / (areas[0][:, None] + areas[1][None] - both))
+
+
 def random_picture(width: int, height: int, seed: int = 0) -> np.ndarray:
     """A seeded BGR picture with coarse and fine structure."""
     import cv2

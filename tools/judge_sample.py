@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from yolo_edge import Detector
+from yolo_edge.evaluation.boxes import iou
 from yolo_edge.sample import BARCODE, CLASSES, NAMES, QR_CODE
 from yolo_edge.sample.scenes import Part, scene, write_dataset
 
@@ -72,7 +73,7 @@ def _recall(detector: Detector, folder: Path) -> dict[str, object]:
         detections = detector(picture)
         boxes = detections.xyxy[detections.class_id == wanted]
         truth = _opencv(picture, wanted)
-        hit = len(boxes) > 0 if truth is None else any(_overlap(box, truth) > 0.3 for box in boxes)
+        hit = len(boxes) > 0 if truth is None else bool((iou(boxes, truth[None]) > 0.3).any())
         found += hit
         if not hit:
             missed.append(file.name)
@@ -91,13 +92,6 @@ def _opencv(picture: np.ndarray, wanted: int) -> np.ndarray | None:
         return None
     points = np.asarray(corners, np.float32).reshape(-1, 4, 2)[0]
     return np.concatenate([points.min(0), points.max(0)])
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """IoU."""
-    w, h = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = max(0.0, float(w)) * max(0.0, float(h))
-    return shared / (float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared)
 
 
 if __name__ == "__main__":

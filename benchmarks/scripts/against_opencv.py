@@ -31,6 +31,7 @@ import numpy as np
 import onnxruntime as ort
 
 from yolo_edge import Detections, Detector
+from yolo_edge.evaluation.boxes import iou
 from yolo_edge.export import canonicalize, write_onnx
 from yolo_edge.export.importers.darknet import import_darknet
 from yolo_edge.export.load import load_model
@@ -141,10 +142,7 @@ def unmatched(found: Detections, expected: Detections) -> list[str]:
     missing = []
     for box, confidence, class_id in zip(expected.xyxy, expected.confidence, expected.class_id, strict=True):
         same = (found.class_id == class_id) & (np.abs(found.confidence - confidence) <= 0.02)
-        low, high = np.maximum(box[:2], found.xyxy[same, :2]), np.minimum(box[2:], found.xyxy[same, 2:])
-        both = np.clip(high - low, 0, None).prod(axis=1)
-        areas = (found.xyxy[same, 2:] - found.xyxy[same, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-        if confidence > COMPARED_CONFIDENCE and not (both >= 0.9 * (areas - both)).any():
+        if confidence > COMPARED_CONFIDENCE and not (iou(found.xyxy[same], box[None]) >= 0.9).any():
             missing.append(f"class {class_id}, {confidence:.3f}, {np.round(box, 1).tolist()}")
     return missing
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import iou
 from tests.tflite_support import operators
 from yolo_edge.datasets import read_dataset
 from yolo_edge.evaluation import Found, Truth, evaluate
@@ -141,13 +142,6 @@ def original(session: object, decoder: Decode, tensor: np.ndarray) -> Detections
     best = scores[np.arange(len(scores)), class_id]
     kept = best > 0.001
     return find(boxes[kept], best[kept], class_id[kept])
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    common = np.clip(sides, 0, None).prod(axis=2)
-    area = [(box[:, 2:] - box[:, :2]).prod(axis=1) for box in (a, b)]
-    return np.asarray(common / (area[0][:, None] + area[1][None] - common))
 
 
 def assert_same(expected: Detections, found: Detections) -> int:

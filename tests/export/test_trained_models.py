@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import iou
 from yolo_edge import Detections, Detector
 from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, write_onnx
@@ -85,13 +86,6 @@ def test_decoded_boxes(exported: Exported) -> None:
         np.testing.assert_allclose(confidence, theirs[:, 5:].max(axis=1), rtol=1e-4, atol=1e-4)
         best = theirs[np.arange(len(boxes)), 5 + class_id]
         np.testing.assert_allclose(best, theirs[:, 5:].max(axis=1), rtol=1e-4, atol=1e-6)
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    both = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
-    return np.asarray(both / (areas[0][:, None] + areas[1][None] - both))
 
 
 def unmatched(found: Detections, expected: list[dict], size: tuple[int, int]) -> list[dict]:

@@ -113,3 +113,23 @@ class Found:
         class_id = to_class[self.class_id]
         keep = class_id >= 0
         return Found(self.images, self.image[keep], class_id[keep], self.xyxy[keep], self.confidence[keep])
+
+
+def iou(detections: Floats, labels: Floats, crowd: Flags | bool = False) -> Floats:
+    """Intersection over union, pair by pair.
+
+    Args:
+        detections: Corners x1, y1, x2, y2, [n, 4].
+        labels: The same, [n, 4], or [1, 4] for all.
+        crowd: Which labels are crowds: there it is the intersection over the area of the detection, as COCO has it.
+
+    Returns:
+        [n], 0..1; 0 where nothing is in both.
+    """
+    sides = np.minimum(detections[:, 2:], labels[:, 2:]) - np.maximum(detections[:, :2], labels[:, :2])
+    intersection = np.clip(sides, 0, None).prod(axis=1)
+    own = (detections[:, 2:] - detections[:, :2]).prod(axis=1)
+    other = (labels[:, 2:] - labels[:, :2]).prod(axis=1)
+    union = np.where(crowd, own, own + other - intersection)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(intersection > 0, intersection / union, 0.0)

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from yolo_edge.evaluation.boxes import Flags, Floats, Found, Integers, Truth
+from yolo_edge.evaluation.boxes import Flags, Floats, Found, Integers, Truth, iou
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 # COCO's sizes, by area in pixels
@@ -80,17 +80,17 @@ def find_overlaps(truth: Truth, found: Found, max_detections: int) -> Overlaps:
     sorted_groups = label_group[label_order]
     first = np.searchsorted(sorted_groups, group, "left")
     count = np.searchsorted(sorted_groups, group, "right") - first
-    detection, label, iou = [], [], []
+    detection, label, overlaps = [], [], []
     for start, end in _blocks(count):
         repeats = count[start:end]
         left = np.repeat(np.arange(start, end), repeats)
         offset = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         right = label_order[np.repeat(first[start:end], repeats) + offset]
-        overlap = _iou(found.xyxy[left], truth.xyxy[right], truth.crowd[right])
+        overlap = iou(found.xyxy[left], truth.xyxy[right], truth.crowd[right])
         near = overlap >= IOU_THRESHOLDS[0]
         detection.append(left[near])
         label.append(right[near])
-        iou.append(overlap[near])
+        overlaps.append(overlap[near])
     pairs = np.concatenate([np.empty(0, np.int64), *detection])
     with_pairs = np.unique(pairs)
     rank = np.zeros(len(found.image), np.int64)
@@ -100,7 +100,7 @@ def find_overlaps(truth: Truth, found: Found, max_detections: int) -> Overlaps:
         rank[pairs],
         pairs,
         np.concatenate([np.empty(0, np.int64), *label]),
-        np.concatenate([np.empty(0, np.float64), *iou]),
+        np.concatenate([np.empty(0, np.float64), *overlaps]),
     )
 
 
@@ -123,10 +123,10 @@ def match(truth: Truth, overlaps: Overlaps, size: str = "all") -> Matches:
     bounds = np.searchsorted(overlaps.rank[order], np.arange(overlaps.rank.max(initial=-1) + 2))
     for start, end in pairwise(bounds.tolist()):
         edges = order[start:end]
-        label, iou = overlaps.label[edges], overlaps.iou[edges]
+        label, overlap = overlaps.label[edges], overlaps.iou[edges]
         free = ~taken[label] | truth.crowd[label, None]
-        possible = free & (iou[:, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10))
-        worth = np.where(possible, (iou + 2 * ~ignored_label[label])[:, None], -1)
+        possible = free & (overlap[:, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10))
+        worth = np.where(possible, (overlap + 2 * ~ignored_label[label])[:, None], -1)
         detections, begin = np.unique(overlaps.detection[edges], return_index=True)
         best = np.maximum.reduceat(worth, begin)
         of_edge = np.repeat(np.arange(len(detections)), np.diff(np.append(begin, len(edges))))
@@ -169,14 +169,3 @@ def _blocks(count: Integers) -> list[tuple[int, int]]:
     steps = np.arange(_MAX_PAIRS, total[-1], _MAX_PAIRS)
     cuts = np.unique([0, *np.searchsorted(total, steps), len(count)]).tolist()
     return list(pairwise(cuts))
-
-
-def _iou(detections: Floats, labels: Floats, crowd: Flags) -> Floats:
-    """Intersection over union, pair by pair; with a crowd: over the area of the detection."""
-    sides = np.minimum(detections[:, 2:], labels[:, 2:]) - np.maximum(detections[:, :2], labels[:, :2])
-    intersection = np.clip(sides, 0, None).prod(axis=1)
-    own = (detections[:, 2:] - detections[:, :2]).prod(axis=1)
-    other = (labels[:, 2:] - labels[:, :2]).prod(axis=1)
-    union = np.where(crowd, own, own + other - intersection)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(intersection > 0, intersection / union, 0.0)
