@@ -65,6 +65,30 @@ def test_probe(run: Run, inventory: Path) -> None:
     assert "onnxruntime" in text
 
 
+def test_probe_says_what_the_total_of_a_board_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from yolo_edge.devices.facts import Facts, Meter
+
+    def probed(*meters: Meter) -> str:
+        cpu = {"cores": [], "name": "Cortex-A76", "vector": [], "governors": [], "clock_mhz": []}
+        thermals = {"temperatures_c": {}, "throttled": None, "throttle_count": None}
+        found = Facts(
+            name="pi5",
+            url="ssh://pi5",
+            profile="Raspberry Pi 5, 500",
+            model="Raspberry Pi 5 Model B Rev 1.0",
+            cpu=cpu,
+            thermals=thermals,
+            meters=meters,
+        )
+        monkeypatch.setattr("yolo_edge.cli.devices._probe", lambda *_: found)
+        return run("devices", "probe", "pi5").out
+
+    pmic = Meter(kind="pmic", available=True, scope="soc_rails", reason="3V3_SYS, VDD_CORE")
+    meaning = "Without the regulators' losses, USB devices, the fan"
+    assert meaning in probed(pmic)
+    assert meaning not in probed(Meter(kind="pmic", available=False, reason="no vcgencmd"))
+
+
 def test_probe_of_a_board_with_an_old_python(run: Run, server: Server, tmp_path: Path) -> None:  # noqa: F811
     from yolo_edge.devices.inventory import Entry
 

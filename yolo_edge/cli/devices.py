@@ -227,12 +227,15 @@ def _show_plan(plan: "Plan") -> None:
 
 def _print_facts(found: "Facts") -> None:
     from yolo_edge.cli.output import note, print_table
+    from yolo_edge.devices import profiles
 
     print_table([found.name, ""], _rows(found))
     _print_runtimes(found)
-    _print_lines(
-        "power meters", [(meter.kind, f"{meter.scope}: {meter.reason}") for meter in found.meters if meter.available]
-    )
+    power = profiles.match(found.model).power
+    meters = [(meter.kind, f"{meter.scope}: {meter.reason}") for meter in found.meters if meter.available]
+    if any(meter.available and meter.scope == power.scope for meter in found.meters):
+        meters.append((str(power.scope), power.meaning))
+    _print_lines("power meters", meters)
     missing = [(meter.kind, _said(meter.reason, meter.remedy)) for meter in found.meters if not meter.available]
     _print_lines("other power meters, and why not", missing)
     _print_lines("what does not work, and what does", [(limit["what"], limit["remedy"]) for limit in found.limits])
