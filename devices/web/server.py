@@ -4,12 +4,11 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -19,6 +18,7 @@ from yolo_edge.devices.web.facts import read_facts
 from yolo_edge.devices.web.package import SCRIPT, WASM, OrtWeb
 from yolo_edge.devices.web.reference import Reference
 from yolo_edge.devices.web.session import Session
+from yolo_edge.serving.files import application, read_files
 from yolo_edge.serving.gate import Refusals, Site, address
 from yolo_edge.serving.server import PageServer
 
@@ -74,13 +74,13 @@ class WebServer:
         """
         self._session, self._models, self._about = session, models, dict(about)
         self._refusals = Refusals(note)
-        self._files = {path: ((_HERE / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-        self._files[f"/ort/{SCRIPT}"] = (ort.script, "text/javascript")
-        self._files[f"/ort/{WASM}"] = (ort.wasm, "application/wasm")
+        files = read_files(_HERE, _FILES)
+        files[f"/ort/{SCRIPT}"] = (ort.script, "text/javascript")
+        files[f"/ort/{WASM}"] = (ort.wasm, "application/wasm")
         outputs = max((reference.output_bytes for reference in models.references), default=0)
         posts = {"/begin": _SMALL, "/state": _SMALL, "/answer": _TURN + 2 * outputs}
         self._pages = PageServer(
-            self._application(posts),
+            application(files, self._routes(posts)),
             listening,
             token=token,
             site=Site(COMMAND, posts, _HEADERS),
@@ -104,24 +104,15 @@ class WebServer:
         """That it listens on."""
         return self._pages.port
 
-    def _application(self, posts: Sequence[str] | Mapping[str, int]) -> Starlette:
+    def _routes(self, posts: Iterable[str]) -> list[Route]:
         handlers = {"/begin": self._begin, "/state": self._state, "/answer": self._answer}
-        app = Starlette(
-            routes=[
-                *(Route(path, self._file, methods=["GET"]) for path in self._files),
-                Route("/about.json", self._about_json, methods=["GET"]),
-                Route("/models/{number}", self._model, methods=["GET"]),
-                Route("/inputs/{number}", self._input, methods=["GET"]),
-                Route("/next", self._next, methods=["GET"]),
-                *(Route(path, handlers[path], methods=["POST"]) for path in posts),
-            ]
-        )
-        app.router.redirect_slashes = False
-        return app
-
-    async def _file(self, request: Request) -> Response:
-        data, kind = self._files[request.url.path]
-        return Response(data, media_type=kind)
+        return [
+            Route("/about.json", self._about_json, methods=["GET"]),
+            Route("/models/{number}", self._model, methods=["GET"]),
+            Route("/inputs/{number}", self._input, methods=["GET"]),
+            Route("/next", self._next, methods=["GET"]),
+            *(Route(path, handlers[path], methods=["POST"]) for path in posts),
+        ]
 
     async def _about_json(self, request: Request) -> Response:
         return JSONResponse(self._about)

@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from yolo_edge._version import __version__
@@ -21,6 +20,7 @@ from yolo_edge.demo.inference import SIDE_BY_SIDE, Inference, Result
 from yolo_edge.demo.status import HISTORY, Counts, Status
 from yolo_edge.demo.view import Shared, encode_drawn, encode_live
 from yolo_edge.demo.websocket import LONGEST_MESSAGE, GuardedWebSocket
+from yolo_edge.serving.files import application, read_files
 from yolo_edge.serving.gate import Refusals, Site, address
 from yolo_edge.serving.server import PageServer
 
@@ -80,9 +80,8 @@ class Server:
         self._viewers = 0
         self._ending = ""
         self._end: asyncio.Event | None = None
-        self._files = {path: ((_HERE / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._pages = PageServer(
-            self._application(),
+            application(read_files(_HERE, _FILES), self._routes()),
             listening,
             token=token,
             site=Site("yolo-edge demo"),
@@ -140,22 +139,13 @@ class Server:
         self.live.attach(asyncio.get_running_loop())
         self.drawn.attach(asyncio.get_running_loop())
 
-    def _application(self) -> Starlette:
-        app = Starlette(
-            routes=[
-                *(Route(path, self._file, methods=["GET"]) for path in _FILES),
-                Route("/status.json", self._status_json, methods=["GET"]),
-                Route("/snapshot.jpg", self._snapshot, methods=["GET"]),
-                Route("/stream.mjpeg", self._stream, methods=["GET"]),
-                WebSocketRoute("/live", self._live),
-            ]
-        )
-        app.router.redirect_slashes = False
-        return app
-
-    async def _file(self, request: Request) -> Response:
-        data, kind = self._files[request.url.path]
-        return Response(data, media_type=kind)
+    def _routes(self) -> list[BaseRoute]:
+        return [
+            Route("/status.json", self._status_json, methods=["GET"]),
+            Route("/snapshot.jpg", self._snapshot, methods=["GET"]),
+            Route("/stream.mjpeg", self._stream, methods=["GET"]),
+            WebSocketRoute("/live", self._live),
+        ]
 
     async def _status_json(self, request: Request) -> Response:
         return JSONResponse({**self._about, **(self.status.latest if self.status else {})})
