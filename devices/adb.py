@@ -11,13 +11,12 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from yolo_edge.devices.adb_errors import explain
 from yolo_edge.devices.device import MAX_TEXT, QUICK, Completed, DeviceError, quote
 from yolo_edge.devices.inventory import Entry
-from yolo_edge.devices.lease import Lease
+from yolo_edge.devices.lease import Lease, Leased
 from yolo_edge.devices.processes import communicate
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import not_written, printable
@@ -52,7 +51,7 @@ _END = 'read p <"$0" && rm -f "$0" && kill -9 -- "-$p"'
 _PLACE = 'if [ $(wc -c <"$0") -eq "$2" ] && mv -f -- "$0" "$1"; then exit 0; fi; rm -f -- "$0"; exit 1'
 
 
-class AdbDevice:
+class AdbDevice(Leased):
     """An Android phone as a `Device`."""
 
     def __init__(self, name: str, entry: Entry):
@@ -145,19 +144,6 @@ class AdbDevice:
         """See `Device`: the exit code says nothing, adb's own word counts."""
         return self._lost(stderr.encode()) if self._is_lost() else None
 
-    def __enter__(self) -> "AdbDevice":
-        try:
-            self._connect()
-        except BaseException:
-            self._close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
     def _note(self) -> str:
         """A file on the phone, for the number of a process: what runs when the connection goes away is ended by it."""
         if self._folder is None or self._is_lost(0):
@@ -190,10 +176,6 @@ class AdbDevice:
             said = self._lease.complaint() or folder
             raise DeviceError(f"{self.name}: no folder can be made in /data/local/tmp ({_last(said)}){_remedy(said)}")
         self._folder = folder
-
-    def _close(self) -> None:
-        if self._lease is not None:
-            self._lease.close()
 
     def _shell(
         self, argv: Sequence[str], stdin: int | IO[bytes], stdout: int | IO[bytes], stderr: int | IO[bytes]

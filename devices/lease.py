@@ -5,9 +5,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import IO
+from types import TracebackType
+from typing import IO, TypeVar
 
 from yolo_edge.devices.processes import read_line
+
+T = TypeVar("T", bound="Leased")
 
 _CLOSE_SECONDS = 5
 _MOST_COMPLAINT = 1 << 16
@@ -79,3 +82,29 @@ class Lease:
                 stdin.write(b"\n")
             except (OSError, ValueError):  # gone, or closed
                 return
+
+
+class Leased:
+    """A device that a lease keeps the connection to. A context manager: closed also where connecting failed."""
+
+    _lease: Lease | None = None
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        if self._lease is not None:
+            self._lease.close()
+
+    def __enter__(self: T) -> T:
+        try:
+            self._connect()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()

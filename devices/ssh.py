@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -21,7 +20,7 @@ import msgspec
 
 from yolo_edge.devices.device import MAX_TEXT, QUICK, Completed, DeviceError, quote
 from yolo_edge.devices.inventory import Entry
-from yolo_edge.devices.lease import Lease
+from yolo_edge.devices.lease import Lease, Leased
 from yolo_edge.devices.processes import communicate
 from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.devices.ssh_errors import Destination, explain
@@ -85,7 +84,7 @@ class Hello(msgspec.Struct, frozen=True):
     environment: str | None = None
 
 
-class SshDevice:
+class SshDevice(Leased):
     """A machine with an SSH server as a `Device`."""
 
     def __init__(self, name: str, entry: Entry):
@@ -200,19 +199,6 @@ class SshDevice:
             return None
         return self._lost()
 
-    def __enter__(self) -> "SshDevice":
-        try:
-            self._connect()
-        except BaseException:
-            self._close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
     def _connect(self) -> None:
         self._control = self._stack.enter_context(scratch_folder(_short_parent()))
         source = importlib.resources.files("yolo_edge.ondevice.agent").joinpath("keeper.py").read_text("utf-8")
@@ -246,8 +232,7 @@ class SshDevice:
         return explain(complaint, self._to)
 
     def _close(self) -> None:
-        if self._lease is not None:
-            self._lease.close()
+        super()._close()
         self._stack.close()
 
     def _ssh(

@@ -7,12 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def skip(reason: str) -> NoReturn:
+    """End a test that needs what is not here; in CI, where all of it has to be, as a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def shared_dir() -> Path:
@@ -22,10 +29,7 @@ def shared_dir() -> Path:
     """
     folder = Path(os.environ.get("YOLO_EDGE_SHARED", ROOT.parent / "shared"))
     if not (folder / "assets").is_dir():
-        reason = f"no shared data at {folder} (YOLO_EDGE_SHARED says where)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip(f"no shared data at {folder} (YOLO_EDGE_SHARED says where)")
     return folder
 
 

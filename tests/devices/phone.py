@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.devices.adbd import SHELL
+from tests.support import skip
 
 HERE = Path(__file__).parent
 BATTERY = "sys/class/power_supply/battery"
@@ -74,10 +73,7 @@ def programs_or_skip(*names: str) -> list[str]:
     found = {name: shutil.which(name) for name in names}
     missing = [name for name, path in found.items() if path is None]
     if missing or os.geteuid() != 0:
-        reason = f"needs root and {', '.join(names)} (apt install {' '.join(missing or names)})"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip(f"needs root and {', '.join(names)} (apt install {' '.join(missing or names)})")
     return [str(path) for path in found.values()]
 
 
