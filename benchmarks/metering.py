@@ -122,7 +122,11 @@ class Recorder:
         return ((begins - self._origin) / 1e9, (ends - self._origin) / 1e9)
 
     def take(self) -> None:
-        """Fetch what was read since the last time; the device keeps only so much."""
+        """Fetch what was read since the last time; the device keeps only so much.
+
+        Raises:
+            YoloEdgeError: What came is damaged, or the agent does not answer.
+        """
         if self._meter is None:
             return
         self._last = self._agent.ask("samples", QUICK_SECONDS)

@@ -72,6 +72,9 @@ def quantize_within(
 
     Returns:
         What control gave, and what a person should know of how int8 was made.
+
+    Raises:
+        InputError: An agreement is wanted, and the float model finds nothing in the pictures.
     """
     cache = Cache(options.cache, _parts(graph, source, pictures, options, ranges, seed, format_))
     try:

@@ -70,7 +70,11 @@ class QuantizedGraph:
 
 
 def weights_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias of a convolution."""
+    """Weights and bias of a convolution.
+
+    Raises:
+        ValueError: They are not constants.
+    """
     weight, bias = (constant_of(value) for value in node.inputs[1:3])
     if weight is None or bias is None:
         raise ValueError(f"node {node.name!r} (Conv): weights and bias are constants in canonical form")

@@ -185,7 +185,11 @@ def activation_behind(value: ir.Value) -> ir.Node | None:
 
 
 def clip_bounds(node: ir.Node) -> tuple[float, float]:
-    """Between which values a Relu or Clip leaves its input."""
+    """Between which values a Relu or Clip leaves its input.
+
+    Raises:
+        ValueError: They are not constants.
+    """
     if node.op_type == "Relu":
         return 0.0, np.inf
     low, high = (constant_of(bound) for bound in node.inputs[1:])

@@ -94,7 +94,11 @@ def checked_shape(section: Section, channels: int, height: int, width: int) -> t
 
 
 def refuse(section: Section, *keys: str) -> None:
-    """Refuse keys that would change what the layer computes, when they are set to anything but 0."""
+    """Refuse keys that would change what the layer computes, when they are set to anything but 0.
+
+    Raises:
+        InputError: One of them is.
+    """
     for key in keys:
         if section.text(key, "0") != "0":
             raise section.error("is not supported", key)

@@ -15,7 +15,11 @@ from yolo_edge.ondevice.errors import InputError
 
 
 def dequantize(network: OnnxNetwork) -> int:
-    """Take the quantization out of a network, in place; returns how many operators had one."""
+    """Take the quantization out of a network, in place; returns how many operators had one.
+
+    Raises:
+        InputError: It is quantized in another way.
+    """
     count = _drop_quantize_pairs(network) + _float_convolutions(network)
     left = [node for node in network.nodes if _quantizes(node)]
     if left:

@@ -13,6 +13,7 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import InputSpec
 
 Converted: TypeAlias = Sequence[ir.Value]
+# raises InputError where the operator's settings are not supported
 Convert: TypeAlias = "Callable[[Emitter, NodeProto], Converted]"
 
 
@@ -117,7 +118,11 @@ class Emitter:
         return self.builder.node(op, inputs, shape, self.name(node, op), attributes)  # type: ignore[arg-type]
 
     def constant(self, node: NodeProto, role: str, array: np.ndarray) -> ir.Value:
-        """A float32 or int64 constant."""
+        """A float32 or int64 constant.
+
+        Raises:
+            InputError: It holds NaN or infinity.
+        """
         kind = np.int64 if array.dtype.kind in "iu" else np.float32
         data = np.ascontiguousarray(array, kind)
         if kind is np.float32 and not np.isfinite(data).all():

@@ -179,7 +179,11 @@ def _input_shape(model: ModelProto, network: OnnxNetwork, size: tuple[int, int] 
 
 
 def infer_shapes(network: OnnxNetwork) -> None:
-    """Let onnx infer shapes; weights are shown to it by their shape only."""
+    """Let onnx infer shapes; weights are shown to it by their shape only.
+
+    Raises:
+        InputError: They contradict each other.
+    """
     small = {name: array for name, array in network.constants.items() if array.size <= _BIG}
     inputs = [helper.make_tensor_value_info(network.input, TensorProto.FLOAT, network.shapes[network.input])]
     for name, array in network.constants.items():

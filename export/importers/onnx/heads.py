@@ -22,6 +22,9 @@ def find_heads(network: OnnxNetwork, known: frozenset[str] = frozenset()) -> lis
 
     A convolution that only sums with 0, 1, 2, … is part of a decoder (DFL). A factor or an offset for each channel, or
     a batch normalization, directly behind a convolution belongs to it.
+
+    Raises:
+        InputError: There are none, or more than a detector has.
     """
     producers, consumers = network.producers(), network.consumers()
     found: set[str] = set()
@@ -72,7 +75,11 @@ def _with_scale(network: OnnxNetwork, consumers: Mapping[str, list[NodeProto]], 
 
 
 def levels_of(network: OnnxNetwork, heads: Sequence[str]) -> list[Level]:
-    """The heads by grid, from fine to coarse; roles are numbers as yet."""
+    """The heads by grid, from fine to coarse; roles are numbers as yet.
+
+    Raises:
+        InputError: One is no grid of the input, or there are more grids than a detector has.
+    """
     _, _, height, width = network.shapes[network.input]
     grids: dict[tuple[int, int], list[str]] = {}
     for name in heads:

@@ -49,6 +49,11 @@ class Decoder:
     """What lies between the raw heads and the outputs, run alone."""
 
     def __init__(self, network: OnnxNetwork, heads: Sequence[str]):
+        """Run it once, at zeros and at seeded noise.
+
+        Raises:
+            InputError: It does not run.
+        """
         self._network = network
         self._inputs = {name: network.shapes[name] for name in heads}
         nodes = network.needed_for(network.outputs, frozenset(heads))
