@@ -7,7 +7,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """How the machine fared at one moment; None or empty where it does not show it.
 
     Attributes:
-        when: "before", "repeat N begins", "repeat N ends".
+        when: "before", "repeat N begins", "repeat N ends" or "after".
         time: Seconds since 1970.
         load: Of the last minute.
         busy_s: CPU time of all programs since boot, in seconds.

@@ -48,7 +48,8 @@ class Meter(msgspec.Struct, frozen=True, kw_only=True):
     """The power meter that was read.
 
     Attributes:
-        kind: pmic, ina3221-hwmon, ina3221-iio, tegrastats, rapl, ina219, ina226, ina260, or csv, a recorded file.
+        kind: pmic, ina3221-hwmon, ina3221-iio, tegrastats, rapl, ina219, ina226, ina260; of a phone odpm or battery;
+            csv: a recorded file.
         scope: What it sees: board_input, module_input, soc_rails, rail:NAME, battery or wall.
         estimated: Whether the hardware computes its figures from a model instead of measuring.
         what: For a person.

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from yolo_edge.benchmarks.host import Conditions
 from yolo_edge.benchmarks.settings import Limits
+from yolo_edge.devices.android.thermal import STATUSES
 
 # the Raspberry Pi's bits: vcgencmd get_throttled
 _NOW = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
-_STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")  # Android's
 _SINCE_BOOT_SHIFT = 16
 _MIN_BUSY_SECONDS = 1.0  # of one CPU: below, the kernel's ticks of 10 ms say little
 
@@ -162,7 +162,7 @@ def _throttled(snapshots: Sequence[Conditions]) -> list[str]:
 def _hot(snapshots: Sequence[Conditions]) -> list[str]:
     """What a phone says of its heat, from light on."""
     status = max((moment.thermal_status or 0 for moment in snapshots), default=0)
-    return [f"the phone was too hot: thermal status {status} ({_STATUSES[status]})"] if status else []
+    return [f"the phone was too hot: thermal status {status} ({STATUSES[status]})"] if status else []
 
 
 def _slowed(snapshots: Sequence[Conditions]) -> list[str]:

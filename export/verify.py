@@ -26,13 +26,8 @@ from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
 from yolo_edge.timing import interleave
 
 MAX_RELATIVE_ERROR = 1e-4
-MIN_SNR_DB = {
-    "fp32": None,
-    "fp16": 50.0,
-    "int8": 15.0,
-    "int8-weights": 20.0,
-    "int8x16": 20.0,
-}  # None: the relative error counts
+# None: the relative error counts
+MIN_SNR_DB = {"fp32": None, "fp16": 50.0, "int8": 15.0, "int8-weights": 20.0, "int8x16": 20.0}
 CANDIDATE_CONFIDENCE = 0.001
 
 _TIMING_SECONDS = 1.0
@@ -96,7 +91,7 @@ class Reference:
 
         Args:
             data: The bytes of the file.
-            precision: Its precision, which sets the limits: fp32 a relative error of 1e-4, fp16 50 dB, int8 15 dB.
+            precision: Its precision, which sets the limit: `MIN_SNR_DB`, or of fp32 `MAX_RELATIVE_ERROR`.
 
         Raises:
             VerificationError: It misses the limit; the message has both numbers.

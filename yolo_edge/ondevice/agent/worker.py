@@ -59,7 +59,7 @@ class Worker:
             threads: Of the runtime and of OpenCV.
             image: The path of a picture; None: a synthetic one.
             pin: Keep to the fastest kind of CPUs, where they differ.
-            fast: Let int8 sums saturate where the fastest kernels do.
+            fast: As of `open_runtime`.
 
         Raises:
             InputError: The model or the picture cannot be used.
