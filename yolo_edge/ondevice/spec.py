@@ -171,8 +171,8 @@ class ModelSpec:
         names: Class names by class id.
         names_from: How the names came to be: "file NAME", "coco" or "voc" (asked for), "coco assumed" or
             "voc assumed" (from the number of classes), "tree" (a word tree), "none" (made up from the ids).
-        precision: "fp32"; "fp16" or "int8-weights": so are the weights, the arithmetic is float32; "int8" or "int8x16": the
-            arithmetic is of integers, with activations of 8 or 16 bits.
+        precision: "fp32"; "fp16" or "int8-weights": so are the weights, the arithmetic is float32; "int8" or "int8x16":
+            the arithmetic is of integers, with activations of 8 or 16 bits.
         provenance: Where the model came from.
         version: Of this form: 1.
     """
