@@ -65,8 +65,7 @@ def _anchor_grid(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.nda
     if head.tree or not logits.shape[1]:
         best, moved = np.ones_like(objectness), np.full_like(logits, 0.25)
     elif head.class_activation == "softmax":
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probability = odds / odds.sum(axis=1, keepdims=True)
+        probability = _softmax(logits)
         best, moved = probability.max(axis=1), probability * (1 - probability)
     else:
         probability = sigmoid(logits)
@@ -98,8 +97,7 @@ def _distances(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     confidence = probability.max(axis=1, keepdims=True)
     _, channels, rows, columns = box.shape
     logits = box.reshape(4, channels // 4, rows, columns)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share = odds / odds.sum(axis=1, keepdims=True)
+    share = _softmax(logits)
     bins = np.arange(channels // 4, dtype=np.float32)[None, :, None, None]
     away = (share * bins).sum(axis=1, keepdims=True)
     sides = np.maximum(np.stack([away[0] + away[2], away[1] + away[3]] * 2), 0.1)  # in cells
@@ -136,6 +134,7 @@ def _offsets(head: Head, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Along the second axis."""
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 

@@ -239,7 +239,7 @@ def export_in_memory(
     size: tuple[int, int] | None = None,
     anchors: Sequence[tuple[float, float]] = (),
 ) -> bytes:
-    """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_hashed`.
+    """The fp32 file of a `.cfg` or an `.onnx` of another trainer, ONNX or what `runtime` takes; as `open_sized`.
 
     Raises:
         InputError: A file or an option cannot be used.

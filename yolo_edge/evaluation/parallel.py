@@ -14,7 +14,7 @@ from yolo_edge.datasets.dataset import Reading
 from yolo_edge.evaluation.boxes import Flags, Found
 from yolo_edge.evaluation.chunks import CHUNK, Answer, Request, decode_answer, encode
 from yolo_edge.evaluation.pool import Job, Workers
-from yolo_edge.evaluation.run import Run
+from yolo_edge.evaluation.run import Run, size_problem, usable
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import read_bytes, write_atomically
@@ -112,7 +112,7 @@ class ChunkedWork:
         self._missing = [item for item in missing if _kept(item[1]) is None]
 
     def collect(self, skip_bad: bool) -> Run:
-        """Put the answers together, as `run_detectors` gives them.
+        """Put the answers together, as `gather` gives them.
 
         Args:
             skip_bad: Leave out pictures that cannot be used.
@@ -124,14 +124,12 @@ class ChunkedWork:
         reading = Reading(skip_bad)
         answers = [[_need(part) for part in parts] for parts in self._parts]
         keep = self._usable(answers[0], reading)
-        if not keep.any():
-            raise InputError(f"{self._dataset.source}: no picture can be used, such as {reading.messages[0]}")
+        dataset = usable(self._dataset, keep, reading)
         found, times = [], []
         for model in answers:
             pictures: list[Detections] = [found for answer in model for found in answer.detections()]
             found.append(Found.of_detections([picture for picture, used in zip(pictures, keep, strict=True) if used]))
             times.append(np.array([ms for answer in model for ms in answer.milliseconds])[keep])
-        dataset = self._dataset if keep.all() else self._dataset.select(keep)
         return Run(dataset, tuple(found), tuple(times), 0.0, tuple(reading.messages))
 
     def forget(self) -> None:
@@ -148,11 +146,7 @@ class ChunkedWork:
         index = 0
         for answer in answers:
             for error, size in zip(answer.errors, answer.sizes, strict=True):
-                stated = tuple(self._dataset.sizes[index].tolist())
-                problem = error
-                if problem is None and size != stated:
-                    path = self._dataset.paths[index]
-                    problem = f"{path}: has {size[0]}x{size[1]} pixels, its labels are for {stated[0]}x{stated[1]}"
+                problem = size_problem(self._dataset, index, size) if error is None else error
                 if problem is not None:
                     reading.bad(problem)
                     keep[index] = False

@@ -10,7 +10,7 @@ import numpy as np
 from yolo_edge.datasets import Dataset
 from yolo_edge.datasets.dataset import Reading
 from yolo_edge.datasets.search import Searched
-from yolo_edge.evaluation.boxes import Floats, Found
+from yolo_edge.evaluation.boxes import Flags, Floats, Found
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.errors import InputError
 
@@ -60,7 +60,7 @@ def gather(
     times: list[list[float]] = [[] for _ in range(detectors)]
     began = time.perf_counter()
     for item in track(searched, len(dataset.paths)) if track else searched:
-        problem = _problem(item, dataset)
+        problem = size_problem(dataset, item.index, item.size) if item.error is None else str(item.error)
         if problem is not None:
             reading.bad(problem)
             continue
@@ -68,10 +68,8 @@ def gather(
         for number in range(detectors):
             times[number].append(item.milliseconds[number])
             found[number].append(item.found[number])
-    if not keep.any():
-        raise InputError(f"{dataset.source}: no picture can be used, such as {reading.messages[0]}")
     return Run(
-        dataset if keep.all() else dataset.select(keep),
+        usable(dataset, keep, reading),
         tuple(Found.of_detections(pictures) for pictures in found),
         tuple(np.array(values) for values in times),
         time.perf_counter() - began,
@@ -79,10 +77,20 @@ def gather(
     )
 
 
-def _problem(item: Searched, dataset: Dataset) -> str | None:
-    if item.error is not None:
-        return str(item.error)
-    stated = tuple(dataset.sizes[item.index].tolist())
-    if item.size != stated:
-        return f"{item.path}: has {item.size[0]}x{item.size[1]} pixels, its labels are for {stated[0]}x{stated[1]}"
-    return None
+def usable(dataset: Dataset, keep: Flags, reading: Reading) -> Dataset:
+    """The part of a dataset whose pictures can be used, bool [pictures].
+
+    Raises:
+        InputError: There is none.
+    """
+    if not keep.any():
+        raise InputError(f"{dataset.source}: no picture can be used, such as {reading.messages[0]}")
+    return dataset if keep.all() else dataset.select(keep)
+
+
+def size_problem(dataset: Dataset, index: int, size: tuple[int, int]) -> str | None:
+    """What is wrong where a picture is not as large, (width, height), as its labels say; None where it is."""
+    stated = tuple(dataset.sizes[index].tolist())
+    if size == stated:
+        return None
+    return f"{dataset.paths[index]}: has {size[0]}x{size[1]} pixels, its labels are for {stated[0]}x{stated[1]}"
