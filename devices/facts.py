@@ -62,11 +62,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         name: Of the device, as the inventory calls it.
         model: Of the board or computer.
         machine: The architecture, as `uname -m` names it.
-        cpu: `name`, `cpus`, `cores` (a dict a kind: `kind`, `count`, `max_mhz`), `features`, `vector` (those that
-            matter, as people call them), `governors`, `clock_mhz`, `max_mhz`.
+        cpu: `name`, `cpus`, `cores` (a dict a kind: `kind`, `count`, `max_mhz`, and of phones `size`), `features`,
+            `vector` (those that matter, as people call them), `governors`, `clock_mhz`, `max_mhz`.
         runtimes: Name → `version` and `problem`; None: not installed.
         thermals: `temperatures_c` by sensor; `throttled`, the Raspberry Pi's bits, with `throttled_now` and
-            `throttled_since_boot` in words; `throttle_count` of x86 cores.
+            `throttled_since_boot` in words; `throttle_count` of x86 cores; of phones `status`, Android's 0 to 6, and
+            `status_text`.
         meters: Power meters, and why not.
         emulated: Its processor is a program: times mean nothing there.
         url: Where it is.
@@ -192,6 +193,9 @@ def take_snapshot(device: Device, names: Sequence[str], root: Path) -> None:
         device: Connected.
         names: Of the files, as the shell matches them; our own, none from outside.
         root: The folder; what was not asked for is left out.
+
+    Raises:
+        DeviceError: The device is gone.
     """
     output = device.run(["sh", "-c", _SNAPSHOT.format(" ".join(names))]).stdout
     for record in output.split(b"\x1e"):

@@ -32,7 +32,8 @@ class FarDetector:
         spec: Its spec.
         threads: For one inference; None leaves it to the runtime.
         runtime: "auto" or the name of one.
-        fast: Let int8 sums saturate where onnxruntime's fastest kernels do.
+        fast: As of `open_runtime`.
+        options: All but model and spec, as the agent takes them.
     """
 
     model: Path

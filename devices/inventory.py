@@ -28,7 +28,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """One device of the inventory.
 
     Attributes:
-        url: Where it is: ssh://[user@]host[:port]; a host of ~/.ssh/config will do.
+        url: Where it is: ssh://[user@]host[:port], of which a host of ~/.ssh/config will do; adb://SERIAL or
+            adb://HOST:PORT.
         python: The interpreter to use there, or to make the environment of `devices setup` from; None: python3.
         emulated: It is an emulator, whatever it says itself: its times mean nothing.
     """

@@ -135,6 +135,9 @@ class Session:
 
         Args:
             what: What it is for, for messages.
+
+        Raises:
+            DeviceError: It cannot be started, or the device is gone.
         """
         return DeviceAgent(self, f"{what} on {self.device.name}")
 

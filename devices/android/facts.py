@@ -99,7 +99,11 @@ def android_facts(device: Device, *, emulated: bool = False) -> Facts:
 
 
 def read_properties(device: Device) -> dict[str, str]:
-    """Android's properties that may be read."""
+    """Android's properties that may be read.
+
+    Raises:
+        DeviceError: It is gone.
+    """
     text = device.run(["getprop"]).stdout.decode("utf-8", "replace")
     return {key: printable(value) for key, value in _PROPERTY.findall(text)}
 
@@ -114,24 +118,40 @@ def is_emulator(properties: dict[str, str]) -> bool:
 
 
 def read_thermal(device: Device) -> Thermal:
-    """How hot it is now."""
+    """How hot it is now.
+
+    Raises:
+        DeviceError: It is gone.
+    """
     return parse_thermal(_dump(device, "thermalservice"))
 
 
 def read_battery(device: Device) -> Battery:
-    """How its battery is now."""
+    """How its battery is now.
+
+    Raises:
+        DeviceError: It is gone.
+    """
     return parse_battery(_dump(device, "battery"))
 
 
 def read_clusters(device: Device) -> list[Cluster]:
-    """Its kinds of cores, the fastest first."""
+    """Its kinds of cores, the fastest first.
+
+    Raises:
+        DeviceError: It is gone.
+    """
     with scratch_folder() as folder:
         take_snapshot(device, _CPU_FILES, folder)
         return clusters_of(folder)
 
 
 def read_sources(device: Device) -> Sources:
-    """Where its power can be read."""
+    """Where its power can be read.
+
+    Raises:
+        DeviceError: It is gone.
+    """
     done = device.run(["sh", "-c", _READABLE])
     lines = [line.partition(" ") for line in done.stdout.decode("utf-8", "replace").splitlines()]
     readable = [name for word, _, name in lines if word == "yes"]

@@ -9,7 +9,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """How a tensor is held as integers.
 
     Attributes:
-        dtype: "int8", "uint8" or "int16".
+        dtype: "int8", "uint8", "int16" or "uint16".
         scale: Of one step.
         zero_point: The integer of 0.
         range: The smallest and the largest value that it can hold.
