@@ -8,18 +8,14 @@ from numpy.typing import NDArray
 from yolo_edge.benchmarks.host import Conditions
 from yolo_edge.benchmarks.settings import Limits
 from yolo_edge.devices.android.thermal import STATUSES
+from yolo_edge.ondevice.agent.throttling import throttled_words
 
-# the Raspberry Pi's bits: vcgencmd get_throttled
-_NOW = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
-_SINCE_BOOT_SHIFT = 16
 _MIN_BUSY_SECONDS = 1.0  # of one CPU: below, the kernel's ticks of 10 ms say little
-
-
 # what the reasons of this file say → in a word; "not valid" for those of others
 _WORDS = {
     "busy": ("the machine was busy", "the hypervisor gave"),
     "another result": ("the outputs differ",),
-    "throttled": ("throttled", "under-voltage", "the board reports", "the CPU clock fell"),
+    "throttled": ("throttled", "the board reports", "the CPU clock fell"),
 }
 
 
@@ -145,10 +141,10 @@ def _throttled(snapshots: Sequence[Conditions]) -> list[str]:
     now: set[str] = set()
     for begins, ends in _pairs(snapshots):
         bits = [moment.throttled for moment in (begins, ends) if moment.throttled is not None]
-        now |= {name for bit, name in _NOW.items() if any(value >> bit & 1 for value in bits)}
+        now |= {word for value in bits for word in throttled_words(value)[0]}
         if len(bits) == 2:
             new = bits[1] & ~bits[0]  # bits that stay set since boot, and were not before
-            now |= {name for bit, name in _NOW.items() if new >> (bit + _SINCE_BOOT_SHIFT) & 1}
+            now |= set(throttled_words(new)[1])
     faults = [f"the board reports: {', '.join(sorted(now))}"] if now else []
     events = throttle_events(snapshots)
     if events:

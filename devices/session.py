@@ -15,10 +15,10 @@ from yolo_edge.devices.package import agent_zip
 from yolo_edge.devices.transports import open_device
 from yolo_edge.ondevice.agent.keeper import ENVIRONMENT
 from yolo_edge.ondevice.files import printable, read_bytes
+from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
 
 OLDEST = (3, 8)
 
-_MAX_BYTES = 1 << 31
 _SECONDS = 120.0  # to unpack some hundred kB, on a slow board
 _FILES = ("model", "image")  # arguments of requests that name files of this machine
 
@@ -148,7 +148,7 @@ class Session:
             InputError: It cannot be read.
             DeviceError: It cannot be brought there.
         """
-        digest = hashlib.sha256(read_bytes(path, _MAX_BYTES)).hexdigest()
+        digest = hashlib.sha256(read_bytes(path, MAX_MODEL_BYTES)).hexdigest()
         if digest not in self._placed:
             suffix = path.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", path.suffix) else ""
             remote = f"{self.device.folder}/{digest[:16]}{suffix}"

@@ -33,7 +33,7 @@ def test_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bit", "word"), [(0, "under-voltage"), (1, "clock capped"), (2, "throttled"), (3, "soft temperature limit")]
+    ("bit", "word"), [(0, "under-voltage"), (1, "frequency capped"), (2, "throttled"), (3, "soft temperature limit")]
 )
 def test_bits_of_now(bit: int, word: str) -> None:
     assert faults({"throttled": 1 << bit}, {"throttled": 0}) == [f"the board reports: {word}"]
@@ -41,7 +41,8 @@ def test_bits_of_now(bit: int, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bit", "word"), [(16, "under-voltage"), (17, "clock capped"), (18, "throttled"), (19, "soft temperature limit")]
+    ("bit", "word"),
+    [(16, "under-voltage"), (17, "frequency capped"), (18, "throttled"), (19, "soft temperature limit")],
 )
 def test_bits_since_boot_count_when_they_are_new(bit: int, word: str) -> None:
     assert faults({"throttled": 0}, {"throttled": 1 << bit}) == [f"the board reports: {word}"]
@@ -54,8 +55,8 @@ def test_a_recorded_hot_board(shared: Any) -> None:
     """0x60002: the clock is capped now; since boot it was capped and throttled."""
     bits = recorded(shared, "throttled_get_throttled.txt")
     assert bits == 0x60002
-    assert faults({"throttled": 0}, {"throttled": bits}) == ["the board reports: clock capped, throttled"]
-    assert faults({"throttled": bits}, {"throttled": bits}) == ["the board reports: clock capped"]
+    assert faults({"throttled": 0}, {"throttled": bits}) == ["the board reports: frequency capped, throttled"]
+    assert faults({"throttled": bits}, {"throttled": bits}) == ["the board reports: frequency capped"]
     assert faults({"throttled": bits & ~0xF}, {"throttled": bits & ~0xF}) == []
 
 

@@ -89,8 +89,8 @@ def test_the_power_mode_of_a_recorded_jetson() -> None:
 def test_bits_of_throttling() -> None:
     assert facts.describe_throttled(None) == {"throttled_now": None, "throttled_since_boot": None}
     assert facts.describe_throttled(0x50005) == {
-        "throttled_now": ["undervoltage", "throttled"],
-        "throttled_since_boot": ["undervoltage", "throttled"],
+        "throttled_now": ["under-voltage", "throttled"],
+        "throttled_since_boot": ["under-voltage", "throttled"],
     }
     assert facts.describe_throttled(0x80002) == {
         "throttled_now": ["frequency capped"],

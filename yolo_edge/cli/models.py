@@ -11,13 +11,13 @@ from yolo_edge.ondevice.errors import InputError, MissingSpecError
 from yolo_edge.ondevice.files import check_readable, read_bytes, write_atomically
 from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.runtimes import open_runtime
+from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
 from yolo_edge.ondevice.runtimes.tflite_file import read_metadata
 from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, replace_input
 
 T = TypeVar("T")
 
 SUFFIXES = (".cfg", ".onnx", ".tflite")
-MAX_MODEL_BYTES = 1 << 31
 
 
 def check_suffix(model: Path) -> None:

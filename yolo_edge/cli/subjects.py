@@ -7,7 +7,6 @@ from pathlib import Path
 
 from yolo_edge.benchmarks.rounds import Subject
 from yolo_edge.cli.models import (
-    MAX_MODEL_BYTES,
     adapt,
     check_one_size,
     check_suffix,
@@ -18,6 +17,7 @@ from yolo_edge.cli.models import (
 from yolo_edge.cli.options import sized_name
 from yolo_edge.ondevice.errors import InputError, MissingSpecError
 from yolo_edge.ondevice.files import printable, read_bytes, write_atomically
+from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
 from yolo_edge.ondevice.spec import ModelSpec
 
 

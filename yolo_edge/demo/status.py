@@ -9,10 +9,10 @@ from typing import Any
 from yolo_edge.demo.inference import Inference, Model, Result, above
 from yolo_edge.demo.reader import Reader
 from yolo_edge.ondevice.agent.machine import conditions, memory
+from yolo_edge.ondevice.agent.throttling import throttled_words
 
 HISTORY = 600  # seconds
 _CLASSES = 20  # of one second, at most: the most frequent ones
-_THROTTLED = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 
 
 class Counts:
@@ -132,7 +132,5 @@ def _throttling(bits: int | None) -> dict[str, list[str]] | None:
     """The Raspberry Pi's bits in words; None where the machine has none."""
     if bits is None:
         return None
-    return {
-        "now": [text for bit, text in _THROTTLED.items() if bits >> bit & 1],
-        "since_boot": [text for bit, text in _THROTTLED.items() if bits >> (16 + bit) & 1],
-    }
+    now, since_boot = throttled_words(bits)
+    return {"now": now, "since_boot": since_boot}

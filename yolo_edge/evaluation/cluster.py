@@ -16,12 +16,12 @@ from yolo_edge.evaluation.pool import Job
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import first_line, read_bytes
 from yolo_edge.ondevice.images import MAX_BYTES
+from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
 
 _SCHEMES = ("tcp://", "tls://")
 _CONNECT_S = 20.0
 _LOOK_S = 2.0  # how often to see whether anybody still works
 _NOBODY_S = 60.0  # without a worker, or a scheduler: then it is given up
-_MAX_MODEL_BYTES = 1 << 31
 _GONE = ("cancelled", "lost")
 
 
@@ -105,7 +105,7 @@ class DaskWorkers:
 
     def _submit(self, job: Job, models: dict[str, Any]) -> Any:
         if job.sha256 not in models:
-            data = read_bytes(job.model, _MAX_MODEL_BYTES)
+            data = read_bytes(job.model, MAX_MODEL_BYTES)
             models[job.sha256] = self._client.scatter(data, broadcast=True, hash=False)
         pictures = [_content(path) for path in job.pictures]
         return self._client.submit(detect_chunk, job.request, models[job.sha256], pictures, pure=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from yolo_edge.ondevice.agent.machine import ROOT, cores_of
+from yolo_edge.ondevice.agent.throttling import throttled_words
 from yolo_edge.ondevice.sysfs import find_program, matches, read_number, read_text
 
 # what people call the vector features that decide how fast networks run → the kernel's names for them, any of them
@@ -28,9 +29,6 @@ _VECTOR = {
 }
 # major version of Jetson Linux → that of JetPack: https://developer.nvidia.com/embedded/jetpack-archive
 _JETPACKS = {28: 3, 32: 4, 34: 5, 35: 5, 36: 6, 38: 7}
-# bits of the Raspberry Pi's get_throttled: https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
-_THROTTLED = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-_SINCE_BOOT = 16  # bits higher: the same, at any time since the boot
 
 _RUNTIMES = {
     "onnxruntime": "onnxruntime",
@@ -104,10 +102,8 @@ def describe_throttled(bits: Optional[int]) -> Dict[str, Optional[List[str]]]:
     """The Raspberry Pi's bits as words: `throttled_now`, `throttled_since_boot`; null where there are none."""
     if bits is None:
         return {"throttled_now": None, "throttled_since_boot": None}
-    return {
-        "throttled_now": [word for bit, word in _THROTTLED.items() if bits >> bit & 1],
-        "throttled_since_boot": [word for bit, word in _THROTTLED.items() if bits >> bit + _SINCE_BOOT & 1],
-    }
+    now, since_boot = throttled_words(bits)
+    return {"throttled_now": now, "throttled_since_boot": since_boot}
 
 
 def power_mode(root: Path = ROOT) -> Optional[str]:

@@ -3,7 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from yolo_edge.ondevice.sysfs import find_program, matches, read_number, read_text
 
@@ -12,6 +12,9 @@ _THROTTLED_FILES = (  # the Raspberry Pi's: hex without 0x
     "sys/devices/platform/soc/firmware/get_throttled",
     "sys/devices/platform/firmware/get_throttled",
 )
+# of the Raspberry Pi's get_throttled: https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+_SINCE_BOOT = 16  # bits higher: the same, at any time since the boot
 # cooling devices that cool by slowing down, as Linux' thermal framework names them; fans do not
 _SLOWING = re.compile(r"(thermal-)?(cpufreq|devfreq|cpu-freq)\b.*|Processor|intel_powerclamp|.*-throttle|.*_throttle")
 
@@ -41,6 +44,12 @@ def throttled_bits(root: Path) -> Optional[int]:
         if re.fullmatch(r"[0-9a-fA-F]{1,8}", text):
             return int(text, 16)
     return parse_throttled(_vcgencmd(root, "get_throttled"))  # where the kernel is an older one
+
+
+def throttled_words(bits: int) -> Tuple[List[str], List[str]]:
+    """The Raspberry Pi's bits in words: what is now, and what was at any time since the boot."""
+    now, since_boot = ([word for bit, word in _BITS.items() if bits >> (bit + up) & 1] for up in (0, _SINCE_BOOT))
+    return now, since_boot
 
 
 def arm_clock(root: Path) -> Optional[float]:
