@@ -51,6 +51,13 @@ def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     return value
 
 
+def drop_unused_nodes(graph: ir.Graph) -> None:
+    """Remove the nodes whose outputs nothing uses, and those that only such use."""
+    for node in reversed(list(graph)):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            graph.remove(node, safe=True)
+
+
 def drop_unused_constants(graph: ir.Graph) -> None:
     """Remove the initializers that nothing uses."""
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:

@@ -25,6 +25,7 @@ from yolo_edge.export.graph import Graph
 from yolo_edge.export.importers.onnx.read import read_onnx
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import first_line
+from yolo_edge.ondevice.runtimes.base import check_one_input
 from yolo_edge.ondevice.runtimes.onnx import new_session
 
 _MOVES = {"Cast", "DequantizeLinear", "Flatten", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -76,8 +77,7 @@ class OnnxTrace(Trace):
             raise InputError(f"{where}: its shapes cannot be inferred ({first_line(error)})") from error
         reader = _Reader(model)
         inputs = [value for value in model.graph.input if value.name not in reader.constants]
-        if len(inputs) != 1:
-            raise InputError(f"{where}: a detector has one input, this model has {len(inputs)}")
+        check_one_input(len(inputs), where)
         reader.read(inputs[0].name)
         self.layers = tuple(reader.builder.layers)
         self.outputs = reader.builder.inputs([value.name for value in model.graph.output])

@@ -21,11 +21,11 @@ from yolo_edge.export.comparison.trace import (
 )
 from yolo_edge.export.tflite.schema import SCHEMA
 from yolo_edge.export.tflite.summary import operator_name
-from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import read_bytes
 from yolo_edge.ondevice.flatbuffer import decode
+from yolo_edge.ondevice.runtimes.base import check_one_input
 from yolo_edge.ondevice.runtimes.tflite import MAX_MODEL_BYTES, load_plain_interpreter
-from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES
+from yolo_edge.ondevice.runtimes.tflite_file import TYPE_NAMES
 
 _MOVES = {"CAST", "DEQUANTIZE", "EXPAND_DIMS", "PAD", "PADV2", "RESHAPE", "SQUEEZE", "TRANSPOSE"}
 _KINDS = {
@@ -36,7 +36,6 @@ _KINDS = {
         "SOFTMAX", "TANH",
     ),
 }  # fmt: skip
-_TYPES = {number: name for name, number in TENSOR_TYPES.items()}
 _COMPUTED = ("float32", "int8", "uint8", "int16")
 
 
@@ -51,8 +50,7 @@ class TfliteTrace(Trace):
         """
         self._interpreter = load_plain_interpreter(path)
         reader = _Reader(read_bytes(path, MAX_MODEL_BYTES))
-        if len(reader.inputs) != 1:
-            raise InputError(f"{path}: a detector has one input, this model has {len(reader.inputs)}")
+        check_one_input(len(reader.inputs), str(path))
         reader.read()
         self.layers = tuple(reader.builder.layers)
         self.outputs = reader.builder.inputs([str(number) for number in reader.outputs])
@@ -125,7 +123,7 @@ class _Reader:
         return tuple(self._tensors[number]["shape"] or ())
 
     def dtype(self, number: int) -> str:
-        return _TYPES.get(self._tensors[number]["type"], "")
+        return TYPE_NAMES.get(self._tensors[number]["type"], "")
 
     def storage(self, number: int) -> Storage | None:
         quantization = self._tensors[number]["quantization"]

@@ -15,7 +15,14 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.canonical import ACTIVATIONS
-from yolo_edge.export.graph import Attribute, add_constant, constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.graph import (
+    Attribute,
+    add_constant,
+    constant_of,
+    drop_unused_constants,
+    drop_unused_nodes,
+    shape_of,
+)
 
 # what works on each channel by itself
 _CHANNELWISE = ACTIVATIONS | {"AveragePool", "BilinearUpsample", "GlobalAveragePool", "MaxPool", "Resize"}
@@ -81,7 +88,7 @@ class FoldShuffles(ir.passes.InPlacePass):
         found = any(node.op_type == "Gather" for node in model.graph)
         if found:
             _Shuffles(model.graph).fold()
-            _drop_moves(model.graph)
+            drop_unused_nodes(model.graph)
             drop_unused_constants(model.graph)
         return ir.passes.PassResult(model, found)
 
@@ -359,9 +366,3 @@ def _permute(graph: ir.Graph, conv: ir.Node, order: np.ndarray, axis: int) -> No
     conv.replace_input_with(1, add_constant(graph, f"{conv.name}.w", weight))
     if axis == 0:
         conv.replace_input_with(2, add_constant(graph, f"{conv.name}.b", _constant(conv, 2)[order]))
-
-
-def _drop_moves(graph: ir.Graph) -> None:
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.functions import FUNCTION_DOMAIN, FUNCTIONS
-from yolo_edge.export.graph import constant_of, drop_unused_constants
+from yolo_edge.export.graph import constant_of, drop_unused_constants, drop_unused_nodes
 
 _NEAR = 1e-6
 
@@ -35,15 +35,9 @@ class FuseActivations(ir.passes.InPlacePass):
             model.graph.opset_imports.setdefault(FUNCTION_DOMAIN, 1)
             count += 1
         if count:
-            _drop_unused_nodes(model.graph)
+            drop_unused_nodes(model.graph)
             drop_unused_constants(model.graph)
         return ir.passes.PassResult(model, bool(count))
-
-
-def _drop_unused_nodes(graph: ir.Graph) -> None:
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
 
 
 def _activation(node: ir.Node) -> tuple[str, ir.Value] | None:

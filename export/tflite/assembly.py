@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from yolo_edge.export.tflite.operators import BUILTIN_OPERATORS, OPERATORS
-from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES
+from yolo_edge.ondevice.runtimes.tflite_file import TENSOR_TYPES, TYPE_NAMES
 
 CUSTOM = "CUSTOM"
 SIGNATURE = "serving_default"
 
 _FIRST_RUNTIME = _CUSTOM_RUNTIME = "1.5.0"
 _SMALL_BYTES = 4096
-_TYPES = {number: name for name, number in TENSOR_TYPES.items()}
 _VERSION_BYTES = 16  # of the buffer that holds `min_runtime_version`
 
 
@@ -96,7 +95,7 @@ class Assembly:
 
     def dtype(self, tensor: int) -> str:
         """The numpy type name of a tensor."""
-        return _TYPES[self._tensors[tensor]["type"]]
+        return TYPE_NAMES[self._tensors[tensor]["type"]]
 
     def quantization(self, tensor: int) -> Quantization | None:
         """What the integers of a tensor stand for; None: they are no such, or floats."""

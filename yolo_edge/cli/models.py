@@ -13,7 +13,7 @@ from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.runtimes import open_runtime
 from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
 from yolo_edge.ondevice.runtimes.tflite_file import read_metadata
-from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, replace_input
+from yolo_edge.ondevice.spec import ModelSpec, replace_input
 
 T = TypeVar("T")
 
@@ -170,9 +170,7 @@ def spec_inside(model: Path) -> ModelSpec:
         metadata = read_metadata(model, str(model))
     else:
         metadata = dict(open_runtime(model).metadata)
-    if METADATA_KEY not in metadata:
-        raise MissingSpecError(f"{model}: carries no {METADATA_KEY}; files that `yolo-edge export` wrote have one")
-    return ModelSpec.from_json(metadata[METADATA_KEY], f"{model}: spec")
+    return ModelSpec.from_metadata(metadata, str(model))
 
 
 def _is_foreign(

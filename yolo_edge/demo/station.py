@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from yolo_edge.ondevice.agent.emulation import is_emulated
-from yolo_edge.ondevice.agent.requests import when_unlocked, when_unread
+from yolo_edge.ondevice.agent.requests import leave, when_unlocked, when_unread
 from yolo_edge.ondevice.errors import YoloEdgeError
 from yolo_edge.ondevice.opencv import prepare_opencv
 from yolo_edge.ondevice.sysfs import board_model
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
 
     def end() -> None:
         stop.set()
-        timer = threading.Timer(_END_S, _leave)
+        timer = threading.Timer(_END_S, leave)
         timer.daemon = True
         timer.start()
 
@@ -188,9 +188,3 @@ def _await_end(orders: BinaryIO, stop: threading.Event, end: Callable[[], None])
 
 def _existing(video: str | None) -> str | None:
     return video if video is not None and Path(video).exists() else None
-
-
-def _leave() -> None:
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)

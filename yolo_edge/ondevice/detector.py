@@ -7,13 +7,13 @@ import numpy as np
 
 from yolo_edge.ondevice.decode import SUPPRESSED, check_heads, decode
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.errors import InputError, MissingSpecError, SpecError
+from yolo_edge.ondevice.errors import InputError, SpecError
 from yolo_edge.ondevice.files import PathLike
 from yolo_edge.ondevice.nms import nms
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
 from yolo_edge.ondevice.runtimes import open_runtime
 from yolo_edge.ondevice.runtimes.base import Runtime
-from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, check_spec
+from yolo_edge.ondevice.spec import ModelSpec, check_spec
 
 
 class Detector:
@@ -70,7 +70,7 @@ class Detector:
         self.max_detections, self.agnostic = max_detections, agnostic
         self.runtime = open_runtime(model, runtime, threads, fast)
         where = "model" if isinstance(model, bytes) else str(model)
-        self.spec = spec or _spec_inside(self.runtime.metadata, where)
+        self.spec = spec or ModelSpec.from_metadata(self.runtime.metadata, where)
         check_spec(self.spec, f"{where}: spec")
         _check_input(self.spec, self.runtime, where)
         check_heads(self.spec, self.runtime.output_shapes, f"{where}: spec", self.runtime.output_dtypes)
@@ -140,13 +140,6 @@ def check_options(confidence: float, iou: float, max_detections: int) -> None:
             raise InputError(f"{name}: expected 0..1, got {value}")
     if max_detections < 1:
         raise InputError(f"max_detections: expected 1 or more, got {max_detections}")
-
-
-def _spec_inside(metadata: Mapping[str, str], where: str) -> ModelSpec:
-    text = metadata.get(METADATA_KEY)
-    if text is None:
-        raise MissingSpecError(f"{where}: carries no {METADATA_KEY}; files that `yolo-edge export` wrote have one")
-    return ModelSpec.from_json(text, f"{where}: spec")
 
 
 def _check_input(spec: ModelSpec, runtime: Runtime, where: str) -> None:

@@ -6,10 +6,10 @@ It travels inside the exported file as JSON, version 1 (ONNX: `metadata_props["y
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple, Union
+from typing import Dict, Mapping, Optional, Tuple, Union
 
 from yolo_edge.ondevice import typed_json
-from yolo_edge.ondevice.errors import SpecError
+from yolo_edge.ondevice.errors import MissingSpecError, SpecError
 
 SPEC_VERSION = 1
 METADATA_KEY = "yolo_edge.spec"
@@ -203,6 +203,22 @@ class ModelSpec:
         spec = typed_json.loads(cls, text, where)
         check_spec(spec, where)
         return spec
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], where: str) -> "ModelSpec":
+        """The spec in what an exported file says about itself.
+
+        Args:
+            metadata: Of the file: key → text.
+            where: The file, for error messages.
+
+        Raises:
+            MissingSpecError: There is none.
+            SpecError: Not a spec of version 1, or one that contradicts itself.
+        """
+        if METADATA_KEY not in metadata:
+            raise MissingSpecError(f"{where}: carries no {METADATA_KEY}; files that `yolo-edge export` wrote have one")
+        return cls.from_json(metadata[METADATA_KEY], f"{where}: spec")
 
     def grid(self, head: Head) -> Tuple[int, int]:
         """The (rows, columns) of a head's grid."""

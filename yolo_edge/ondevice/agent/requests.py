@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import select
+import signal
 import threading
 from typing import Any, BinaryIO, Callable, Iterator, NamedTuple, Optional
 
@@ -91,3 +92,10 @@ def when_unlocked(path: str, act: Callable[[], None]) -> None:
         act()
 
     threading.Thread(target=wait, name="unlocked", daemon=True).start()
+
+
+def leave() -> None:
+    """End at once, whatever this process is in the middle of, and what it started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, TextIO
 
 from yolo_edge.ondevice.agent import emulation, facts, machine
-from yolo_edge.ondevice.agent.requests import Request, read_ahead, when_unlocked, when_unread
+from yolo_edge.ondevice.agent.requests import Request, leave, read_ahead, when_unlocked, when_unread
 from yolo_edge.ondevice.errors import MissingRuntimeError, YoloEdgeError
 from yolo_edge.ondevice.opencv import prepare_opencv
 from yolo_edge.ondevice.power import open_meter, probe_all
@@ -123,7 +123,7 @@ class Agent:
         self.close()
         meter = open_meter(request["kind"], request["options"], board=request["board"])
         be_polite()
-        self._sampler = Sampler(meter, request["deadline_s"], _leave)
+        self._sampler = Sampler(meter, request["deadline_s"], leave)
         return describe(meter)
 
     def _samples(self, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -213,19 +213,12 @@ def main(arguments: Sequence[str] = ()) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    when_unread(answers.fileno(), _leave)
+    when_unread(answers.fileno(), leave)
     for path in arguments:
-        when_unlocked(path, _leave)
+        when_unlocked(path, leave)
     agent = Agent()
     try:
         serve(agent, read_ahead(requests), answers)
         agent.close()
     except BrokenPipeError:  # the coordinator went away
-        _leave()
-
-
-def _leave() -> None:
-    """End at once, whatever this process is in the middle of, and what it started."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+        leave()

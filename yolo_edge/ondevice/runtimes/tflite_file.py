@@ -81,6 +81,7 @@ MODEL_TABLES = {
 }
 
 TENSOR_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
+TYPE_NAMES = {number: name for name, number in TENSOR_TYPES.items()}
 
 _SCHEMA = Schema(MODEL_TABLES, {"builtin_options": {}, "details": {}})
 _SIZES = {number: np.dtype(name).itemsize for name, number in TENSOR_TYPES.items()}
