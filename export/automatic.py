@@ -20,7 +20,7 @@ class Candidate:
 
     Attributes:
         name: "fp32", "fp16", "int8" or "int8, 3 groups in float".
-        precision: Of `options.PRECISIONS`.
+        precision: Of `spec.PRECISIONS`.
         point: Of the front; None: no int8.
         time: Of an inference as a multiple of fp32's.
         bytes: Of the file.

@@ -22,7 +22,7 @@ from yolo_edge.export.job import (
     plan_name,
 )
 from yolo_edge.export.load import load_model
-from yolo_edge.export.options import PRECISIONS, FileOptions, check_choice
+from yolo_edge.export.options import FileOptions, check_choice
 from yolo_edge.export.quantization.apply import QuantizedGraph
 from yolo_edge.export.quantization.control import Controlled
 from yolo_edge.export.quantization.pictures import Pictures
@@ -32,7 +32,7 @@ from yolo_edge.export.verify import Reference, Verification, VerificationError, 
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_output_folder, write_atomically
 from yolo_edge.ondevice.runtimes import check_runtime
-from yolo_edge.ondevice.spec import ModelSpec
+from yolo_edge.ondevice.spec import PRECISIONS, ModelSpec
 
 _MOST_VERIFIED = 16
 
@@ -44,7 +44,7 @@ class ExportedFile:
     Attributes:
         path: Where it is.
         format: "onnx" or "tflite".
-        precision: Of `options.PRECISIONS`.
+        precision: Of `spec.PRECISIONS`.
         size: Input [width, height] in pixels.
         head: What the outputs are: "raw", "decoded" or "nms".
         input: Type of the input: "float32", "uint8" or "int8".

@@ -78,7 +78,7 @@ class ExportOptions:
 
     Attributes:
         formats: Of `FORMATS`.
-        precisions: Of `options.PRECISIONS`; or `AUTO` alone: the fastest that holds `int8.control`.
+        precisions: Of `spec.PRECISIONS`; or `AUTO` alone: the fastest that holds `int8.control`.
         sizes: Input (width, height) each; None: the model's own.
         head: Of `options.HEADS`.
         input: Of `options.INPUTS`; None: what is usual for the format and the precision.

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from yolo_edge.ondevice.detector import check_options
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.spec import NmsOptions
+from yolo_edge.ondevice.spec import PRECISIONS, NmsOptions
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int8x16")
 HEADS = ("raw", "decoded", "nms")
 INPUTS = ("float32", "uint8", "int8")
 OUTPUT_TYPES = ("float32", "int8")
@@ -18,7 +17,7 @@ class FileOptions:
     """What a file shall be.
 
     Attributes:
-        precision: Of `PRECISIONS`.
+        precision: Of `spec.PRECISIONS`.
         head: Of `HEADS`: what the outputs are.
         input: Of `INPUTS`: "float32", "uint8" for the pixels of a picture, "int8" for the integers that an int8 network
             begins with; None: what is usual for the format and the precision.

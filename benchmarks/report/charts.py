@@ -21,6 +21,7 @@ from yolo_edge.benchmarks.report.figures import (
     facts,
     in_key,
     linked,
+    precisions,
     samples,
     scale,
     shape,
@@ -261,7 +262,7 @@ def _sizes(content: Content, ink: str) -> Figure | None:
         for row in rows
     ]
     order = [row.label for row in rows]
-    kinds = [kind for kind in ("fp32", "fp16", "int8", "not known") if kind in {r["precision"] for r in records}]
+    kinds = precisions(records)
     base = linked(records).encode(
         color=colours("precision", kinds),
         opacity=unless_another(),

@@ -18,12 +18,12 @@ from yolo_edge.benchmarks.results import (
     path_parts,
 )
 from yolo_edge.benchmarks.verdicts import in_words
+from yolo_edge.ondevice.spec import PRECISIONS
 
 # how far a cell's times are to be trusted; charts have a mark for each
 STATES = ("valid", "quick", "not valid", "emulated")
-
-
-_EXPORTED = re.compile(r"-[0-9]+(x[0-9]+)?-(fp32|fp16|int8)(-(decoded|nms))?(-(float32|uint8|int8))?$")
+# what `export` appends to the name of its source
+_EXPORTED = re.compile(rf"-[0-9]+(x[0-9]+)?-({'|'.join(PRECISIONS)})(-(decoded|nms))?(-(float32|uint8|int8))?$")
 
 
 @dataclass(frozen=True)

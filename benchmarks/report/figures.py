@@ -13,6 +13,7 @@ from yolo_edge import charts
 from yolo_edge.benchmarks.report.content import STATES, Row
 from yolo_edge.benchmarks.report.labels import Axis
 from yolo_edge.charts import WIDTH
+from yolo_edge.ondevice.spec import PRECISIONS
 
 Chart = alt.TopLevelMixin
 Records = list[dict[str, Any]]
@@ -22,7 +23,7 @@ MOST_CURVES = 6  # of a chart with a line a cell: more colours are not told apar
 # Okabe and Ito (2008), told apart with any colour vision, less the yellow that white paper swallows
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 GREY = "#8c8c8c"
-OF_PRECISION = {"fp32": PALETTE[0], "fp16": PALETTE[1], "int8": PALETTE[2], "not known": GREY}
+OF_PRECISION = {**dict(zip(PRECISIONS, PALETTE, strict=False)), "not known": GREY}
 SHAPES = dict(zip(STATES, ("circle", "diamond", "cross", "triangle-up"), strict=True))
 _FULL_WIDTH, _LEAST_WIDTH, _LETTER = 1060, 360, 7.0  # pixels; of a letter of 12 px, on average
 _TEXTS = ("cell", "model", "pair", "operator", "precision", "verdict", "state", "device", "size", "roof", "marks")
@@ -131,6 +132,12 @@ def colours(field: str, values: Sequence[str], columns: int = 4, symbol: str = "
         title=None,
         legend=alt.Legend(orient="bottom", columns=columns, labelLimit=340, symbolType=symbol),
     )
+
+
+def precisions(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The values of their field "precision", those of our files first."""
+    there = {record["precision"] for record in records}
+    return [*(name for name in OF_PRECISION if name in there), *sorted(there - set(OF_PRECISION))]
 
 
 def tips(*names: str) -> list[alt.Tooltip]:

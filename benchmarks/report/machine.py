@@ -23,6 +23,7 @@ from yolo_edge.benchmarks.report.figures import (
     dressed,
     facts,
     linked,
+    precisions,
     samples,
     shape,
     tips,
@@ -112,7 +113,7 @@ def _roofline(key: str, title: str, rows: Sequence[Row], host: Host, threads: in
         .mark_text(align="right", dx=-8, dy=-4, fontSize=11, color=ink)
         .encode(x=x, y=y, text="roof:N")
     )
-    kinds = [kind for kind in ("fp32", "fp16", "int8", "not known") if kind in {r["precision"] for r in records}]
+    kinds = precisions(records)
     points = (
         linked(records)
         .mark_point(filled=True, size=70)

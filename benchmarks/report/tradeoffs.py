@@ -17,6 +17,7 @@ from yolo_edge.benchmarks.report.figures import (
     facts,
     in_key,
     linked,
+    precisions,
     shape,
     tips,
     unless_another,
@@ -160,8 +161,7 @@ def _scatter(
         }
         for row in rows
     ]
-    values = [value for value in ("fp32", "fp16", "int8", "not known") if value in {r["precision"] for r in records}]
-    colour = colours(group, list(short_pools.values()) if group == "device" else values)
+    colour = colours(group, list(short_pools.values()) if group == "device" else precisions(records))
     x_axis, y_axis = _axes([record[unit] for record in records], [record["mAP"] for record in records])
     x = alt.X(f"{unit}:Q", scale=drawn(x_axis), title=title)
     y = alt.Y("mAP:Q", title="mAP50-95", axis=alt.Axis(format="%"), scale=drawn(y_axis))

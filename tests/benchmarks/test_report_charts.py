@@ -20,6 +20,7 @@ from yolo_edge.benchmarks.report.page import html
 from yolo_edge.benchmarks.results import Energy
 from yolo_edge.benchmarks.verdicts import in_words
 from yolo_edge.charts import Figure, to_svg
+from yolo_edge.ondevice.spec import PRECISIONS
 
 Records = list[dict[str, Any]]
 BYTES = 4_000_000
@@ -241,6 +242,36 @@ def test_rows_have_tags_that_differ(content: Content) -> None:
     assert first[0].tag == "224 fp32 onnxruntime ×1"
     assert [row.size for row in first[:2]] == ["224", "224"]
     assert {row.family for row in content.rows} == {"yolo-fastest-1.1"}
+
+
+def test_every_precision_has_a_colour_of_its_own(content: Content) -> None:
+    """And an exported file the name of its source, whatever was appended to it."""
+    base = content.results[0]
+    kinds = (*PRECISIONS, "int4 of tomorrow")
+    cells = tuple(
+        replace(base.cells[0], model=f"out/my-net-2-320x192-{kind}-nms-uint8.onnx", precision=kind, sha256=cell.sha256)
+        for kind, cell in zip(kinds, [*base.cells[::2], *base.cells[::2]], strict=False)
+    )
+    found = gather([replace(base, cells=cells, ratios=())], rich.accuracies())
+    assert [row.family for row in found.rows[:-1]] == ["my-net-2"] * len(PRECISIONS)
+    scales = {figure.key: list(scales_of(figure.chart.to_dict(), "precision")) for figure in figures(found, "#000")}
+    assert {key for key, those in scales.items() if those} >= {"accuracy", "roofline", "size"}
+    for scale in (scale for those in scales.values() for scale in those):
+        assert scale["domain"] == list(kinds)
+        assert len(set(scale["range"])) == len(kinds)
+
+
+def scales_of(value: Any, field: str) -> Iterator[dict[str, Any]]:
+    """The colours of a field, wherever in a chart they are."""
+    if isinstance(value, list):
+        for item in value:
+            yield from scales_of(item, field)
+    elif isinstance(value, dict):
+        colour = value.get("color")
+        if isinstance(colour, dict) and colour.get("field") == field:
+            yield colour["scale"]
+        for item in value.values():
+            yield from scales_of(item, field)
 
 
 def test_five_hundred_results_in_a_browser(tmp_path: Path) -> None:

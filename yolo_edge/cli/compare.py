@@ -115,7 +115,7 @@ def _pictures(data: Path, split: str | None, images: Path | None, limit: int) ->
 
 
 def _even(count: int, limit: int) -> list[int]:
-    """Numbers of pictures, from the first to the last."""
+    """Numbers of pictures, evenly spread; all where there are no more than `limit`."""
     if count <= limit:
         return list(range(count))
     return [i * count // limit for i in range(limit)]

@@ -13,6 +13,8 @@ from yolo_edge.ondevice.errors import MissingSpecError, SpecError
 
 SPEC_VERSION = 1
 METADATA_KEY = "yolo_edge.spec"
+# what `ModelSpec.precision` is in files of ours
+PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int8x16")
 
 _CHOICES = {
     "layout": ("NCHW", "NHWC"),
