@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from yolo_edge.export.channels import Layout
 from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused_constants, shape_of
-from yolo_edge.export.qdq import IntegerConv, dequantizer_of, is_constant
+from yolo_edge.export.qdq import IntegerConv, dequantize, dequantizer_of, is_constant, remove_unread
 from yolo_edge.export.quantization.structure import name_of
 
 _READ, _MADE, _FEWEST_MADE, _DEPTHWISE = 4, 8, 16, 16
@@ -231,17 +231,17 @@ class _Aligner:
         if up is None or up.inputs[0] is None:
             return Layout(())
         name = name_of(up.outputs[0])
+        scale, zero = (np.array(constant_of(value)) for value in up.inputs[1:])
         sides = np.array([0, 0, 0, 0, 0, _READ - count, 0, 0], np.int64)
-        zero = constant_of(up.inputs[2])
-        pads = add_constant(self._graph, f"{name}.sides", sides)
-        fill = add_constant(self._graph, f"{name}.fill", np.array(zero))
-        wide = ir.node("Pad", [up.inputs[0], pads, fill], name=f"{name}.wide")
-        again = self._behind(up, wide)
-        node.replace_input_with(0, again)
-        if not up.outputs[0].uses():
-            self._graph.remove(up, safe=True)
-        self._widened[wide.name or ""] = Layout(((count, _READ),))
-        return self._widened[wide.name or ""]
+        constants = [add_constant(self._graph, f"{name}.{what}", n) for what, n in (("sides", sides), ("fill", zero))]
+        wide = ir.node("Pad", [up.inputs[0], *constants], name=f"{name}.wide")
+        wide.outputs[0].name = f"{name}.wide"
+        again = dequantize(self._graph, wide.outputs[0], scale, zero, f"{name}.wide")
+        self._graph.insert_after(up, [wide, again])
+        node.replace_input_with(0, again.outputs[0])
+        remove_unread(up)
+        layout = self._widened[f"{name}.wide"] = Layout(((count, _READ),))
+        return layout
 
     def _cut(self, end: ir.Node, count: int) -> None:
         """Take the zeros off before numbers leave the integers."""
@@ -252,18 +252,6 @@ class _Aligner:
         cut.outputs[0].name = cut.name
         self._graph.insert_before(end, cut)
         end.replace_input_with(0, cut.outputs[0])
-
-    def _behind(self, up: ir.Node, node: ir.Node) -> ir.Value:
-        """A DequantizeLinear like another, behind a new node that works on integers."""
-        scale, zero = (
-            add_constant(self._graph, f"{node.name}.{what}", np.array(constant_of(value)))
-            for what, value in zip(("scale", "zero"), up.inputs[1:], strict=False)
-        )
-        node.outputs[0].name = node.name
-        again = ir.node("DequantizeLinear", [node.outputs[0], scale, zero], name=f"{node.name}.dequantize")
-        again.outputs[0].name = f"{node.name}.dq"
-        self._graph.insert_after(up, [node, again])
-        return again.outputs[0]
 
 
 def _treats_channels_alike(node: ir.Node, inputs: Sequence[ir.Value]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import INPUT_NAME, Graph, add_constant, constant_of, drop_unused_constants, shape_of
-from yolo_edge.export.qdq import dequantizer_of
+from yolo_edge.export.qdq import dequantize, dequantizer_of, remove_unread
 from yolo_edge.export.quantization.apply import QuantizedGraph
 from yolo_edge.export.quantization.plan import LOWEST, TensorPlan
 from yolo_edge.export.quantization.structure import clip_bounds, name_of
@@ -159,18 +159,13 @@ class _Lowering:
             if up is None or constant_of(node.inputs[1]) is None or not up.outputs[0].shape:
                 continue
             channels = shape_of(up.outputs[0])[1]
-            name = f"{name_of(up.outputs[0])}.channels"
-            sides = [
-                add_constant(self._graph, f"{name}.{what}", np.full(channels, constant_of(value)))
-                for what, value in zip(("scale", "zero"), up.inputs[1:], strict=True)
-            ]
-            own = ir.node("DequantizeLinear", [up.inputs[0], *sides], {"axis": 1}, name=f"{name}.{node.name}")
-            own.outputs[0].name = f"{name}.{node.name}.dq"
+            scale, zero = (np.full(channels, constant_of(value)) for value in up.inputs[1:])
+            name = f"{name_of(up.outputs[0])}.channels.{node.name}"
+            own = dequantize(self._graph, up.inputs[0], scale, zero, name, axis=1)
             own.outputs[0].shape, own.outputs[0].type = up.outputs[0].shape, up.outputs[0].type
             self._graph.insert_before(node, own)
             node.replace_input_with(0, own.outputs[0])
-            if not up.outputs[0].uses():
-                self._graph.remove(up, safe=True)
+            remove_unread(up)
 
     def narrow_heads(self) -> None:
         """Let heads that are restored from integers be those integers, int8."""
@@ -270,11 +265,6 @@ class _Lowering:
         if integers.dtype == np.int8 and axis is None:
             integers, zero = (integers.astype(np.int16) + UNSIGNED).astype(np.uint8), zero + UNSIGNED
         zeros = np.full(scale.shape, zero, integers.dtype)
-        inputs = [
-            add_constant(self._graph, f"{name}.{what}", array)
-            for what, array in (("q", integers), ("scale", scale), ("zero", zeros))
-        ]
-        up = ir.node("DequantizeLinear", inputs, {} if axis is None else {"axis": axis}, name=f"{name}.dequantize")
-        up.outputs[0].name = f"{name}.dq"
+        up = dequantize(self._graph, add_constant(self._graph, f"{name}.q", integers), scale, zeros, name, axis)
         self._graph.insert_before(node, up)
         node.replace_input_with(place, up.outputs[0])

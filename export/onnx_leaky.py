@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import Graph, add_constant, constant_of
-from yolo_edge.export.qdq import dequantizer_of
+from yolo_edge.export.qdq import dequantize, dequantizer_of, remove_unread
 from yolo_edge.export.quantization.structure import name_of
 
 
@@ -33,7 +33,7 @@ def _sum(graph: ir.Graph, node: ir.Node, up: ir.Node) -> None:
     positive = ir.node("Clip", [source, first, last], name=f"{name}.positive")
     positive.outputs[0].name = positive.name
     terms = [
-        _dequantize(graph, f"{name}.{what}", value, scale * np.float32(share), zero)
+        dequantize(graph, value, scale * np.float32(share), zero, f"{name}.{what}")
         for what, value, share in (("slope", source, alpha), ("rest", positive.outputs[0], 1 - alpha))
     ]
     total = ir.node("Add", [term.outputs[0] for term in terms], name=name)
@@ -44,14 +44,4 @@ def _sum(graph: ir.Graph, node: ir.Node, up: ir.Node) -> None:
     result.replace_all_uses_with(total.outputs[0])
     graph.remove(node, safe=True)
     total.outputs[0].name = label
-    if not up.outputs[0].uses():
-        graph.remove(up, safe=True)
-
-
-def _dequantize(graph: ir.Graph, name: str, value: ir.Value | None, scale: np.ndarray, zero: np.ndarray) -> ir.Node:
-    sides = [
-        add_constant(graph, f"{name}.{what}", np.array(array)) for what, array in (("scale", scale), ("zero", zero))
-    ]
-    node = ir.node("DequantizeLinear", [value, *sides], name=f"{name}.dequantize")
-    node.outputs[0].name = f"{name}.dq"
-    return node
+    remove_unread(up)

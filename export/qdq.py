@@ -73,6 +73,33 @@ def dequantizer_of(value: ir.Value | None) -> ir.Node | None:
     return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
 
 
+def dequantize(
+    graph: ir.Graph, integers: ir.Value | None, scale: np.ndarray, zero: np.ndarray, name: str, axis: int | None = None
+) -> ir.Node:
+    """A DequantizeLinear of integers, whose place among the nodes is the caller's to choose.
+
+    Args:
+        graph: Where its constants go.
+        integers: What it reads.
+        scale: One number, or one for each place along the axis.
+        zero: As many zero-points, of the type of the integers.
+        name: The start of its name, and of those of its constants and result.
+        axis: Of the scales; None where there is one.
+    """
+    arrays = {"scale": scale, "zero": zero}
+    sides = [add_constant(graph, f"{name}.{what}", np.array(array)) for what, array in arrays.items()]
+    attributes = {} if axis is None else {"axis": axis}
+    node = ir.node("DequantizeLinear", [integers, *sides], attributes, name=f"{name}.dequantize")
+    node.outputs[0].name = f"{name}.dq"
+    return node
+
+
+def remove_unread(node: ir.Node) -> None:
+    """Take a node out of its graph if nothing reads its result."""
+    if node.graph is not None and not node.outputs[0].uses():
+        node.graph.remove(node, safe=True)
+
+
 def is_constant(value: ir.Value) -> bool:
     """Whether a value is an initializer, or integers in one."""
     up = dequantizer_of(value)

@@ -1,6 +1,7 @@
 """Plans for tests: by the smallest and largest values that some inputs give, without any of the passes."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,8 +15,6 @@ from yolo_edge.export.quantization.expand import expand_activations
 from yolo_edge.export.quantization.plan import ConvolutionPlan, HeadPlan, QuantizationPlan, TensorPlan
 from yolo_edge.export.quantization.structure import SIGMOID, Structure, name_of
 from yolo_edge.ondevice.runtimes.onnx import new_session
-
-# pixels of 0..255 as RGB 0..1, exactly
 
 
 def quantize(
@@ -84,3 +83,10 @@ def run_qdq(quantized: QuantizedGraph, tensor: np.ndarray) -> dict[str, np.ndarr
     session = new_session(qdq_bytes(quantized))
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"images": tensor}), strict=True))
+
+
+def optimized_types(data: bytes, folder: Path) -> list[str]:
+    """The operators of the graph that onnxruntime makes of a file."""
+    path = folder / "optimized.onnx"
+    new_session(data, optimized_model_filepath=str(path))
+    return [node.op_type for node in onnx.load(path).graph.node]
