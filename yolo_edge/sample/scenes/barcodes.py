@@ -54,7 +54,7 @@ def code128(text: str) -> str:
     """Modules of a text of printable ASCII, in code set B.
 
     Raises:
-        ValueError: another character.
+        ValueError: Another character.
     """
     values = [ord(character) - 32 for character in text]
     if not all(0 <= value < 95 for value in values):

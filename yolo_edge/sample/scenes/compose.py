@@ -38,12 +38,12 @@ def scene(seed: int, index: int, *, codes: bool = True) -> Scene:
     Boxes are those of the modules: without quiet zone, and without the digits under bars.
 
     Args:
-        seed: one for a whole set.
-        index: which of the set.
+        seed: One for a whole set.
+        index: Which of the set.
         codes: False for a picture of backgrounds and of things that only look like codes.
 
     Raises:
-        InputError: this OpenCV draws no ArUco markers.
+        InputError: This OpenCV draws no ArUco markers.
     """
     if codes and chance(np.random.default_rng([seed, index]), _SCANS):
         return scan(np.random.default_rng([seed, index, 2]))

@@ -29,12 +29,12 @@ def write_dataset(folder: Path, splits: Mapping[str, Sequence[Part]], *, workers
     The same parts give the same files, whatever the number of worker processes.
 
     Args:
-        folder: made where it is missing; files of the same names are replaced.
-        splits: name of the split → what it consists of.
-        workers: processes; 1 makes the scenes in this one.
+        folder: Made where it is missing; files of the same names are replaced.
+        splits: Name of the split → what it consists of.
+        workers: Processes; 1 makes the scenes in this one.
 
     Raises:
-        InputError: this OpenCV draws no ArUco markers.
+        InputError: This OpenCV draws no ArUco markers.
     """
     for split in splits:
         for kind in ("images", "labels"):
