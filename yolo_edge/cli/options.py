@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from yolo_edge.ondevice.errors import InputError
 
@@ -18,6 +19,21 @@ def path(text: str) -> Path:
     if not text:
         raise typer.BadParameter("expected a path, got an empty text")
     return Path(text)
+
+
+class Group(TyperGroup):
+    """Commands whose summaries are shown whole, not cut off with an ellipsis; without arguments it shows its help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As the base class."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """As the base class: the first paragraph of a command's help is its summary."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help and not command.short_help:
+            command.short_help = command.help.partition("\n\n")[0]
+        return command
 
 
 Model = Annotated[
