@@ -234,7 +234,8 @@ def _print_facts(found: "Facts") -> None:
         "power meters", [(meter.kind, f"{meter.scope}: {meter.reason}") for meter in found.meters if meter.available]
     )
     missing = [(meter.kind, _said(meter.reason, meter.remedy)) for meter in found.meters if not meter.available]
-    _print_lines("power meters that are not there, and why", missing)
+    other = "other " if len(missing) < len(found.meters) else ""
+    _print_lines(f"{other}power meters, and why not", missing)
     _print_lines("what does not work, and what does", [(limit["what"], limit["remedy"]) for limit in found.limits])
     if found.emulated:
         note(f"{found.name} is emulated: what it detects is right, its times and energy mean nothing and are withheld.")
