@@ -117,11 +117,9 @@ def check_output_file(path: Path) -> None:
     Raises:
         InputError: It cannot.
     """
-    from yolo_edge.ondevice.errors import InputError
-    from yolo_edge.ondevice.files import check_output_folder
+    from yolo_edge.ondevice.files import check_output_folder, check_replaceable
 
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected the name of a file")
+    check_replaceable(path)
     check_output_folder(path.absolute().parent)
 
 

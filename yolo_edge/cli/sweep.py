@@ -381,7 +381,8 @@ def _print(document: dict[str, Any]) -> None:
             energy = cell["energy_mj"]
             row.append("-" if energy is None else f"{energy.gross:.2f} mJ ({energy.scope})")
         rows.append(row)
-    print_table(columns, rows, keys=4)
+    if rows:
+        print_table(columns, rows, keys=4)
     if any(cell["quick"] for cell in cells):
         note("QUICK: a first look.")
     note_invalid([cell["invalid_reason"] for cell in cells])
