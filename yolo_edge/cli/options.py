@@ -148,7 +148,7 @@ def split(text: str, option: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def sizes(text: str | None) -> list[tuple[int, int] | None]:
+def sizes(text: str | None, option: str = "size") -> list[tuple[int, int] | None]:
     """`320,352x288` → [(320, 320), (352, 288)]; nothing → [None], the model's own size.
 
     Raises:
@@ -157,10 +157,10 @@ def sizes(text: str | None) -> list[tuple[int, int] | None]:
     if text is None:
         return [None]
     found: list[tuple[int, int] | None] = []
-    for part in split(text, "size"):
+    for part in split(text, option):
         match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", part)
         if match is None:
-            raise InputError(f"--size {part!r}: expected a size such as 320, or 352x288 (width x height)")
+            raise InputError(f"--{option} {part!r}: expected a size such as 320, or 352x288 (width x height)")
         width, height = match.groups()
         size = (int(width), int(height or width))
         if size not in found:

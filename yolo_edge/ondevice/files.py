@@ -120,7 +120,7 @@ def check_replaceable(path: PathLike) -> None:
         InputError: Something else is there.
     """
     try:
-        mode = os.stat(str(path)).st_mode
+        mode = Path(path).stat().st_mode
     except (OSError, ValueError):
         return  # nothing there, or what writing will complain about
     if stat.S_ISDIR(mode):
