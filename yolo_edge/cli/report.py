@@ -90,8 +90,10 @@ def report(
     for target in targets:
         for file, text in _pages(content, target):
             write_atomically(file, text.encode())
+        note(f"Page: {target}")
     if csv is not None:
         write_atomically(csv, to_csv(runs))
+        note(f"Table: {csv}")
     if json:
         print_json({"cells": len(content.rows), "verdict": content.verdict, "baseline": comparisons})
     elif comparisons is not None:
