@@ -45,7 +45,8 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], keys: int = 1) -> None:
     """Print a table; one that is wider than the terminal in parts, each with the first `keys` columns.
 
-    Where these alone take more than half of the width, each part has a column of numbers in their place. A column whose heading ends in ">" is aligned to the right. Without any heading there is no head.
+    Where these alone take more than half of the width, each part has a column of numbers in their place. A column
+    whose heading ends in ">" is aligned to the right. Without any heading there is no head.
     """
     cells = [[_plain(cell) for cell in row] for row in rows]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDEST
