@@ -186,8 +186,9 @@ def _notes(trials: Sequence[Trial], best: int, pictures: Pictures) -> tuple[str,
     if not found:
         why = "the float network finds nothing on the pictures held back"
         return (*pictures.notes, f"int8: {why}, so {trials[best].recipe!r} was taken unseen")
-    many = f"{len(pictures.held_back)} pictures held back"
-    return (*pictures.notes, f"int8: {trials[best].recipe!r} was chosen by agreement on {many}: {', '.join(found)}")
+    held_back = len(pictures.held_back)
+    many = f"{held_back} picture{'' if held_back == 1 else 's'} held back"
+    return (*pictures.notes, f"int8: {trials[best].recipe!r} was chosen by agreement on {many}: {'; '.join(found)}")
 
 
 class _Judge:
