@@ -30,7 +30,7 @@ test: lint
 lint: $(DEV)/.installed farm
 	$(DEV_BIN)/ruff check .
 	$(DEV_BIN)/ruff format --check .
-	cd $(FARM) && MYPYPATH=. $(abspath $(DEV_BIN))/mypy --config-file ../../pyproject.toml -p yolo_edge
+	cd $(FARM) && MYPYPATH=. $(abspath $(DEV_BIN))/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p yolo_edge
 	cd $(FARM) && $(abspath $(DEV_BIN))/lint-imports --config ../../pyproject.toml --no-cache
 
 format: $(DEV)/.installed
