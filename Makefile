@@ -14,7 +14,8 @@ BIN := $(VENV)/bin
 # of its own: the tests need an OpenCV with a darknet importer, users get the newest
 DEV_BIN := $(DEV)/bin
 FARM := build/farm
-PYTEST_ARGS ?= -n 2
+# whole files, so that no worker makes the fixtures of a file again; tests/conftest.py has the longest first
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

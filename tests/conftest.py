@@ -1,4 +1,4 @@
-"""Fixtures of all rooms."""
+"""Fixtures of all rooms, and the order of their files."""
 
 import signal
 from pathlib import Path
@@ -7,9 +7,28 @@ import pytest
 
 from tests.support import random_darknet, shared_dir
 
+# Files of 20 s and more of CPU, the longest first: `make test` gives whole files to its two workers, and one of these
+# begun last would leave the other worker idle.
+_LONGEST = (
+    "sample/test_model.py",
+    "quickstart/test_quickstart.py",
+    "cli/test_sweep.py",
+    "cli/test_benchmark.py",
+    "docs/test_commands.py",
+)
+
 # a job in the background, or under nohup, starts with these ignored, and so would all programs that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; within a file, and among the others, all stays in order."""
+    here = Path(__file__).parent
+    rank = {here / name: number for number, name in enumerate(_LONGEST)}
+    missing = [str(path) for path in rank if not path.is_file()]
+    assert not missing, f"tests/conftest.py: _LONGEST names {missing}"
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")
