@@ -117,12 +117,8 @@ def find_peaks(connect: Connect, threads: Sequence[int], settings: Settings) -> 
     Raises:
         YoloEdgeError: The machine does not answer.
     """
-    peaks = {}
-    for number in dict.fromkeys(threads) if settings.peak_s else ():
-        with connect("finding the fp32 peak") as agent:
-            answer = agent.ask("peak", QUICK_SECONDS, threads=number, seconds=settings.peak_s, pin=settings.pin)
-        peaks[str(number)] = msgspec.convert(answer, Peak)
-    return peaks
+    answers = _ask_bounds(connect, "peak", "finding the fp32 peak", threads, settings.peak_s, settings.pin)
+    return msgspec.convert(answers, dict[str, Peak])
 
 
 def find_roofs(connect: Connect, threads: Sequence[int], settings: Settings) -> dict[str, Roof]:
@@ -136,12 +132,19 @@ def find_roofs(connect: Connect, threads: Sequence[int], settings: Settings) -> 
     Raises:
         YoloEdgeError: The machine does not answer.
     """
-    roofs = {}
-    for number in dict.fromkeys(threads) if settings.roof_s else ():
-        with connect("finding the roof") as agent:
-            answer = agent.ask("roof", QUICK_SECONDS, threads=number, seconds=settings.roof_s, pin=settings.pin)
-        roofs[str(number)] = msgspec.convert(answer, Roof)
-    return roofs
+    answers = _ask_bounds(connect, "roof", "finding the roof", threads, settings.roof_s, settings.pin)
+    return msgspec.convert(answers, dict[str, Roof])
+
+
+def _ask_bounds(
+    connect: Connect, do: str, what: str, threads: Sequence[int], seconds: float, pin: bool
+) -> dict[str, Any]:
+    """An agent's answer for each number of threads; none where no time is given to it."""
+    found = {}
+    for number in dict.fromkeys(threads) if seconds else ():
+        with connect(what) as agent:
+            found[str(number)] = agent.ask(do, QUICK_SECONDS, threads=number, seconds=seconds, pin=pin)
+    return found
 
 
 @dataclass

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 
 from yolo_edge.export.canonical import ACTIVATIONS
+from yolo_edge.export.onnx_blocks import BLOCKS
 from yolo_edge.export.tflite.delegation import Delegation
 from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.runtimes.tflite_file import is_tflite
@@ -33,7 +34,7 @@ def _count_onnx(data: bytes) -> tuple[int, int]:
         path = Path(folder) / "optimized.onnx"
         new_session(data, optimized_model_filepath=str(path))
         nodes = list(onnx.load(path).graph.node)
-    convolutions = [node for node in nodes if "Conv" in node.op_type]
+    convolutions = [node for node in nodes if "Conv" in node.op_type and BLOCKS not in node.name]
     activated = {node.input[0] for node in nodes if node.op_type in _ONNX_ACTIVATIONS}
     # a change of memory layout may stand between
     activated |= {node.input[0] for node in nodes if "Reorder" in node.op_type and node.output[0] in activated}

@@ -12,8 +12,11 @@ from onnx_ir.passes import common
 
 from yolo_edge._version import __version__
 from yolo_edge.export.canonical import check_canonical
+from yolo_edge.export.channels import CHANNELS_KEY, channels_to_json
 from yolo_edge.export.functions import FUNCTION_DOMAIN
 from yolo_edge.export.graph import INPUT_NAME, IR_VERSION, Graph, add_constant, constant_of, drop_unused_constants
+from yolo_edge.export.onnx_align import align_channels
+from yolo_edge.export.onnx_blocks import gather_blocks
 from yolo_edge.export.onnx_heads import append_head
 from yolo_edge.export.onnx_input import accept_pixels
 from yolo_edge.export.onnx_int8 import accept_int8, accept_pixels_as_integers, describe_integers, quantize_onnx
@@ -84,6 +87,10 @@ def _quantized(network: QuantizedGraph, spec: ModelSpec, options: FileOptions) -
         spec = accept_int8(model, network, spec)
     elif options.input == "uint8":
         spec = accept_pixels_as_integers(model, network, spec) or accept_pixels(model, spec)
+    gather_blocks(model)
+    filled = align_channels(model)
+    if filled:
+        model.metadata_props[CHANNELS_KEY] = channels_to_json(filled)
     return model, spec
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import wait_for
+
 
 def chromium() -> str:
     """The browser's program. Where there is none the test skips and says so; in CI that is a failure."""
@@ -55,6 +57,11 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def until(self, expression: str, seconds: float) -> Any:
+        """Wait for a true value; while the page loads nothing is there yet."""
+        guarded = f"(() => {{ try {{ return {expression} }} catch {{ return null }} }})()"
+        return wait_for(lambda: self.evaluate(guarded), seconds)
 
     def screenshot(self, path: Path) -> None:
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]

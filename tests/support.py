@@ -3,9 +3,11 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,15 @@ def shared_dir() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """The first true value of `condition`, which has to come within so many seconds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+    return found
 
 
 def random_picture(width: int, height: int, seed: int = 0) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from yolo_edge.export.channels import Layout
 from yolo_edge.ondevice.runtimes.base import Runtime
 
 CONVOLUTION, ACTIVATION, JOIN, OTHER, STORED, INPUT = "convolution", "activation", "join", "other", "stored", "input"
@@ -94,6 +95,7 @@ class Trace:
         input_dtype: A numpy type name.
         input_storage: What the integers of the input stand for.
         moves: How many operators only transpose.
+        layouts: Tensors that have more channels than the network → where its channels are; layers show these alone.
     """
 
     layers: tuple[Layer, ...]
@@ -102,6 +104,7 @@ class Trace:
     input_dtype: str
     input_storage: Storage | None = None
     moves: int
+    layouts: Mapping[str, Layout] = {}
 
     def run(self, tensor: np.ndarray) -> Mapping[int, np.ndarray]:
         """Layer → what it gives as floats, of the shape that it has in the file."""
@@ -109,8 +112,9 @@ class Trace:
         arrays = self.compute(tensor, [self.layers[i].tensor for i in numbers])
         found = {}
         for number, array in zip(numbers, arrays, strict=True):
-            storage = self.layers[number].storage
-            found[number] = array if storage is None else storage.floats(array)
+            storage, layout = self.layers[number].storage, self.layouts.get(self.layers[number].tensor)
+            real = array if layout is None else array[:, layout.places]
+            found[number] = real if storage is None else storage.floats(real)
         return found
 
     def compute(self, tensor: np.ndarray, names: Sequence[str]) -> Sequence[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx import ModelProto, NodeProto, numpy_helper
 
+from yolo_edge.export.channels import CHANNELS_KEY, Layout, channels_from_json
 from yolo_edge.export.comparison.trace import (
     ACTIVATION,
     CONVOLUTION,
@@ -74,7 +76,7 @@ class OnnxTrace(Trace):
             model = onnx.shape_inference.infer_shapes(model)
         except Exception as error:  # the C++ part raises types of its own
             raise InputError(f"{where}: its shapes cannot be inferred ({first_line(error)})") from error
-        reader = _Reader(model)
+        reader = _Reader(model, where)
         inputs = [value for value in model.graph.input if value.name not in reader.constants]
         if len(inputs) != 1:
             raise InputError(f"{where}: a detector has one input, this model has {len(inputs)}")
@@ -82,6 +84,7 @@ class OnnxTrace(Trace):
         self.layers = tuple(reader.builder.layers)
         self.outputs = reader.builder.inputs([value.name for value in model.graph.output])
         self.input_shape, self.input_dtype = reader.shapes[inputs[0].name], reader.types[inputs[0].name]
+        self.layouts = reader.layouts
         self.moves = sum(node.op_type == "Transpose" for node in reader.nodes)
         self._input = inputs[0].name
         wanted = [layer.tensor for layer in self.layers if layer.kind != INPUT]
@@ -116,8 +119,9 @@ def trace_graph(graph: Graph) -> OnnxTrace:
 
 
 class _Reader:
-    def __init__(self, model: ModelProto):
+    def __init__(self, model: ModelProto, where: str):
         graph = model.graph
+        self._where, self.layouts = where, _layouts_of(model, where)
         self.builder = Builder(_KINDS)
         self.nodes = list(graph.node)
         self.constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
@@ -135,14 +139,32 @@ class _Reader:
             if not node.output or self._fold(node):
                 continue
             result = node.output[0]
+            layout = self.layouts.get(node.input[0])
+            if layout is not None and node.op_type == "DequantizeLinear":
+                self.layouts[result] = layout
             if node.op_type == "QuantizeLinear":
                 storage = self._storage(node, 1, 2)
                 if storage is not None:
                     self.builder.store(result, node.input[0], storage, self.readers[node.input[0]], result)
+            elif node.op_type == "Slice" and layout is not None:  # takes the zeros off
+                self.builder.alias(result, node.input[0])
             elif node.op_type in _MOVES or not self.types.get(result) or 0 in self.shapes.get(result, (0,)):
                 self.builder.alias(result, next((name for name in node.input if name in self.builder.of), ""))
             else:
                 self._add(node, result)
+        self.builder.layers = [self._without_zeros(layer) for layer in self.builder.layers]
+
+    def _without_zeros(self, layer: Layer) -> Layer:
+        """A layer with the network's channels alone."""
+        layout, weights = self.layouts.get(layer.tensor), layer.weights
+        if layout is None:
+            return layer
+        if len(layer.shape) != 4 or layer.shape[1] != layout.padded:
+            raise InputError(f"{self._where}: the channels that its metadata name are not those of {layer.tensor!r}")
+        if weights is not None and len(weights.array) == layout.padded:
+            weights = replace(weights, array=weights.array[layout.places])
+        batch, _, *sides = layer.shape
+        return replace(layer, shape=(batch, len(layout.places), *sides), weights=weights)
 
     def _fold(self, node: NodeProto) -> bool:
         """Constants behind operators that only say how they are stored."""
@@ -203,4 +225,15 @@ class _Reader:
         if found is None:
             return None
         dtype, scales = self.stored.get(node.input[1], (found.dtype.name, 0))
+        layout = self.layouts.get(node.input[0])
+        if layout is not None and found.shape[1] == layout.padded:
+            found = found[:, layout.places]
         return Weights(found.astype(np.float32), dtype, scales)
+
+
+def _layouts_of(model: ModelProto, where: str) -> dict[str, Layout]:
+    text = next((item.value for item in model.metadata_props if item.key == CHANNELS_KEY), None)
+    try:
+        return {} if text is None else channels_from_json(text)
+    except ValueError as error:
+        raise InputError(f"{where}: its metadata {CHANNELS_KEY!r} cannot be read ({first_line(error)})") from error

@@ -57,7 +57,6 @@ RECIPES = (
     Recipe("dense, heads, rounding, affine", dense=True, rounding=True, affine="slope"),
     Recipe("dense, heads, affine, two float", dense=True, affine="slope", float_first=2),
     Recipe("dense, heads, rounding, affine, two float", dense=True, rounding=True, affine="slope", float_first=2),
-    Recipe("rounding, affine, two float", rescale=False, rounding=True, affine="slope", float_first=2),
 )
 
 

@@ -1,7 +1,6 @@
 """What the charts of a report show, and that the page with them works in a browser."""
 
 import json
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -297,20 +296,13 @@ def test_rows_have_tags_that_differ(content: Content) -> None:
     assert {row.family for row in content.rows} == {"yolo-fastest-1.1"}
 
 
-def wait_for(page: Page, expression: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not page.evaluate(expression) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert page.evaluate(expression)
-
-
 def test_five_hundred_results_in_a_browser(tmp_path: Path) -> None:
     content = gather(rich.many(500), rich.accuracies())
     path = tmp_path / "report.html"
     path.write_text(html(content), encoding="utf-8")
     assert path.stat().st_size < BYTES
     with open_page(path, tmp_path / "profile") as page:
-        wait_for(page, DRAWN)
+        page.until(DRAWN, 60)
         visible = "[...document.querySelectorAll('#cells tbody tr')].filter((row) => !row.hidden).length"
         points = "document.querySelectorAll('#accuracy g.mark-symbol.role-mark path').length"
         assert page.evaluate(visible) == len(content.rows) == 2000
@@ -318,11 +310,11 @@ def test_five_hundred_results_in_a_browser(tmp_path: Path) -> None:
         assert before >= 2000
         _choose(page, "precision", "int8")
         assert page.evaluate(visible) == 1000
-        wait_for(page, f"{points} < {before - 900}", 20)
+        page.until(f"{points} < {before - 900}", 20)
         assert page.evaluate("document.querySelector('#filters output').textContent") == "1000 of 2000 cells"
         page.evaluate("document.getElementById('filters').reset()")
-        wait_for(page, f"{visible} === 2000", 20)
-        wait_for(page, f"{points} === {before}", 20)
+        page.until(f"{visible} === 2000", 20)
+        page.until(f"{points} === {before}", 20)
         assert page.requests == [path.as_uri()]
         assert page.complaints == []
 
@@ -336,11 +328,11 @@ def test_a_long_table_is_laid_out_as_it_is_scrolled(tmp_path: Path) -> None:
     laid = "[...document.querySelectorAll('#cells tbody tr')].filter((row) => row.offsetHeight > 0).length"
     box = "document.querySelector('#cells').closest('.tall')"
     with open_page(path, tmp_path / "profile") as page:
-        wait_for(page, DRAWN)
+        page.until(DRAWN, 60)
         assert page.evaluate("document.querySelectorAll('#cells tbody tr').length") == rows
         first = page.evaluate(laid)
         assert 100 <= first < rows
-        wait_for(page, f"({box}.scrollTop = {box}.scrollHeight, {laid} === {rows})")
+        page.until(f"({box}.scrollTop = {box}.scrollHeight, {laid} === {rows})", 60)
         # sorted or filtered it begins again, with what is first now
         page.evaluate("document.querySelector('#cells th:nth-child(7) button').click()")
         assert 100 <= page.evaluate(laid) < rows
@@ -349,7 +341,7 @@ def test_a_long_table_is_laid_out_as_it_is_scrolled(tmp_path: Path) -> None:
         )
         assert times == sorted(times)
         _choose(page, "precision", "int8")
-        wait_for(page, f"({box}.scrollTop = {box}.scrollHeight, {laid} === {rows // 2})")
+        page.until(f"({box}.scrollTop = {box}.scrollHeight, {laid} === {rows // 2})", 60)
         _choose(page, "precision", "")
         # a mark leads to its row, however far down that is
         far = page.evaluate("Number([...document.querySelectorAll('#cells tbody tr')].at(-1).dataset.id)")
@@ -363,7 +355,7 @@ def test_a_long_table_is_laid_out_as_it_is_scrolled(tmp_path: Path) -> None:
         assert page.evaluate(laid) >= 100
         page.call("Emulation.setScriptExecutionDisabled", value=True)
         page.call("Page.reload")
-        wait_for(page, f"document.readyState === 'complete' && {laid} === {rows}")
+        page.until(f"document.readyState === 'complete' && {laid} === {rows}", 60)
         assert page.complaints == []
 
 
@@ -376,7 +368,7 @@ def test_charts_and_the_table_are_linked(content: Content, tmp_path: Path) -> No
     path = tmp_path / "report.html"
     path.write_text(html(content), encoding="utf-8")
     with open_page(path, tmp_path / "profile") as page:
-        wait_for(page, DRAWN)
+        page.until(DRAWN, 60)
         # what the page unpacks is what was packed
         shared = SharedData(content)
         for figure in figures(content, "currentColor"):
@@ -394,13 +386,13 @@ def test_charts_and_the_table_are_linked(content: Content, tmp_path: Path) -> No
         )
         x, y = json.loads(spot)
         page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-        wait_for(page, "document.querySelectorAll('tr.picked').length === 1", 20)
+        page.until("document.querySelectorAll('tr.picked').length === 1", 20)
         number = page.evaluate("Number(document.querySelector('tr.picked').dataset.id)")
         row: Row = content.rows[number]
         assert row.label in page.evaluate("document.querySelector('tr.picked').textContent")
         assert page.evaluate("views.every((view) => view.signal('picked') === picked)")
         page.call("Input.dispatchMouseEvent", type="mouseMoved", x=2, y=2)
-        wait_for(page, "document.querySelectorAll('tr.picked').length === 0", 20)
+        page.until("document.querySelectorAll('tr.picked').length === 0", 20)
         page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.call("Emulation.setEmulatedMedia", media="print")

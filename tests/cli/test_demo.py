@@ -17,8 +17,8 @@ import cv2
 import pytest
 
 from tests.cli.conftest import Run
-from tests.demo.support import NetworkCamera, grey, read_video, wait_for, write_video
-from tests.support import random_picture
+from tests.demo.support import NetworkCamera, grey, read_video, write_video
+from tests.support import random_picture, wait_for
 from yolo_edge import Detector
 
 

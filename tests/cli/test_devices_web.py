@@ -15,7 +15,8 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.devices.phone import free_port
-from tests.devices.web.page import FACTS, NO_ORT, Page, wait_for
+from tests.devices.web.page import FACTS, NO_ORT, Page
+from tests.support import wait_for
 from yolo_edge.benchmarks.result_file import json_schema, read_result
 from yolo_edge.devices.web.package import SCRIPT, WASM
 
@@ -41,7 +42,7 @@ def opened(**options: Any) -> Iterator[tuple[list[object], Page]]:
             return probe.connect_ex(("127.0.0.1", page.port)) == 0
 
     def begin() -> None:
-        wait_for(listens)
+        wait_for(listens, 60)
         page.start()
 
     thread = threading.Thread(target=begin, daemon=True)
@@ -82,7 +83,7 @@ def test_a_run(run: Run, onnx_file: Path, ort_web: Path, picture: Path, tmp_path
     # each repeat had workers of its own, and closed them
     assert [order["do"] for order in page.orders].count("load") == 6
     assert [order["do"] for order in page.orders].count("close") == 6
-    wait_for(lambda: page.ended)
+    wait_for(lambda: page.ended, 60)
     assert page.ended is not None
     assert [cell["p50"] for cell in page.ended["result"]["cells"]] == [cell.latency_ms.p50 for cell in result.cells]
     assert page.ended["result"]["saved"]
@@ -132,7 +133,7 @@ def test_a_broken_run_is_noticed(run: Run, onnx_file: Path, ort_web: Path) -> No
     assert not cell["valid"]
     assert "the outputs differ from this machine's" in cell["invalid_reason"]
     assert "SNR" in cell["invalid_reason"]
-    wait_for(lambda: page.ended)
+    wait_for(lambda: page.ended, 60)
     assert page.ended is not None
     assert not page.ended["result"]["cells"][0]["valid"]
 
@@ -159,7 +160,7 @@ def test_turns_that_are_none(run: Run, onnx_file: Path, ort_web: Path, said: dic
     assert done.code == 1
     assert "answers something else than expected" in done.err
     assert "internal error" not in done.err
-    wait_for(lambda: page.ended)
+    wait_for(lambda: page.ended, 60)
 
 
 def test_a_page_that_is_closed_and_a_run_that_goes_on(run: Run, onnx_file: Path, ort_web: Path, tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_without_isolation_there_is_one_thread(run: Run, onnx_file: Path, ort_we
         done = run("devices", "web", onnx_file, *listen, "--ort-web", ort_web, *QUICK, "--threads", "1,2")
     assert done.code == 1
     assert "--threads 1,2: the page is not cross-origin isolated" in done.err
-    wait_for(lambda: page.ended)
+    wait_for(lambda: page.ended, 60)
     assert page.ended is not None
     assert "not cross-origin isolated" in page.ended["text"]
     with opened(facts=facts) as (listen, _):

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
-from tests.demo.support import FakeSource, demo_of, grey, scripted, wait_for
+from tests.demo.support import FakeSource, demo_of, grey, scripted
+from tests.support import wait_for
 from yolo_edge.demo.demo import Demo
 
 TOKEN = "correct-horse"  # noqa: S105 - of the tests

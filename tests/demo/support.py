@@ -22,15 +22,6 @@ from yolo_edge.ondevice.detector import Detector
 NAMES = ("qr_code", "aruco_marker", "barcode")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """The first true value of `condition`, which has to come within so many seconds."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-    return found
-
-
 def grey(level: int, width: int = 64, height: int = 48) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.demo.support import NAMES, FakeSource, demo_of, grey, names_of_threads, scripted, wait_for
+from tests.demo.support import NAMES, FakeSource, demo_of, grey, names_of_threads, scripted
+from tests.support import wait_for
 from yolo_edge.demo import actions
 from yolo_edge.demo.actions import Lamps, Program, Webhook, Worker
 from yolo_edge.demo.demo import Demo, Settings

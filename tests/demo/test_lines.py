@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, scripted, wait_for
+from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, scripted
+from tests.support import wait_for
 
 
 def test_a_line_for_each_frame() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.browser import Page, open_page
-from tests.demo.support import demo_of, read_video, wait_for, write_video
+from tests.demo.support import demo_of, read_video, write_video
+from tests.support import wait_for
 from yolo_edge import Detector
 from yolo_edge.demo.demo import FLOOR, Demo
 from yolo_edge.demo.inference import Model
@@ -59,8 +60,7 @@ def text(page: Page, selector: str) -> str:
 
 
 def until(page: Page, expression: str) -> Any:
-    """Wait for a true value; while the page loads nothing is there yet."""
-    return wait_for(lambda: page.evaluate(f"(() => {{ try {{ return {expression} }} catch {{ return null }} }})()"), 30)
+    return page.until(expression, 30)
 
 
 def paused_at(page: Page, part: int) -> int:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.support import FakeSource, NetworkCamera, grey, names_of_threads, wait_for, write_video
+from tests.demo.support import FakeSource, NetworkCamera, grey, names_of_threads, write_video
+from tests.support import wait_for
 from yolo_edge.demo.reader import _LONGEST_PAUSE_S, Frame, Reader
 from yolo_edge.demo.sources import SourceError, open_source
 

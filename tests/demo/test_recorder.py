@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, read_video, scripted, wait_for, write_video
+from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, read_video, scripted, write_video
+from tests.support import wait_for
 from yolo_edge.demo.inference import Found, Result
 from yolo_edge.demo.reader import Frame
 from yolo_edge.demo.recorder import Recorder

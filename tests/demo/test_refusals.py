@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.demo.serving import Running, next_frame, serving
-from tests.demo.support import wait_for
+from tests.support import wait_for
 from yolo_edge.demo import server
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.serving import connections

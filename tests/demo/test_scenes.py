@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.demo.support import demo_of, names_of_threads, scripted, wait_for
+from tests.demo.support import demo_of, names_of_threads, scripted
+from tests.support import wait_for
 from yolo_edge.demo import scenes
 from yolo_edge.demo.sources import open_source
 

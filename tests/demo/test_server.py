@@ -15,7 +15,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.demo.serving import Running, next_frame, serving
-from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, scripted, wait_for
+from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, scripted
+from tests.support import wait_for
 from yolo_edge.serving import connections
 
 TOKEN = "correct-horse"  # noqa: S105 - of the tests

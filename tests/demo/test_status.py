@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.support import FakeSource, demo_of, grey, scripted, wait_for
+from tests.demo.support import FakeSource, demo_of, grey, scripted
 from tests.ondevice.power.trees import pi5, rapl
+from tests.support import wait_for
 from yolo_edge.demo import status
 from yolo_edge.demo.demo import Demo, Settings
 from yolo_edge.demo.power import find_power

@@ -21,11 +21,11 @@ from tests.cli.conftest import (
     refuse,  # noqa: F401 - a fixture
 )
 from tests.demo.serving import next_frame
-from tests.demo.support import read_video, wait_for, write_video
+from tests.demo.support import read_video, write_video
 from tests.devices.sshd import Server, configured, is_sshd, serve
 from tests.devices.test_ssh import cut, gone, running
 from tests.frame.tools import find_python
-from tests.support import random_picture
+from tests.support import random_picture, wait_for
 from yolo_edge import Detector
 from yolo_edge.demo.link import Link
 from yolo_edge.devices.device import DeviceError

@@ -186,7 +186,7 @@ def _run_here(
     settings: "Settings",
     address: "Address | None",
 ) -> None:
-    from yolo_edge.cli.demo_options import check_classes, class_ids, stopped_by_signals
+    from yolo_edge.cli.demo_options import classes_of, stopped_by_signals
     from yolo_edge.cli.models import open_sized
     from yolo_edge.cli.output import note, running
     from yolo_edge.demo.demo import Demo, usual_threads
@@ -199,9 +199,7 @@ def _run_here(
         detectors = [
             open_sized(**{**model, "threads": model["threads"] or usual_threads()})[0] for model in arguments.values()
         ]
-        known = [detector.spec.names for detector in detectors]
-        chosen = class_ids(classes, known)
-        check_classes(settings.gpio or {}, known, "--gpio")
+        chosen = classes_of(detectors, classes, settings.gpio or {})
         models = [Model(*parts) for parts in zip(arguments, detectors, chosen, strict=True)]
         view = Demo(source, models, settings, note, listening, find_power(place.meter))
         _note_models(detectors)
@@ -224,7 +222,7 @@ def _run_there(
 ) -> None:
     import tempfile
 
-    from yolo_edge.cli.demo_options import check_classes, class_ids, stopped_by_signals
+    from yolo_edge.cli.demo_options import classes_of, stopped_by_signals
     from yolo_edge.cli.models import far_detector
     from yolo_edge.cli.output import note, running
     from yolo_edge.demo.far import FarDemo, FarModel
@@ -243,9 +241,7 @@ def _run_there(
         raise DeviceError(f"{name}: a demo needs Python there, and adb reaches none: {NO_AGENT}")
     with tempfile.TemporaryDirectory(prefix="yolo-edge-") as folder:
         detectors = [far_detector(**model, folder=Path(folder)) for model in arguments.values()]
-        known = [detector.spec.names for detector in detectors]
-        chosen = class_ids(classes, known)
-        check_classes(settings.gpio or {}, known, "--gpio")
+        chosen = classes_of(detectors, classes, settings.gpio or {})
         models = [FarModel(*parts) for parts in zip(arguments, detectors, chosen, strict=True)]
         _note_models(detectors)
         note(f"{name}: starting the demo there …")

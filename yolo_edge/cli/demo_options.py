@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yolo_edge.cli.options import split
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
+
+if TYPE_CHECKING:
+    from yolo_edge.cli.output import AnyDetector
 
 
 def check_limits(limits: Mapping[str, tuple[float | None, float, float]]) -> None:
@@ -32,25 +35,29 @@ def model_names(models: Sequence[Path]) -> list[str]:
     return [printable(str(m) if names.count(m.name) > 1 else m.name) for m in models]
 
 
-def class_ids(text: str | None, known: Sequence[Sequence[str]]) -> list[frozenset[int] | None]:
-    """The option `--classes` → the ids of what counts, for each model; `known` are their class names.
+def classes_of(
+    detectors: "Sequence[AnyDetector]", text: str | None, pins: Iterable[str]
+) -> list[frozenset[int] | None]:
+    """The ids of what counts, for each detector; None: all.
+
+    Args:
+        detectors: That will run.
+        text: The option `--classes`.
+        pins: The classes of `--gpio`.
 
     Raises:
-        InputError: No model has such a class.
+        InputError: No detector has such a class.
     """
-    if text is None:
+    known = [detector.spec.names for detector in detectors]
+    wanted = None if text is None else split(text, "classes")
+    _check_classes(wanted or (), known, "--classes")
+    _check_classes(pins, known, "--gpio")
+    if wanted is None:
         return [None] * len(known)
-    wanted = split(text, "classes")
-    check_classes(wanted, known, "--classes")
     return [frozenset(i for i, name in enumerate(names) if name in wanted) for names in known]
 
 
-def check_classes(wanted: Iterable[str], known: Sequence[Sequence[str]], option: str) -> None:
-    """Check that each class is one of some model; `known` are their class names.
-
-    Raises:
-        InputError: No model has such a class.
-    """
+def _check_classes(wanted: Iterable[str], known: Sequence[Sequence[str]], option: str) -> None:
     there = list(dict.fromkeys(name for names in known for name in names))
     for name in wanted:
         if name not in there:

@@ -1,9 +1,9 @@
 """From the MODEL that a user named to a `Detector`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from yolo_edge.devices.finding import FarDetector
 from yolo_edge.ondevice.detector import Detector
@@ -13,6 +13,8 @@ from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.runtimes import open_runtime
 from yolo_edge.ondevice.runtimes.tflite_file import read_metadata
 from yolo_edge.ondevice.spec import METADATA_KEY, ModelSpec, replace_input
+
+T = TypeVar("T")
 
 SUFFIXES = (".cfg", ".onnx", ".tflite")
 MAX_MODEL_BYTES = 1 << 31
@@ -87,13 +89,8 @@ def open_sized(
         InputError: A file or an option cannot be used; or an exported file, which has one size.
     """
     if not _is_foreign(model, weights, spec_file, anchors, options.get("runtime")):
-        try:
-            detector = open_exported(model, names, resize, exact, **options)
-        except MissingSpecError:
-            if model.suffix.lower() != ".onnx":
-                raise
-        else:
-            check_one_size(model, size)
+        detector = _exported(model, size, lambda: open_exported(model, names, resize, exact, **options))
+        if detector is not None:
             return detector, sha256_of(model)
     data = export_in_memory(model, weights, names, resize, spec_file, options.get("runtime"), size, anchors)
     return _open(data, exact, **options), hashlib.sha256(data).hexdigest()
@@ -140,18 +137,25 @@ def far_detector(
         InputError: A file or an option cannot be used.
     """
     if not _is_foreign(model, weights, spec_file, anchors, options.get("runtime")):
-        try:
-            found = FarDetector(model, adapt(spec_inside(model), names, resize, exact), **options)
-        except MissingSpecError:
-            if model.suffix.lower() != ".onnx":
-                raise
-        else:
-            check_one_size(model, size)
-            return found
+        adapted = _exported(model, size, lambda: adapt(spec_inside(model), names, resize, exact))
+        if adapted is not None:
+            return FarDetector(model, adapted, **options)
     runtime = options.get("runtime")
     path = folder / f"{len(list(folder.iterdir()))}-{model.stem[:100]}.{'tflite' if runtime == 'tflite' else 'onnx'}"
     write_atomically(path, export_in_memory(model, weights, names, resize, spec_file, runtime, size, anchors))
     return FarDetector(path, adapt(spec_inside(path), None, None, exact), **options)
+
+
+def _exported(model: Path, size: tuple[int, int] | None, take: Callable[[], T]) -> T | None:
+    """What is taken from an exported file; None: it is another trainer's `.onnx`, and has to be exported first."""
+    try:
+        taken = take()
+    except MissingSpecError:
+        if model.suffix.lower() != ".onnx":
+            raise
+        return None
+    check_one_size(model, size)
+    return taken
 
 
 def spec_inside(model: Path) -> ModelSpec:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -152,12 +151,3 @@ def serving(token: str | None = None) -> Iterator[Serving]:
         listen("127.0.0.1", 0), session, Models(), NO_ORT, about=ABOUT, token=token, certificate=None, note=notes.append
     ) as server:
         yield Serving(server, session, notes)
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true value of `condition`."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-    return found

@@ -16,8 +16,8 @@ import jsonschema
 import pytest
 
 from tests.browser import Page, open_page
-from tests.devices.web.page import wait_for
 from tests.int8_support import quantize
+from tests.support import wait_for
 from yolo_edge.benchmarks.result_file import json_schema, read_result
 from yolo_edge.benchmarks.results import BenchmarkResult
 from yolo_edge.devices.web.package import NAME, VERSION, find_ort_web
@@ -75,13 +75,13 @@ class Running:
 
     @property
     def url(self) -> str:
-        found = wait_for(lambda: re.search(r"Open (\S+) ", self.said) or self.process.poll() is not None)
+        found = wait_for(lambda: re.search(r"Open (\S+) ", self.said) or self.process.poll() is not None, 60)
         assert isinstance(found, re.Match), self.said
         return found[1]
 
     def end(self) -> int:
         code = self.process.wait(120)
-        wait_for(lambda: self.process.stderr is None or self.process.stderr.closed)
+        wait_for(lambda: self.process.stderr is None or self.process.stderr.closed, 60)
         return code
 
 
@@ -109,10 +109,7 @@ def command(*arguments: object, token: str | None = None, **variables: str) -> I
 
 
 def until(page: Page, expression: str) -> Any:
-    """Wait for a true value; while the page loads nothing is there yet."""
-    return wait_for(
-        lambda: page.evaluate(f"(() => {{ try {{ return {expression} }} catch {{ return null }} }})()"), 120
-    )
+    return page.until(expression, 120)
 
 
 def text(page: Page, selector: str) -> str:
@@ -205,7 +202,7 @@ def test_https_isolates(ort_web: Path, models: list[Path], tmp_path: Path) -> No
     options = (*SHORT, "--https", "--threads", 2, "-o", tmp_path / "out", "--ort-web", ort_web, "--token", "auto")
     with command(models[0], *options, XDG_CACHE_HOME=str(tmp_path / "cache")) as running:
         assert running.url.startswith("https://127.0.0.1:")
-        assert "this SHA-256: " in wait_for(lambda: "SHA-256" in running.said and running.said)
+        assert "this SHA-256: " in wait_for(lambda: "SHA-256" in running.said and running.said, 60)
         url = running.url.replace("127.0.0.1", ELSEWHERE)
         with open_page(url, tmp_path / "profile", flags=flags) as page:
             start(page)
@@ -241,7 +238,7 @@ def test_a_tab_that_is_closed_and_the_next_one(ort_web: Path, models: list[Path]
                 page,
                 f"document.querySelector('#state').innerText === '{'waiting' if hidden == 'true' else 'measuring'}'",
             )
-        wait_for(lambda: "the page is in the background, nothing is measured" in running.said)
+        wait_for(lambda: "the page is in the background, nothing is measured" in running.said, 60)
         samples = "[...document.querySelectorAll('#cells td')].at(-1).innerText"
         before = page.evaluate(samples)
         until(page, f"{samples} !== '{before}'")

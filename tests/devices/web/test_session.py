@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.devices.web.page import FACTS, NO_ORT, Page, serving, wait_for
+from tests.devices.web.page import FACTS, NO_ORT, Page, serving
+from tests.support import wait_for
 from yolo_edge.devices.device import DeviceError
 from yolo_edge.devices.web import session as sessions
 from yolo_edge.devices.web.facts import host_of, read_facts
@@ -46,7 +47,7 @@ def test_commands_and_answers() -> None:
         }
         assert here.session.ask("turn", 60, count=2, agent=1)[0]["window_ns"] == [0, 1]
         here.session.close("it is done", {"cells": []})
-        wait_for(lambda: page.ended)
+        wait_for(lambda: page.ended, 60)
         assert page.ended == {"do": "end", "text": "it is done", "result": {"cells": []}}
         assert here.notes == []
 
@@ -143,7 +144,7 @@ def test_the_end_tells_the_page() -> None:
         page = Page(here.port).start()
         here.session.wait_for_page()
         here.session.ask("conditions", 60)
-    wait_for(lambda: page.ended)
+    wait_for(lambda: page.ended, 60)
     assert page.ended is not None
     assert page.ended["text"] == "it was stopped"
 
@@ -192,7 +193,7 @@ def test_requests_that_no_page_of_ours_makes(
 ) -> None:
     with serving() as here:
         assert Page(here.port).request(method, path, body, **headers)[0].status == status
-        wait_for(lambda: len(here.notes) == 1)
+        wait_for(lambda: len(here.notes) == 1, 60)
         assert here.notes[0].startswith("refused: ")
         assert Page(here.port).begin() == 200
 
