@@ -3,7 +3,8 @@
     python tools/install_size.py dist/yolo_edge-*.whl
 
 Each row is installed by pip into a folder of its own, from the index that pip is set up for. The device's rows are what
-`yolo-edge devices setup` installs on 64-bit boards; of other architectures the wheels are unpacked, not run.
+`yolo-edge devices setup` installs on 64-bit boards, where modules are compiled when they are first used; of other
+architectures the wheels are unpacked, not run. Elsewhere pip compiles all of them, unless it is told `--no-compile`.
 """
 
 import argparse
@@ -34,12 +35,14 @@ class Installation:
         requirements: For pip.
         machine: The architecture of the wheels.
         aim: What the project would like to stay below, in MB; None: nothing.
+        options: For `pip install`.
     """
 
     name: str
     requirements: tuple[str, ...]
     machine: str = _THIS
     aim: float | None = None
+    options: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -54,7 +57,7 @@ def main() -> None:
 
 def _installations(wheel: Path) -> Iterator[Installation]:
     for machine in _DEVICES:
-        yield Installation(f"device, {machine}", _device_requirements(machine), machine, 120)
+        yield Installation(f"device, {machine}", _device_requirements(machine), machine, 120, ("--no-compile",))
     yield Installation("yolo-edge", (str(wheel),))
     for extra, aim in (("export", 250), ("export,tflite", 250), ("report", None), ("demo", None), ("all", None)):
         yield Installation(f"yolo-edge[{extra}]", (f"{wheel}[{extra}]",), aim=aim)
@@ -74,7 +77,7 @@ def _print_size(item: Installation) -> None:
         if item.machine != _THIS:
             there += [word for name in _PLATFORMS for word in ("--platform", f"{name}_{item.machine}")]
         _run([*pip, "download", *there, "--dest", wheels, *item.requirements])
-        _run([*pip, "install", *there, "--no-deps", "--target", target, *sorted(wheels.iterdir())])
+        _run([*pip, "install", *item.options, *there, "--no-deps", "--target", target, *sorted(wheels.iterdir())])
         files = [file for file in target.rglob("*") if file.is_file()]
         compiled = sum(file.stat().st_size for file in files if file.suffix == ".pyc")
         total = sum(file.stat().st_size for file in files)
