@@ -1,6 +1,7 @@
 """What runtimes make of the convolutions in a file: with their activation in one kernel, or apart."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -35,11 +36,16 @@ def _count_onnx(data: bytes) -> tuple[int, int]:
         new_session(data, optimized_model_filepath=str(path))
         nodes = list(onnx.load(path).graph.node)
     convolutions = [node for node in nodes if "Conv" in node.op_type and BLOCKS not in node.name]
-    activated = {node.input[0] for node in nodes if node.op_type in _ONNX_ACTIVATIONS}
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    # a Clip of integers is the half of a LeakyRelu
+    activations = [n for n in nodes if n.op_type in _ONNX_ACTIVATIONS and makers.get(n.input[0]) != "QLinearConv"]
+    activated = {node.input[0] for node in activations}
     # a change of memory layout may stand between
     activated |= {node.input[0] for node in nodes if "Reorder" in node.op_type and node.output[0] in activated}
     # in an int8 file activations in float32 lie behind such
-    activated |= {node.input[0] for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in activated}
+    up = {node.output[0]: node.input[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    activated |= {name for node in nodes if node.op_type == "Add" for name in _terms(node, up, makers)}
+    activated |= {source for result, source in up.items() if result in activated}
     kinds = {node.op_type for node in nodes}
     integers = bool(kinds & {"DequantizeLinear", "QuantizeLinear"})
     fused = [
@@ -48,6 +54,12 @@ def _count_onnx(data: bytes) -> tuple[int, int]:
         if node.output[0] not in activated and (node.op_type == "QLinearConv" or not integers)
     ]
     return len(convolutions), len(fused)
+
+
+def _terms(node: onnx.NodeProto, up: Mapping[str, str], makers: Mapping[str, str]) -> Sequence[str]:
+    """What a sum in float32 adds up that is a LeakyRelu of integers; nothing of any other."""
+    is_leaky = any(makers.get(up.get(name, "")) == "Clip" for name in node.input)
+    return list(node.input) if is_leaky else ()
 
 
 def _count_tflite(data: bytes) -> tuple[int, int]:

@@ -66,7 +66,8 @@ class _Aligner:
         found = dict(self._widened)
         for value in self._parent:
             producer = value.producer()
-            if producer is not None and producer.op_type == "QuantizeLinear" and self._layout(value).is_padded:
+            integers = producer is not None and producer.op_type == "QuantizeLinear"
+            if integers and self._layout(value).is_padded:
                 found[name_of(value)] = self._layout(value)
         return found
 

@@ -20,6 +20,7 @@ from yolo_edge.export.onnx_blocks import gather_blocks
 from yolo_edge.export.onnx_heads import append_head
 from yolo_edge.export.onnx_input import accept_pixels
 from yolo_edge.export.onnx_int8 import accept_int8, accept_pixels_as_integers, describe_integers, quantize_onnx
+from yolo_edge.export.onnx_leaky import sum_leaky_relus
 from yolo_edge.export.options import FileOptions
 from yolo_edge.export.provenance import written
 from yolo_edge.export.quantization.apply import QuantizedGraph
@@ -87,6 +88,7 @@ def _quantized(network: QuantizedGraph, spec: ModelSpec, options: FileOptions) -
         spec = accept_int8(model, network, spec)
     elif options.input == "uint8":
         spec = accept_pixels_as_integers(model, network, spec) or accept_pixels(model, spec)
+    sum_leaky_relus(model)
     gather_blocks(model)
     filled = align_channels(model)
     if filled:

@@ -124,6 +124,7 @@ class _Reader:
         self._where, self.layouts = where, _layouts_of(model, where)
         self.builder = Builder(_KINDS)
         self.nodes = list(graph.node)
+        self.makers = {name: node for node in self.nodes for name in node.output}
         self.constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
         self.stored: dict[str, tuple[str, int]] = {}  # constant → type in the file, number of its scales
         values = [*graph.input, *graph.value_info, *graph.output]
@@ -146,13 +147,25 @@ class _Reader:
                 storage = self._storage(node, 1, 2)
                 if storage is not None:
                     self.builder.store(result, node.input[0], storage, self.readers[node.input[0]], result)
-            elif node.op_type == "Slice" and layout is not None:  # takes the zeros off
+            elif (node.op_type == "Slice" and layout is not None) or self._cuts_integers(node):  # takes the zeros off
                 self.builder.alias(result, node.input[0])
             elif node.op_type in _MOVES or not self.types.get(result) or 0 in self.shapes.get(result, (0,)):
                 self.builder.alias(result, next((name for name in node.input if name in self.builder.of), ""))
             else:
                 self._add(node, result)
         self.builder.layers = [self._without_zeros(layer) for layer in self.builder.layers]
+
+    def _cuts_integers(self, node: NodeProto) -> bool:
+        """Whether a node cuts stored integers off at a bound, as our form of a LeakyRelu does."""
+        return node.op_type == "Clip" and self.types.get(node.output[0], "float32") != "float32"
+
+    def _is_leaky(self, node: NodeProto) -> bool:
+        """Whether a sum is alpha · x + (1 - alpha) · max(x, 0) of integers x."""
+        ups = [self.makers.get(name) for name in node.input]
+        stored = [up.input[0] if up is not None and up.op_type == "DequantizeLinear" else "" for up in ups]
+        cuts = [self.makers.get(name) for name in stored]
+        pairs = zip(cuts, stored[::-1], strict=True)
+        return any(cut is not None and self._cuts_integers(cut) and cut.input[0] == other for cut, other in pairs)
 
     def _without_zeros(self, layer: Layer) -> Layer:
         """A layer with the network's channels alone."""
@@ -211,6 +224,8 @@ class _Reader:
         if storage is None and self.types[result] != "float32":
             self.builder.alias(result, node.input[0])
             return
+        if op == "Add" and self._is_leaky(node):
+            op = "LeakyRelu"
         kind = self.builder.kind(op)
         weights = self._weights(node) if kind == CONVOLUTION else None
         self.builder.add(Layer(result, op, kind, self.shapes[result], inputs, result, storage, weights))

@@ -14,6 +14,7 @@ from tests.export.quantization.support import PLAIN, Prepared, depthwise_darknet
 from tests.support import random_darknet, random_picture
 from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, write_onnx, write_tflite
+from yolo_edge.export.channels import CHANNELS_KEY
 from yolo_edge.export.comparison.compare import Compared, compare
 from yolo_edge.export.comparison.match import match
 from yolo_edge.export.comparison.sides import open_trace
@@ -255,3 +256,45 @@ def test_yolox_with_broken_boxes(assets: Path, tmp_path: Path) -> None:
     assert result.agreement < 0.7
     assert any("BGR 0..255 fits best" in note for note in result.notes)
     assert result.pictures[0].agreement < 0.3
+
+
+@pytest.mark.parametrize("activation", ["leaky", "swish"])
+def test_forms_that_are_fast_are_read_as_the_network(tmp_path: Path, activation: str) -> None:
+    """Channels of zeros are no channels of the network, and LeakyRelus as sums are what they were."""
+    prepared = Prepared.of(depthwise_darknet(tmp_path, 3, activation))
+    path = tmp_path / "fast.onnx"
+    path.write_bytes(write_onnx(prepared.quantized(), prepared.spec, "int8"))
+    assert channels_of(path)
+    first, second = trace_graph(prepared.graph), open_trace(path)
+    values = [(first.run(tensor), second.run(tensor)) for tensor in prepared.tensors[:2]]
+    pairs = {first.layers[pair.first].name: second.layers[pair.second] for pair in match(first, second, values)}
+    for layer in first.layers:
+        if layer.kind in ("convolution", "activation") and layer.op != "Sigmoid":
+            found = pairs[layer.name]
+            name = found.name.removesuffix(".Conv")  # of a head
+            assert (name, found.kind, found.shape) == (layer.name, layer.kind, layer.shape)
+        if layer.weights is not None:
+            assert pairs[layer.name].weights.array.shape == layer.weights.array.shape  # type: ignore[union-attr]
+            assert snr_db(layer.weights.array, pairs[layer.name].weights.array) > 30  # type: ignore[union-attr]
+
+
+def channels_of(path: Path) -> str | None:
+    return next((item.value for item in onnx.load(path).metadata_props if item.key == CHANNELS_KEY), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[", "cannot be read"),
+        ('{"8/24": ["conv_0_norm.q"]}', "not those of"),
+        ('{"8/16": ["images.q"]}', "not those of"),
+    ],
+)
+def test_channels_that_are_not_the_file_s(tmp_path: Path, text: str, problem: str) -> None:
+    prepared = Prepared.of(depthwise_darknet(tmp_path, 3))
+    model = onnx.load_model_from_string(write_onnx(prepared.quantized(), prepared.spec, "int8"))
+    next(item for item in model.metadata_props if item.key == CHANNELS_KEY).value = text
+    path = tmp_path / "other.onnx"
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=problem):
+        open_trace(path)

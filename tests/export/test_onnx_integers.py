@@ -1,4 +1,4 @@
-"""Channels filled up with zeros: the same numbers, by kernels that take them directly."""
+"""int8 ONNX files in the forms that onnxruntime is fast with: channels filled up, blocks, sums for LeakyRelus."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from tests.export.quantization.support import depthwise_darknet, residual_darknet
-from tests.int8_support import qdq_bytes, quantize
+from tests.int8_support import optimized_types, qdq_bytes, quantize
 from tests.support import random_darknet
+from yolo_edge.evaluation.snr import snr_db
 from yolo_edge.export import canonicalize, onnx_writer, write_onnx
 from yolo_edge.export.canonical import check_canonical
 from yolo_edge.export.channels import CHANNELS_KEY, Layout, channels_from_json, channels_to_json
@@ -23,6 +24,7 @@ from yolo_edge.export.load import load_model
 from yolo_edge.export.onnx_align import align_channels
 from yolo_edge.export.onnx_blocks import gather_blocks
 from yolo_edge.export.onnx_int8 import quantize_onnx
+from yolo_edge.export.onnx_leaky import sum_leaky_relus
 from yolo_edge.export.options import FileOptions
 from yolo_edge.export.quantization.apply import QuantizedGraph
 from yolo_edge.export.quantization.expand import expand_activations
@@ -52,6 +54,16 @@ def aligned(network: QuantizedGraph) -> bytes:
     model = quantize_onnx(network)
     gather_blocks(model)
     align_channels(model)
+    onnx_writer.common.InlinePass()(model)
+    data: bytes = ir.to_proto(model).SerializeToString()
+    onnx.checker.check_model(data, full_check=True)
+    return data
+
+
+def summed(network: QuantizedGraph) -> bytes:
+    """With its LeakyRelus as sums."""
+    model = quantize_onnx(network)
+    sum_leaky_relus(model)
     onnx_writer.common.InlinePass()(model)
     data: bytes = ir.to_proto(model).SerializeToString()
     onnx.checker.check_model(data, full_check=True)
@@ -133,6 +145,48 @@ def test_what_runs_together_stays_so(tmp_path: Path) -> None:
     source = load_model(depthwise_darknet(tmp_path))
     network = quantized(canonicalize(source.graph), 0)
     assert count_fused(aligned(network)) == count_fused(qdq_bytes(network))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_leaky_relus_are_sums(tmp_path: Path, seed: int) -> None:
+    """Within one step of each result, seen at the layer itself: rounding of ties may differ."""
+    source = load_model(depthwise_darknet(tmp_path, seed))
+    network = quantized(canonicalize(source.graph), seed)
+    before, after = qdq_bytes(network), summed(network)
+    kinds = set(optimized_types(after, tmp_path))
+    assert "QLinearLeakyRelu" in optimized_types(before, tmp_path)
+    assert {"Clip", "QLinearAdd"} <= kinds
+    assert not {"QLinearLeakyRelu", "LeakyRelu", "Add"} & kinds
+    assert count_fused(after) == count_fused(before)
+    first = next(node for node in network.graph.graph if node.op_type == "LeakyRelu")
+    results = []
+    for data in (before, after):
+        model = onnx.load_model_from_string(data)
+        name = f"{first.outputs[0].name}.q"
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None))
+        *heads, layer = run(model.SerializeToString(), seed)
+        results.append((heads, layer.astype(int)))
+    assert np.abs(results[0][1] - results[1][1]).max() <= 1
+    assert np.mean(results[0][1] != results[1][1]) < 0.001
+    for a, b in zip(results[0][0], results[1][0], strict=True):
+        assert snr_db(a, b) > 25
+
+
+def test_a_sum_in_float_is_not_fused(tmp_path: Path) -> None:
+    """onnxruntime leaves the integers where the sum of a LeakyRelu is not rounded again."""
+    source = load_model(depthwise_darknet(tmp_path))
+    model = onnx.load_model_from_string(summed(quantized(canonicalize(source.graph), 0)))
+    total, found = count_fused(model.SerializeToString())
+    assert found == total
+    add = next(node for node in model.graph.node if node.op_type == "Add")
+    pair = [node for node in model.graph.node if node.input and node.input[0] in (add.output[0], f"{add.output[0]}.q")]
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name == pair[1].output[0]:
+                node.input[place] = add.output[0]
+    for node in pair:
+        model.graph.node.remove(node)
+    assert count_fused(model.SerializeToString())[1] < total
 
 
 def large_first(size: int = 6, pad: int = 2, channels: int = 255, side: int = 96) -> Graph:
