@@ -1,6 +1,7 @@
 """Fixtures of all rooms, and the order of their files."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = [str(path) for path in rank if not path.is_file()]
     assert not missing, f"tests/conftest.py: _LONGEST names {missing}"
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_exports() -> Iterator[None]:
+    """An export times each file for a second, beside fp32; nothing but its own test wants to know so well."""
+    from yolo_edge.export import verify
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "_TIMING_SECONDS", 0.03)
+        yield
 
 
 @pytest.fixture(scope="session")
