@@ -9,14 +9,20 @@ from msgspec.structs import replace
 
 from tests.support import random_darknet, shared_dir
 
-# Files of 20 s and more of CPU, the longest first: `make test` gives whole files to its two workers, and one of these
+# Files of half a minute and more, the longest first: `make test` gives whole files to its two workers, and one of these
 # begun last would leave the other worker idle.
 _LONGEST = (
+    "devices/test_pi5.py",
     "sample/test_model.py",
     "quickstart/test_quickstart.py",
     "cli/test_sweep.py",
     "cli/test_benchmark.py",
+    "export/test_every_cfg.py",
+    "benchmarks/test_report_charts.py",
     "docs/test_commands.py",
+    "export/test_foreign_real.py",
+    "frame/test_packages.py",
+    "frame/test_tflite_runtime.py",
 )
 
 # a job in the background, or under nohup, starts with these ignored, and so would all programs that tests interrupt

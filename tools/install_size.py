@@ -21,7 +21,7 @@ from yolo_edge.ondevice.agent.facts import python_facts
 
 MB = 1e6
 _LARGEST = 5  # packages that are named
-_PLATFORMS = ("manylinux2014", "manylinux_2_24", "manylinux_2_26", "manylinux_2_27", "manylinux_2_28", "manylinux_2_31")
+_GLIBC = (17, 24, 26, 27, 28, 31, 34)  # 2.x, as in check_wheels.py; Debian 12 has 2.36
 _THIS = "x86_64"
 _DEVICES = (_THIS, "aarch64")
 
@@ -75,7 +75,8 @@ def _print_size(item: Installation) -> None:
         wheels, target = Path(folder) / "wheels", Path(folder) / "target"
         there = ["--only-binary=:all:"]
         if item.machine != _THIS:
-            there += [word for name in _PLATFORMS for word in ("--platform", f"{name}_{item.machine}")]
+            names = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in _GLIBC)]
+            there += [word for name in names for word in ("--platform", f"{name}_{item.machine}")]
         _run([*pip, "download", *there, "--dest", wheels, *item.requirements])
         _run([*pip, "install", *item.options, *there, "--no-deps", "--target", target, *sorted(wheels.iterdir())])
         files = [file for file in target.rglob("*") if file.is_file()]
