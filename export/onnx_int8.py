@@ -12,12 +12,14 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import INPUT_NAME, Graph, add_constant, constant_of, drop_unused_constants, shape_of
+from yolo_edge.export.qdq import dequantizer_of
 from yolo_edge.export.quantization.apply import QuantizedGraph
 from yolo_edge.export.quantization.plan import LOWEST, TensorPlan
 from yolo_edge.export.quantization.structure import clip_bounds, name_of
 from yolo_edge.ondevice.spec import ModelSpec, TensorQuantization
 
 _EXACT = 1e-6
+_WEIGHED = {"Conv", "ConvTranspose", "Gemm"}
 UNSIGNED = 128  # q + 128 is what the files hold
 
 
@@ -33,6 +35,7 @@ def quantize_onnx(quantized: QuantizedGraph, integers: bool = False) -> Graph:
     for node in list(model.graph):
         if quantized.structure.is_int8(node):
             lowering.quantize(node)
+    lowering.keep_floats()
     if integers:
         lowering.narrow_heads()
     else:
@@ -144,6 +147,30 @@ class _Lowering:
                 use.node.replace_input_with(use.idx, pair)
         if result.is_graph_output():
             self._replace_output(result, pair)
+
+    def keep_floats(self) -> None:
+        """Let what computes in float read integers by as many scales as channels, all the same.
+
+        Where a float convolution stands between a DequantizeLinear of one scale and a QuantizeLinear, onnxruntime's
+        `WeightBiasQuantization` rounds its weights to integers of a single scale, unasked.
+        """
+        for node in self._graph:
+            up = dequantizer_of(node.inputs[0]) if node.op_type in _WEIGHED else None
+            if up is None or constant_of(node.inputs[1]) is None or not up.outputs[0].shape:
+                continue
+            channels = shape_of(up.outputs[0])[1]
+            name = f"{name_of(up.outputs[0])}.channels"
+            sides = [
+                add_constant(self._graph, f"{name}.{what}", np.full(channels, constant_of(value)))
+                for what, value in zip(("scale", "zero"), up.inputs[1:], strict=True)
+            ]
+            own = ir.node("DequantizeLinear", [up.inputs[0], *sides], {"axis": 1}, name=f"{name}.{node.name}")
+            own.outputs[0].name = f"{name}.{node.name}.dq"
+            own.outputs[0].shape, own.outputs[0].type = up.outputs[0].shape, up.outputs[0].type
+            self._graph.insert_before(node, own)
+            node.replace_input_with(0, own.outputs[0])
+            if not up.outputs[0].uses():
+                self._graph.remove(up, safe=True)
 
     def narrow_heads(self) -> None:
         """Let heads that are restored from integers be those integers, int8."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_edge.cli.options import anchors as parse_anchors
 from yolo_edge.datasets import Dataset, match_classes, read_dataset
 from yolo_edge.datasets.search import search
 from yolo_edge.evaluation import LABEL_CONFIDENCE, MAX_DETECTIONS, Found, Truth, average_precision_50, evaluate
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, help=".cfg or .onnx, as export takes them")
     parser.add_argument("--calibration", required=True, help="a folder of pictures")
     parser.add_argument("--data", required=True, action="append", type=Path, help="pictures to judge with")
+    parser.add_argument("--anchors", type=parse_anchors, default=(), help="of an .onnx that does not hold them")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--chosen", action="store_true", help="judge what is chosen, not every recipe")
@@ -59,7 +61,7 @@ def main() -> None:
 
 def measure(model: Path, paths: Sequence[Path], datasets: Sequence[Dataset], options: argparse.Namespace) -> None:
     """One model, all seeds."""
-    source = load_model(model)
+    source = load_model(model, anchors=options.anchors)
     graph, spec = canonicalize(source.graph), source.spec
     baseline = write_onnx(graph, spec)
     truth, found = _judge(baseline, datasets)

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, help=".cfg or .onnx, as export takes them")
     parser.add_argument("--calibration", required=True)
     parser.add_argument("--data", help="labelled; without it some pictures of --calibration steer and judge")
+    parser.add_argument("--anchors", help="of an .onnx that does not hold them")
     parser.add_argument("--min-agreement", type=float)
     parser.add_argument("--max-drop", type=float)
     parser.add_argument("--format", default="onnx", help="the file that is timed")
@@ -47,7 +48,7 @@ def main() -> None:
         folder = options.output / model.stem
         words = ["export", str(model), "--precision", "int8", "--calibration", options.calibration]
         words += ["--format", options.format, "-o", str(folder)]
-        for name in ("data", "min_agreement", "max_drop"):
+        for name in ("data", "anchors", "min_agreement", "max_drop"):
             value = getattr(options, name)
             words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
         with contextlib.redirect_stdout(sys.stderr):

@@ -287,3 +287,16 @@ def test_layouts_are_read_back(blocks: list[tuple[int, int]]) -> None:
 def test_other_layouts_are_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         channels_from_json(text)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_floats_stay_floats(tmp_path: Path, seed: int) -> None:
+    """onnxruntime rounds the weights of float convolutions between integers, where it is not kept from it."""
+    source = load_model((depthwise_darknet, residual_darknet)[seed % 2](tmp_path, seed))
+    network = quantized(canonicalize(source.graph), seed, floats=4)
+    expected = len(network.structure.int8_convolutions())
+    for data in (qdq_bytes(network), aligned(network), summed(network)):
+        types = optimized_types(data, tmp_path)
+        assert types.count("QLinearConv") == expected
+        plain, fast = (run(data, seed, optimize) for optimize in (False, True))
+        assert all(snr_db(a, b) > 25 for a, b in zip(plain, fast, strict=True))
