@@ -59,6 +59,8 @@ def _installations(wheel: Path) -> Iterator[Installation]:
     for machine in _DEVICES:
         yield Installation(f"device, {machine}", _device_requirements(machine), machine, 120, ("--no-compile",))
     yield Installation("yolo-edge", (str(wheel),))
+    small = (f"{wheel}[export]", "onnx-ir<0.2")
+    yield Installation("yolo-edge[export] onnx-ir<0.2, --no-compile", small, aim=250, options=("--no-compile",))
     for extra, aim in (("export", 250), ("export,tflite", 250), ("report", None), ("demo", None), ("all", None)):
         yield Installation(f"yolo-edge[{extra}]", (f"{wheel}[{extra}]",), aim=aim)
 
