@@ -1,6 +1,7 @@
 """What a network consists of: layers, parameters, multiply-accumulates. For people who look into a model."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from yolo_edge.export.canonical import ACTIVATIONS
+from yolo_edge.export.channels import CHANNELS_KEY, Layout, channels_from_json
 from yolo_edge.export.graph import Graph, constant_of, shape_of
+from yolo_edge.export.onnx_blocks import BLOCKS
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import first_line, read_bytes
 from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES, check_self_contained
 from yolo_edge.ondevice.spec import METADATA_KEY
+
+_CONVERSIONS = {"DequantizeLinear", "QuantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,19 @@ class Summary:
 
 
 def summarize(graph: Graph) -> Summary:
-    """List the layers of a graph whose shapes are known."""
+    """List the layers of a graph whose shapes are known.
+
+    Parameters and multiply-accumulates are the network's: channels of zeros that fill a file up do not count.
+
+    Raises:
+        InputError: Its metadata of such channels are damaged.
+    """
     layers = []
     merged: set[int] = set()
+    try:
+        channels = channels_from_json(graph.metadata_props.get(CHANNELS_KEY, "{}"))
+    except ValueError as error:
+        raise InputError(f"its metadata {CHANNELS_KEY!r} cannot be read ({first_line(error)})") from error
     for node in graph.graph:
         if id(node) in merged or not _computes(node):
             continue
@@ -64,8 +79,8 @@ def summarize(graph: Graph) -> Summary:
                 kind=_kind(node),
                 activation="" if activation is None else activation.op_type,
                 output=_known_shape(output),
-                parameters=_parameters(node),
-                macs=_macs(node),
+                parameters=sum(array.size for array in _arrays(node, channels)),
+                macs=_macs(node, channels),
             )
         )
     return Summary(tuple(layers), sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers))
@@ -114,33 +129,50 @@ def _known_shape(value: ir.Value) -> tuple[int | None, ...]:
 
 
 def _computes(node: ir.Node) -> bool:
-    """Whether a node works on feature maps: float16 weights are only cast."""
-    return not (node.op_type == "Cast" and constant_of(node.inputs[0]) is not None)
+    """Whether a node works on feature maps: not where weights are unpacked, or numbers change their type."""
+    if node.op_type in _CONVERSIONS or BLOCKS in (node.name or ""):
+        return False
+    return not node.inputs or any(value is not None and _unpacked(value) is None for value in node.inputs)
 
 
 def _activation_after(node: ir.Node) -> ir.Node | None:
-    uses = list(node.outputs[0].uses())
-    if node.op_type in ACTIVATIONS or len(uses) != 1 or node.outputs[0].is_graph_output():
+    if node.op_type in ACTIVATIONS:
         return None
-    following = uses[0].node
-    return following if following.op_type in ACTIVATIONS else None
+    result = node.outputs[0]
+    while True:
+        uses = list(result.uses())
+        if len(uses) != 1 or result.is_graph_output():
+            return None
+        following = uses[0].node
+        if following.op_type not in _CONVERSIONS:
+            return following if following.op_type in ACTIVATIONS else None
+        result = following.outputs[0]
 
 
-def _weight(value: ir.Value | None) -> np.ndarray | None:
-    """The constant behind a weight, through the Cast of fp16 files."""
-    array = constant_of(value)
-    producer = value.producer() if value is not None else None
-    if array is None and producer is not None and not _computes(producer):
-        return constant_of(producer.inputs[0])
+def _unpacked(value: ir.Value | None) -> np.ndarray | None:
+    """The numbers of a constant, as they are stored: also through the operators that unpack fp16 and int8 weights."""
+    array, producer = constant_of(value), None if value is None else value.producer()
+    if array is None and producer is not None and producer.op_type in ("Cast", "DequantizeLinear", "Mul"):
+        first, *rest = (_unpacked(source) for source in producer.inputs)
+        return None if any(other is None for other in rest) else first
     return array
 
 
-def _parameters(node: ir.Node) -> int:
-    """Weights and biases of a convolution; other operators have settings, no parameters."""
+def _arrays(node: ir.Node, channels: Mapping[str, Layout]) -> list[np.ndarray]:
+    """Weights and bias of a convolution, less the channels of zeros; other operators have settings, no parameters."""
     if node.op_type not in ("Conv", "ConvTranspose"):
-        return 0
-    arrays = (_weight(value) for value in node.inputs)
-    return sum(array.size for array in arrays if array is not None)
+        return []
+    weight, *rest = (_unpacked(value) for value in node.inputs[1:])
+    if weight is None:
+        return []
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    read = channels.get((source.inputs[0].name or "") if source is not None and source.inputs[0] is not None else "")
+    stored = [channels.get(use.node.outputs[0].name or "") for use in node.outputs[0].uses()]
+    made = next((layout for layout in stored if layout is not None), None)
+    if read is not None and weight.shape[1] == read.padded:
+        weight = weight[:, read.places]
+    arrays = [weight, *(array for array in rest if array is not None)]
+    return [array[made.places] if made is not None and len(array) == made.padded else array for array in arrays]
 
 
 def _kind(node: ir.Node) -> str:
@@ -152,17 +184,18 @@ def _kind(node: ir.Node) -> str:
         text += "" if set(strides) == {1} else "/" + "x".join(map(str, dict.fromkeys(strides)))
     groups = node.attributes.get_int("group", 1) or 1
     if groups > 1:
-        weight = _weight(node.inputs[1])
+        weight = _unpacked(node.inputs[1])
         depthwise = weight is not None and weight.shape[1] == 1
         text += " dw" if depthwise else f" g{groups}"
     return text
 
 
-def _macs(node: ir.Node) -> int:
-    weight = _weight(node.inputs[1]) if node.op_type in ("Conv", "ConvTranspose") else None
-    if weight is None:
+def _macs(node: ir.Node, channels: Mapping[str, Layout]) -> int:
+    arrays = _arrays(node, channels)
+    if not arrays:
         return 0
-    _, channels, *kernel = weight.shape
+    out, each, *kernel = arrays[0].shape
     if node.op_type == "ConvTranspose" and node.inputs[0] is not None:  # each input pixel meets each weight once
-        return int(math.prod(shape_of(node.inputs[0])) * channels * math.prod(kernel))
-    return int(math.prod(shape_of(node.outputs[0])) * channels * math.prod(kernel))
+        return int(math.prod(shape_of(node.inputs[0])) * each * math.prod(kernel))
+    batch, _, *places = shape_of(node.outputs[0])
+    return int(batch * out * math.prod(places) * each * math.prod(kernel))

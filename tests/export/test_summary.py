@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import onnx
 import pytest
 
+from tests.export.quantization.support import Prepared, depthwise_darknet
 from yolo_edge.export import canonicalize, write_onnx
+from yolo_edge.export.channels import CHANNELS_KEY
 from yolo_edge.export.load import load_model
 from yolo_edge.export.summary import load_onnx, summarize
 from yolo_edge.ondevice.errors import InputError
@@ -34,7 +37,7 @@ def test_counts_by_hand(tmp_path: Path) -> None:
     assert summary.macs == sum(layer.macs for layer in summary.layers)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-weights"])
 def test_exported_files_have_the_same_layers(cfg: Path, tmp_path: Path, precision: str) -> None:
     source = load_model(cfg)
     graph = canonicalize(source.graph)
@@ -45,6 +48,20 @@ def test_exported_files_have_the_same_layers(cfg: Path, tmp_path: Path, precisio
     assert [layer.output for layer in before.layers if layer.macs] == [
         layer.output for layer in after.layers if layer.macs
     ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_zeros_of_int8_files_do_not_count(tmp_path: Path, seed: int) -> None:
+    prepared = Prepared.of(depthwise_darknet(tmp_path, seed, ("leaky", "swish", "relu")[seed]), 2)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(write_onnx(prepared.quantized(), prepared.spec, "int8"))
+    before, after = summarize(prepared.graph), summarize(load_onnx(path))
+    assert (before.parameters, before.macs) == (after.parameters, after.macs)
+    model = onnx.load(path)
+    next(item for item in model.metadata_props if item.key == CHANNELS_KEY).value = "["
+    onnx.save(model, path)
+    with pytest.raises(InputError, match="cannot be read"):
+        summarize(load_onnx(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"not an onnx file", b"\x08\x07\x12\x00" * 9])
