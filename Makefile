@@ -14,7 +14,8 @@ BIN := $(VENV)/bin
 # of its own: the tests need an OpenCV with a darknet importer, users get the newest
 DEV_BIN := $(DEV)/bin
 FARM := build/farm
-PYTEST_ARGS ?= -n 2
+# whole files, so that no worker makes the fixtures of a file again; tests/conftest.py has the longest first
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -30,7 +31,7 @@ test: lint
 lint: $(DEV)/.installed farm
 	$(DEV_BIN)/ruff check .
 	$(DEV_BIN)/ruff format --check .
-	cd $(FARM) && MYPYPATH=. $(abspath $(DEV_BIN))/mypy --config-file ../../pyproject.toml -p yolo_edge
+	cd $(FARM) && MYPYPATH=. $(abspath $(DEV_BIN))/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p yolo_edge
 	cd $(FARM) && $(abspath $(DEV_BIN))/lint-imports --config ../../pyproject.toml --no-cache
 
 format: $(DEV)/.installed

@@ -62,6 +62,18 @@ EMULATED_TIMES = "emulated: an emulator's times mean nothing"
 _MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 
 
+def check_names(subjects: Sequence[Subject]) -> None:
+    """Check that no model is there twice.
+
+    Raises:
+        InputError: One is.
+    """
+    names = [subject.name for subject in subjects]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name}: named twice; its copy under another name can be compared with it")
+
+
 class Benchmark:
     """Models measured side by side on one machine."""
 
@@ -101,10 +113,7 @@ class Benchmark:
         """
         if not subjects:
             raise InputError("a benchmark wants a model")
-        names = [subject.name for subject in subjects]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"{name}: named twice; its copy under another name can be compared with it")
+        check_names(subjects)
         self._connect, self._device = connect, device
         self._revision, self._command = revision, tuple(command)
         host = find_host(connect)

@@ -19,7 +19,9 @@ _LEAST = 2  # undisturbed inferences of a turn
 
 STAGES = ("preprocess", "inference", "postprocess")
 
-Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # 1e9: some eleven days
+Megabytes = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Name = Annotated[str, msgspec.Meta(max_length=4096)]  # Linux' longest path
 RatioVerdict = Literal["faster", "slower", "no difference", "too few repeats"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -225,12 +227,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         runs: Of a native tool, which gives no samples.
     """
 
-    model: str
-    device: str
-    runtime: str
+    model: Name
+    device: Name
+    runtime: Name
     threads: Annotated[int, msgspec.Meta(ge=1)]
     latency_ms: Latency
-    memory_mb: float | None
+    memory_mb: Megabytes | None
     energy_mj: Energy | None
     energy_reason: str | None
     valid: bool
@@ -248,7 +250,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: Milliseconds | None
     load_ms: Milliseconds | None
     first_ms: Milliseconds | None
-    base_memory_mb: float | None = None
+    base_memory_mb: Megabytes | None = None
     repeats_ms: tuple[Milliseconds, ...]
     warm_up_s: float
     macs: Count | None = None
@@ -286,8 +288,8 @@ class CellRatio(msgspec.Struct, frozen=True, kw_only=True):
         runtime_b: What ran the other.
     """
 
-    a: str
-    b: str
+    a: Name
+    b: Name
     ratio: Annotated[float, msgspec.Meta(gt=0)]
     ci95: tuple[float, float]
     verdict: RatioVerdict

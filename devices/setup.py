@@ -159,7 +159,8 @@ class Setup:
             if plan.way == "pip":
                 progress("pip installs")
                 command = [python, "-E", "-s", "-m", "pip", "install", "--quiet", "--no-input", "--only-binary=:all:"]
-                command += ["--disable-pip-version-check", *plan.requirements]
+                # most of what comes along is never imported; what is, Python compiles then, once
+                command += ["--disable-pip-version-check", "--no-compile", *plan.requirements]
                 _must(device, command, "pip fails there", _PIP_SECONDS)
             site = f"{plan.environment}/lib/python{'.'.join(plan.python.split('.')[:2])}/site-packages"
             for wheel in plan.wheels:

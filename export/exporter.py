@@ -253,12 +253,10 @@ def _check(options: ExportOptions) -> None:
         )
     if "int8x16" in options.precisions and "onnx" in options.formats:
         raise InputError("precision int8x16: onnxruntime has no operators of 16 bits; use --format tflite")
-    if (
-        not planned
-        and AUTO not in options.precisions
-        and (options.int8.plan is not None or "int8" in (options.input, options.output_type))
-    ):
-        raise InputError("--plan, and int8 inputs and outputs, go with --precision int8")
+    if options.int8.plan is not None and not planned and AUTO not in options.precisions:
+        raise InputError("--plan goes with --precision int8 or int8x16")
+    if "int8" in (options.input, options.output_type) and not {"int8", AUTO} & set(options.precisions):
+        raise InputError("int8 inputs and outputs go with --precision int8")
     if options.int8.plan is not None and len(options.sizes) > 1:
         raise InputError("--plan: is for one size")
     if not options.sizes:

@@ -35,7 +35,8 @@ def read_kept(options: Int8Options) -> QuantizationPlan | Front | None:
     if point is None:
         raise InputError(f"{options.plan}: none of its points holds its limit, --point N takes one of 0..{numbers[-1]}")
     if point not in numbers:
-        raise InputError(f"--point {point}: {options.plan} has 0..{numbers[-1]}")
+        asked = "its chosen point is" if options.point is None else "--point"
+        raise InputError(f"{options.plan}: has the points 0..{numbers[-1]}, and {asked} {point}")
     return structs.replace(front, chosen=point)
 
 

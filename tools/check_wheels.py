@@ -25,6 +25,7 @@ _GLIBC = (17, 24, 26, 27, 28, 31, 34)  # 2.x; Debian 12 has 2.36
 
 _SMOKE = """
 import json, subprocess, sys
+from importlib.metadata import version
 from pathlib import Path
 import cv2
 from yolo_edge import Detector
@@ -46,7 +47,9 @@ for file in files:
 truth = found["codes-320-fp32.onnx"]
 assert len(found) == 4 and truth == found["codes-320-fp32.tflite"] >= 10, found
 assert all(abs(count - truth) <= 2 for count in found.values()), found  # int8: some are near the threshold
-print(json.dumps(found))
+libraries = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "onnx", "onnx-ir")
+versions = ", ".join(f"{name} {version(name)}" for name in libraries)
+print(f"{sys.version.split()[0]}, {versions}: {json.dumps(found)}")
 """
 
 

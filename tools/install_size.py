@@ -3,7 +3,8 @@
     python tools/install_size.py dist/yolo_edge-*.whl
 
 Each row is installed by pip into a folder of its own, from the index that pip is set up for. The device's rows are what
-`yolo-edge devices setup` installs on 64-bit boards; of other architectures the wheels are unpacked, not run.
+`yolo-edge devices setup` installs on 64-bit boards, where modules are compiled when they are first used; of other
+architectures the wheels are unpacked, not run. Elsewhere pip compiles all of them, unless it is told `--no-compile`.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from yolo_edge.ondevice.agent.facts import python_facts
 
 MB = 1e6
 _LARGEST = 5  # packages that are named
-_PLATFORMS = ("manylinux2014", "manylinux_2_24", "manylinux_2_26", "manylinux_2_27", "manylinux_2_28", "manylinux_2_31")
+_GLIBC = (17, 24, 26, 27, 28, 31, 34)  # 2.x, as in check_wheels.py; Debian 12 has 2.36
 _THIS = "x86_64"
 _DEVICES = (_THIS, "aarch64")
 
@@ -34,12 +35,14 @@ class Installation:
         requirements: For pip.
         machine: The architecture of the wheels.
         aim: What the project would like to stay below, in MB; None: nothing.
+        options: For `pip install`.
     """
 
     name: str
     requirements: tuple[str, ...]
     machine: str = _THIS
     aim: float | None = None
+    options: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -54,8 +57,10 @@ def main() -> None:
 
 def _installations(wheel: Path) -> Iterator[Installation]:
     for machine in _DEVICES:
-        yield Installation(f"device, {machine}", _device_requirements(machine), machine, 120)
+        yield Installation(f"device, {machine}", _device_requirements(machine), machine, 120, ("--no-compile",))
     yield Installation("yolo-edge", (str(wheel),))
+    small = (f"{wheel}[export]", "onnx-ir<0.2")
+    yield Installation("yolo-edge[export] onnx-ir<0.2, --no-compile", small, aim=250, options=("--no-compile",))
     for extra, aim in (("export", 250), ("export,tflite", 250), ("report", None), ("demo", None), ("all", None)):
         yield Installation(f"yolo-edge[{extra}]", (f"{wheel}[{extra}]",), aim=aim)
 
@@ -72,9 +77,10 @@ def _print_size(item: Installation) -> None:
         wheels, target = Path(folder) / "wheels", Path(folder) / "target"
         there = ["--only-binary=:all:"]
         if item.machine != _THIS:
-            there += [word for name in _PLATFORMS for word in ("--platform", f"{name}_{item.machine}")]
+            names = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in _GLIBC)]
+            there += [word for name in names for word in ("--platform", f"{name}_{item.machine}")]
         _run([*pip, "download", *there, "--dest", wheels, *item.requirements])
-        _run([*pip, "install", *there, "--no-deps", "--target", target, *sorted(wheels.iterdir())])
+        _run([*pip, "install", *item.options, *there, "--no-deps", "--target", target, *sorted(wheels.iterdir())])
         files = [file for file in target.rglob("*") if file.is_file()]
         compiled = sum(file.stat().st_size for file in files if file.suffix == ".pyc")
         total = sum(file.stat().st_size for file in files)

@@ -19,6 +19,7 @@ from yolo_edge.ondevice.errors import InputError
 
 _INT32 = np.iinfo(np.int32)
 _BIAS_STEPS = 2.0**30  # half of them: the products are added
+_ANOTHER = "is it the plan of another network?"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, where: str = "plan") -> Qua
     convolutions = {name_of(node): node for node in model.graph if node.op_type == "Conv"}
     for name, convolution in plan.convolutions.items():
         if name not in convolutions:
-            raise InputError(f"{where}.convolutions: the network has no convolution {name!r}")
+            raise InputError(f"{where}.convolutions: the network has no convolution {name!r}; {_ANOTHER}")
         _transform(model.graph, convolutions[name], convolution, f"{where}.convolutions.{name}")
     drop_unused_constants(model.graph)
     outputs = {value.name or "": shape_of(value) for value in model.graph.outputs}
@@ -156,7 +157,7 @@ def _transform(graph: ir.Graph, node: ir.Node, plan: ConvolutionPlan, where: str
     for name, length in expected.items():
         found = len(getattr(plan, name))
         if found != length and (found or name == "weight_scale"):
-            raise InputError(f"{where}.{name}: expected {length} numbers, got {found}")
+            raise InputError(f"{where}.{name}: expected {length} numbers, got {found}; {_ANOTHER}")
     if not (plan.output_factor or plan.input_factor or plan.bias_shift):
         return
     sides = (np.array(side) for side in (plan.output_factor or 1.0, plan.input_factor or 1.0, plan.bias_shift or 0.0))

@@ -44,7 +44,8 @@ class Cache:
                 self._read(self.path.read_bytes())
             self._file = self.path.open("ab")
         except OSError as error:
-            raise InputError(f"{folder}: cannot keep what was found so far ({reason(error)})") from error
+            problem = f"cannot keep what was found so far ({reason(error)})"
+            raise InputError(f"{folder}: {problem}; --cache DIR keeps it elsewhere") from error
         self.found = len(self._values)
 
     def _read(self, data: bytes) -> None:

@@ -32,7 +32,7 @@ from yolo_edge.ondevice.spec import ModelSpec
 
 _WALK_BYTES = 40 << 20  # of input tensors that networks are walked through with
 _MOST_WALKED, _LEAST_WALKED = 16, 8
-_WORTH_A_FLOAT = 0.03  # of agreement, on all pictures: what layers in float must gain
+_WORTH_A_FLOAT = 0.05  # of agreement, on all pictures: what layers in float must gain
 
 Progress = Callable[[str], None]
 
@@ -186,8 +186,9 @@ def _notes(trials: Sequence[Trial], best: int, pictures: Pictures) -> tuple[str,
     if not found:
         why = "the float network finds nothing on the pictures held back"
         return (*pictures.notes, f"int8: {why}, so {trials[best].recipe!r} was taken unseen")
-    many = f"{len(pictures.held_back)} pictures held back"
-    return (*pictures.notes, f"int8: {trials[best].recipe!r} was chosen by agreement on {many}: {', '.join(found)}")
+    held_back = len(pictures.held_back)
+    many = f"{held_back} picture{'' if held_back == 1 else 's'} held back"
+    return (*pictures.notes, f"int8: {trials[best].recipe!r} was chosen by agreement on {many}: {'; '.join(found)}")
 
 
 class _Judge:

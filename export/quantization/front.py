@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import structs
@@ -93,7 +93,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     format: str
     steering_images: int
     convolutions: int
-    points: tuple[Point, ...]
+    points: Annotated[tuple[Point, ...], msgspec.Meta(min_length=1)]
     chosen: int | None
     judged: Judged | None
     ranking: tuple[Damage, ...]

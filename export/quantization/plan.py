@@ -45,7 +45,7 @@ class TensorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The finest steps that reach from `low` to `high`, which is widened to hold 0 exactly."""
         low, high = min(low, 0.0), max(high, 0.0)
         scale = float(np.float32(max((high - low) / (HIGHEST - LOWEST), 1e-12)))
-        return cls(scale, int(np.clip(round(LOWEST - low / scale), LOWEST, HIGHEST)))
+        return cls(scale, min(max(round(LOWEST - low / scale), LOWEST), HIGHEST))
 
     @classmethod
     def of_constant(cls, array: np.ndarray) -> "TensorPlan":
@@ -66,7 +66,10 @@ class TensorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How many steps an array is away from 0."""
         result: np.ndarray = np.asarray(x * (1 / x.dtype.type(self.scale)))
         np.rint(result, out=result)
-        return np.clip(result, LOWEST - self.zero_point, HIGHEST - self.zero_point, out=result)
+        # not np.clip: a search for a range comes here some 100 000 times with small arrays, which it is slow for
+        np.maximum(result, LOWEST - self.zero_point, out=result)
+        np.minimum(result, HIGHEST - self.zero_point, out=result)
+        return result
 
 
 class NodePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

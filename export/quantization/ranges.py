@@ -7,7 +7,7 @@ reaches the heads. Tensors that share their parameters are looked at together.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import onnx_ir as ir
@@ -32,6 +32,11 @@ class _Member:
     values: np.ndarray
     weights: np.ndarray
     activation: Activation | None
+
+    @cached_property
+    def expected(self) -> np.ndarray:
+        """The values behind the activation."""
+        return self.values if self.activation is None else self.activation(self.values)
 
 
 def choose_ranges(
@@ -137,8 +142,7 @@ def _search(members: list[_Member], low: float, high: float, power: float) -> Te
 
 def _error(member: _Member, plan: TensorPlan, power: float) -> float:
     found = plan.stored(member.values)
-    expected = member.values
     if member.activation is not None:
-        found, expected = member.activation(found), member.activation(expected)
-    difference = np.abs(found - expected)
-    return float((member.weights * (np.square(difference) if power == 2 else difference**power)).sum())
+        found = member.activation(found)
+    difference = found - member.expected
+    return float((member.weights * (np.square(difference) if power == 2 else np.abs(difference) ** power)).sum())

@@ -124,5 +124,5 @@ def test_options() -> None:
     with pytest.raises(InputError, match="update: expected median or mean, got 'mode'"):
         cluster(boxes, 2, update="mode")
     for options in ({"k": 0}, {"k": -1}, {"k": 1001}, {"k": 2, "starts": 0}):
-        with pytest.raises(InputError, match=r"expected k of 1\.\.1000 and at least one start"):
+        with pytest.raises(InputError, match=r"expected k of 1\.\.1000 and 1\.\.1000 starts"):
             cluster(boxes, **options)  # type: ignore[arg-type]

@@ -58,6 +58,25 @@ def test_labels_give_map(run: Run, cfg: Path, files: Path) -> None:
     assert set(result.json["accuracy"]["float"]) == {"mAP50", "mAP50_95"}
 
 
+def test_figures_are_those_of_validate(run: Run, cfg: Path, files: Path, tmp_path: Path) -> None:
+    # labelled with what the float network itself finds: figures above 0
+    found = run("detect", cfg, files / "plain", "--confidence", 0.1, "--json").json
+    for picture in found:
+        path = Path(picture["image"])
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        lines = []
+        for item in picture["detections"]:
+            x1, y1, x2, y2 = item["box"]
+            box = ((x1 + x2) / 2 / 90, (y1 + y2) / 2 / 70, (x2 - x1) / 90, (y2 - y1) / 70)
+            lines.append(f"{item['class_id']} " + " ".join(f"{min(max(side, 0), 1):.6f}" for side in box) + "\n")
+        (tmp_path / path.name).with_suffix(".txt").write_text("".join(lines))
+    compared = run("compare", cfg, files / "int8.onnx", "--data", tmp_path, "--json").json["accuracy"]
+    validated = run("validate", cfg, files / "int8.onnx", "--data", tmp_path, "--json").json
+    for side, result in zip(("float", "quantized"), validated, strict=True):
+        assert compared[side]["mAP50"] > 0
+        assert compared[side] == {name: pytest.approx(result[name]) for name in ("mAP50", "mAP50_95")}
+
+
 def test_in_words(run: Run, cfg: Path, files: Path) -> None:
     result = run("compare", cfg, files / "int8.onnx", "--data", files / "plain")
     assert result.code == 0, result.err

@@ -228,6 +228,7 @@ def test_what_cannot_be_served(
     refuse: Callable[..., str], onnx_file: Path, tflite_file: Path, ort_web: Path, tmp_path: Path
 ) -> None:
     assert "runs .onnx files" in refuse("devices", "web", tflite_file)
+    assert "named twice" in refuse("devices", "web", onnx_file, onnx_file, "--listen", "127.0.0.1:0")
     assert "add --token auto" in refuse("devices", "web", onnx_file, "--listen", "0.0.0.0:0")
     assert "--token: expected" in refuse("devices", "web", onnx_file, "--token", "short")
     assert "--listen" in refuse("devices", "web", onnx_file, "--listen", "8080")

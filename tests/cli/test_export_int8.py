@@ -116,8 +116,12 @@ def test_plans_that_do_not_fit(refuse: Callable[..., str], cfg: Path, made: Path
     assert "missing.json" in refuse("export", cfg, *FORMATS, "--plan", missing, "-o", out)
     other = depthwise_darknet(tmp_path, 0, "swish", spread=0.2)
     assert "plan.json" in refuse("export", other, *FORMATS, "--plan", kept, "-o", out)
+    document = json.loads(kept.read_text())
+    next(iter(document["convolutions"].values()))["weight_scale"] = [1.0]
+    edited.write_text(json.dumps(document))
+    assert "got 1; is it the plan of another" in refuse("export", cfg, *FORMATS, "--plan", edited, "-o", out)
     assert "is for one size" in refuse("export", cfg, *FORMATS, "--plan", kept, "--size", "64,96", "-o", out)
-    assert "go with --precision int8" in refuse("export", cfg, "--plan", kept, "-o", out)
+    assert "--plan goes with --precision int8" in refuse("export", cfg, "--plan", kept, "-o", out)
     assert not out.exists() or not list(out.iterdir())
 
 
@@ -127,6 +131,9 @@ def test_options_that_are_wrong(refuse: Callable[..., str], cfg: Path, pictures:
     assert "calibration-images: expected 2 or more, got 1" in refuse(*arguments, "--calibration-images", "1")
     assert "int8 outputs are for head 'raw'" in refuse(*arguments, "--head", "nms", "--output-type", "int8")
     assert "go with --precision int8" in refuse("export", cfg, "--input", "int8", "-o", tmp_path)
+    wide = ["export", cfg, "--precision", "int8x16", "--format", "tflite", "--calibration", pictures, "-o", tmp_path]
+    for option in ("--input", "--output-type"):  # its inputs and outputs are float32
+        assert "int8 inputs and outputs go with --precision int8" in refuse(*wide, option, "int8")
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "empty" in refuse(*arguments[:4], "--calibration", empty, "-o", tmp_path)

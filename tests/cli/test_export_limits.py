@@ -127,6 +127,12 @@ def test_not_reachable(run: Run, cfg: Path, pictures: Path, tmp_path: Path, monk
     said = run("export", cfg, "--precision", "int8", "--plan", kept, "-o", tmp_path / "b")
     assert said.code == 2
     assert "none of its points holds its limit, --point N takes one of 0.." in said.err
+    for change, message in ({"points": []}, "not a front"), ({"chosen": 77}, "and its chosen point is 77"):
+        damaged = tmp_path / "damaged.front.json"
+        damaged.write_text(json.dumps(json.loads(kept.read_text()) | change))
+        said = run("export", cfg, "--precision", "int8", "--plan", damaged, "-o", tmp_path / "b")
+        assert said.code == 2
+        assert message in said.err
 
 
 @pytest.mark.parametrize(("faster", "expected"), [(1.5, "int8"), (0.5, "fp16")])

@@ -66,7 +66,7 @@ def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(source: Path, dataset: Path) -> list[object]:
     names = source.with_name("a.names")
     few = ["--workers", "2", "--resamples", "20"]
-    return ["sweep", source, "--sizes", "64,96", "--data", dataset, "--names", names, *few, *TIMED]
+    return ["sweep", source, "--sizes", "32,64", "--data", dataset, "--names", names, *few, *TIMED]
 
 
 def without(document: Any) -> Any:
@@ -81,7 +81,7 @@ def expected(source: Path, dataset: Path, tmp_path_factory: pytest.TempPathFacto
 
     folder = tmp_path_factory.mktemp("expected")
     names = ["--names", str(source.with_name("a.names"))]
-    assert main(["export", str(source), "--size", "64,96", "-o", str(folder), *names]) == 0
+    assert main(["export", str(source), "--size", "32,64", "-o", str(folder), *names]) == 0
     files = sorted(folder.glob("*.onnx"), key=lambda path: int(path.stem.split("-")[-2]))
     command = [
         sys.executable,
@@ -122,8 +122,8 @@ def test_all_is_made_and_measured_and_not_again(
     done = run(*arguments, "-o", tmp_path, "--json")
     assert done.code == 0, done.err
     document = done.json
-    assert [item["size"] for item in document["files"]] == [[64, 64], [96, 96]]
-    assert [(cell["input"], cell["threads"]) for cell in document["cells"]] == [([64, 64], 1), ([96, 96], 1)]
+    assert [item["size"] for item in document["files"]] == [[32, 32], [64, 64]]
+    assert [(cell["input"], cell["threads"]) for cell in document["cells"]] == [([32, 32], 1), ([64, 64], 1)]
     assert accuracies(tmp_path) == expected
     assert [cell["mAP50"] for cell in document["cells"]] == [item["mAP50"] for item in expected]
     results = sorted((tmp_path / "results").iterdir())
@@ -135,7 +135,7 @@ def test_all_is_made_and_measured_and_not_again(
     assert again.json == document
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     # one size more: the others stay as they are
-    wider = ["64,96,128" if word == "64,96" else word for word in arguments]
+    wider = ["32,48,64" if word == "32,64" else word for word in arguments]
     more = run(*wider, "-o", tmp_path)
     assert more.code == 0, more.err
     assert "yolo-edge choose" in more.err

@@ -210,8 +210,14 @@ def test_a_program_gets_the_event_and_no_shell(tmp_path: Path) -> None:
 
 def test_programs_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions, "_PROGRAM_S", 0.3)
+    with pytest.raises(InputError, match="no such program"):
+        Program(["/no such program"])
+    gone = script(tmp_path / "gone", "exit 0")
+    program = Program([str(gone)])
+    gone.unlink()
+    with pytest.raises(FileNotFoundError):
+        program({"event": "gone", "class": "x"})
     for command, message in (
-        (["/no such program"], "No such file"),
         ([str(script(tmp_path / "a", "exit 3"))], "exit code 3"),
         (["sleep", "60"], "longer than"),
     ):

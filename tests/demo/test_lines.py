@@ -3,12 +3,16 @@
 import io
 import json
 import os
+import re
+import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, scripted
 from tests.support import wait_for
+from yolo_edge.ondevice.errors import YoloEdgeError
 
 
 def test_a_line_for_each_frame() -> None:
@@ -51,9 +55,22 @@ def test_a_reader_that_goes_away_ends_what_has_no_other_purpose() -> None:
     stream = os.fdopen(given, "w")
     with demo_of(FakeSource(lambda i: grey(0)), [scripted()], jsonl=stream, notes=notes) as demo:
         os.close(taken)
-        import threading
-
         demo.run(threading.Event())
     assert notes == ["the reader of --jsonl went away", "nothing is left to do"]
     with pytest.raises(BrokenPipeError):
+        stream.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_lines_that_cannot_be_written_are_a_failed_job() -> None:
+    notes: list[str] = []
+    stream = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails, too
+    said = r"the lines of --jsonl cannot be written \(no space left on device\)"
+    with (
+        pytest.raises(YoloEdgeError, match=said),
+        demo_of(FakeSource(lambda i: grey(0)), [scripted()], jsonl=stream, notes=notes) as demo,
+    ):
+        demo.run(threading.Event())
+    assert re.fullmatch(said, notes[0])
+    with pytest.raises(OSError, match="No space left"):
         stream.close()

@@ -43,7 +43,12 @@ def serve_double(shared: Path, folder: Path) -> Iterator[Double]:
     root, port = folder / "root", free_port()
     try:
         built = subprocess.run(
-            ["bash", script, "build", root], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            ["bash", script, "build", root],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PIP_DRY_RUN": "1"},  # runtimes come by `devices setup`
         )
         assert built.returncode == 0, built.stderr[-2000:]
         key = make_key(folder / "id")

@@ -23,19 +23,29 @@ from yolo_edge.devices import profiles
 from yolo_edge.devices.inventory import Entry
 from yolo_edge.devices.session import session_on
 from yolo_edge.devices.ssh import CONFIG
+from yolo_edge.export.quantization import choose
+from yolo_edge.export.quantization.recipe import RECIPES
 
 # without shortcuts: the two additions of onnxruntime's int8 kernels round differently on ARM and x86
 NETWORK = "yolo-lite/tiny-yolov2-trial3"
 PICTURES = ("dog.jpg", "person.jpg", "horses.jpg")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_recipe() -> Iterator[None]:
+    """What recipes are worth is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose.quantize, "__kwdefaults__", {**choose.quantize.__kwdefaults__, "recipes": RECIPES[1:2]})
+        yield
+
+
 @pytest.fixture(scope="module")
 def double(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
-    """Set up, from nothing: what came with it is put aside."""
+    """Set up, from nothing."""
     with serve_double(shared, tmp_path_factory.mktemp("pi5")) as double, pytest.MonkeyPatch.context() as patch:
         patch.setenv(CONFIG, str(double.config))
         patch.setenv("XDG_CONFIG_HOME", str(double.root.parent / "config"))
-        (double.root / "opt/site").rename(double.root / "opt/aside")
+        assert not list((double.root / "opt/site").iterdir())
         assert main(["devices", "add", "pi5", "ssh://pi5"]) == 0
         assert main(["devices", "setup", "pi5", "--offline", "--yes", "--json"]) == 0
         yield double

@@ -80,7 +80,7 @@ def test_exporting_twice_gives_the_same_bytes(cfg: Path, tmp_path: Path) -> None
         ({"names": "coco"}, "names coco: 80 names"),
         ({"resize": "crop"}, "resize"),
         ({"head": "boxes"}, "head 'boxes': there is raw and decoded and nms"),
-        ({"input": "int8"}, "int8 inputs and outputs, go with --precision int8"),
+        ({"input": "int8"}, "int8 inputs and outputs go with --precision int8"),
         ({"head": "nms", "nms": NmsOptions(iou=2)}, "iou: expected 0..1, got 2"),
         ({"precisions": []}, "precision: none was given"),
         ({"head": "nms", "nms": NmsOptions(max_detections=10**9)}, "max_detections: at most 10000 rows"),

@@ -120,20 +120,28 @@ def test_versions_and_licences_are_the_same_everywhere() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_it_works_in_an_empty_environment(
-    kind: str, distributions: Distributions, sample: Sample, tmp_path: Path
-) -> None:
-    archive = {"wheel": distributions.wheel, "sdist": distributions.sdist}[kind]
+def test_the_wheel_works_in_an_empty_environment(distributions: Distributions, sample: Sample, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with new_environment(tmp_path / "environment") as programs:
-        install(programs, str(archive))
+        install(programs, str(distributions.wheel))
         version = run([programs / "python", "-c", "import cv2; print(cv2.__version__)"], cwd=elsewhere).stdout.strip()
-        print(f"the {kind} brought OpenCV {version}; the expected detections come from {cv2.__version__}")
+        print(f"the wheel brought OpenCV {version}; the expected detections come from {cv2.__version__}")
         _check_without_extra(programs / "yolo-edge", sample, elsewhere)
-        install(programs, f"{archive}[export]")
+        install(programs, f"{distributions.wheel}[export]")
         _check_with_extra(programs / "yolo-edge", sample, elsewhere)
+
+
+def test_pip_makes_the_same_wheel_of_the_sdist(distributions: Distributions, tmp_path: Path) -> None:
+    """So it works where the wheel does, and needs what the wheel needs."""
+    command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "-q", "--no-deps"]
+    run([*command, "--wheel-dir", tmp_path, distributions.sdist], cwd=tmp_path, timeout=600)
+    assert _contents(tmp_path / distributions.wheel.name) == _contents(distributions.wheel)
+
+
+def _contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _check_without_extra(program: Path, sample: Sample, folder: Path) -> None:

@@ -43,6 +43,20 @@ def test_writes_whole_and_makes_folders(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_is_no_file_is_not_written_over(tmp_path: Path) -> None:
+    # for root, a rename would put a file in the place of a device
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to("/dev/null")
+    for path, message in (pipe, "not a regular file"), (link, "not a regular file"), (tmp_path, "is a folder"):
+        with pytest.raises(InputError, match=message):
+            write_atomically(path, b"x")
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException

@@ -16,12 +16,45 @@ from tests.browser import open_page
 from yolo_edge.cli import main
 from yolo_edge.quickstart.steps import FILES
 
+# The program with fewer scenes and a shorter benchmark: what the sample is worth is tested in tests/sample, and how a
+# benchmark takes its time in tests/benchmarks.
+SHORTER = """
+import sys
+from dataclasses import replace
+from importlib import import_module
+
+from yolo_edge.cli import main
+from yolo_edge.sample.scenes import Part
+
+if __name__ == "__main__":  # not in the processes that draw scenes
+    run = import_module("yolo_edge.quickstart.run")
+    every = run.steps
+
+    def steps(pictures):
+        return tuple(
+            replace(step, arguments=(*step.arguments, "--seconds", "0.1", "--repeats", "2"))
+            if step.name == "benchmark"
+            else step
+            for step in every(pictures)
+        )
+
+    run.PARTS = {"train": (Part(3, 32),), "val": (Part(3, 24, start=1000), Part(3, 8, codes=False))}
+    run.steps = steps
+    sys.exit(main(["quickstart", *sys.argv[1:]]))
+"""
+
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    script = tmp_path_factory.mktemp("program") / "quickstart.py"
+    script.write_text(SHORTER)
+    return [sys.executable, str(script)]
+
+
+@pytest.fixture(scope="module")
+def made(program: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
     folder = tmp_path_factory.mktemp("quickstart") / "first steps"
-    command = [sys.executable, "-m", "yolo_edge", "quickstart", str(folder), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run([*program, str(folder), "--json"], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout), done.stderr
 
@@ -81,14 +114,14 @@ def test_another_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_with_its_commands(tmp_path: Path, number: int) -> None:
+def test_it_ends_with_its_commands(program: list[str], tmp_path: Path, number: int) -> None:
     folder = tmp_path / "cut"
-    command = [sys.executable, "-m", "yolo_edge", "quickstart", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen([*program, str(folder)], stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not (folder / "anchors.json").exists() and time.monotonic() < deadline:
+    started: list[int] = []
+    while not started and time.monotonic() < deadline:
         time.sleep(0.1)
-    started = _children(process.pid)
+        started = _children(process.pid) if (folder / "anchors.json").exists() else []
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 UPDATES = ("median", "mean")
 STARTS = 16
 MAX_K = 1000
+MAX_STARTS = 1000
 RATIO_LIMIT = 4.0  # of YOLOv5's best possible recall (utils/autoanchor.py)
 
 _MAX_BOXES = 1 << 15  # more boxes are put together in bins
@@ -92,8 +93,8 @@ def cluster(
     check_boxes(boxes)
     if update not in UPDATES:
         raise InputError(f"update: expected {' or '.join(UPDATES)}, got {update!r}")
-    if not 1 <= k <= MAX_K or starts < 1:
-        raise InputError(f"expected k of 1..{MAX_K} and at least one start, got {k} and {starts}")
+    if not (1 <= k <= MAX_K and 1 <= starts <= MAX_STARTS):
+        raise InputError(f"expected k of 1..{MAX_K} and 1..{MAX_STARTS} starts, got {k} and {starts}")
     points = _points(boxes, k, exact)
     if k > len(points.size):
         problem = f"there are {len(points.size)} distinct boxes among {len(boxes)}"

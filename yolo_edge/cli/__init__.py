@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(words or ["--help"])
+        return _run(words)
     except KeyboardInterrupt:
         _complain("interrupted")
         return _INTERRUPTED

@@ -14,6 +14,7 @@ from yolo_edge.cli.detect import detect
 from yolo_edge.cli.devices import devices
 from yolo_edge.cli.export import export
 from yolo_edge.cli.inspect import inspect
+from yolo_edge.cli.options import Group
 from yolo_edge.cli.quickstart import quickstart
 from yolo_edge.cli.report import report
 from yolo_edge.cli.sweep import sweep
@@ -21,6 +22,7 @@ from yolo_edge.cli.validate import validate
 
 app = typer.Typer(
     name="yolo-edge",
+    cls=Group,
     help="From a trained YOLO to an edge device: checked ONNX and TFLite files, what they find, and how well.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,

@@ -249,7 +249,7 @@ def _announce(meter: "Choice | str") -> None:
 def _print(result: "BenchmarkResult") -> None:
     from yolo_edge.benchmarks.report.energy import describe_energy
     from yolo_edge.benchmarks.results import model_name
-    from yolo_edge.cli.output import note, plural, print_table
+    from yolo_edge.cli.output import note, note_invalid, plural, print_table
 
     several = len({(cell.model, cell.runtime) for cell in result.cells}) > 1
     runtimes = len({cell.runtime for cell in result.cells}) > 1
@@ -276,6 +276,7 @@ def _print(result: "BenchmarkResult") -> None:
             [*_row(cell, runtimes), *(_energy(cell) if scopes else []), *(_ratio(result, cell) if several else [])]
             for cell in result.cells
         ),
+        keys=3 if runtimes else 2,
     )
     base = result.settings
     what = "QUICK: a first look. " if base.quick else ""
@@ -305,8 +306,7 @@ def _print(result: "BenchmarkResult") -> None:
             note("The ratio is that of the inference alone; those of models without a spec are of made-up values.")
     for reason in dict.fromkeys(cell.energy_reason for cell in result.cells if base.energy and cell.energy_reason):
         note(f"no energy: {reason}")
-    for reason in dict.fromkeys(cell.invalid_reason for cell in result.cells if cell.invalid_reason):
-        note(f"not valid: {reason}")
+    note_invalid([cell.invalid_reason for cell in result.cells])
     for cell in result.cells:
         for text in cell.notes:
             what = f"{model_name(cell.model)}, {cell.runtime}" if runtimes else model_name(cell.model)

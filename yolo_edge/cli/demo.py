@@ -131,7 +131,7 @@ def demo(
     check_resize(resize)
     check_options(confidence, iou, max_detections)
     limits = {"--on-after": (on_after, 1, 10_000), "--off-after": (off_after, 1, 10_000)}
-    check_limits({**limits, "--fps": (fps, 0, 1000), "--every": (every, 0, 86_400)})
+    check_limits({**limits, "--threads": (threads, 1, 1024), "--fps": (fps, 0, 1000), "--every": (every, 0, 86_400)})
     if len(models) > _MOST_MODELS:
         raise InputError(f"{len(models)} models, {_MOST_MODELS} are the most")
     if weights is not None and len(models) > 1:
@@ -172,7 +172,7 @@ def demo(
         }
         for name, file in zip(model_names(models), models, strict=True)
     }
-    place = Place(source, None if capture_size is None else sizes(capture_size)[0], meter)
+    place = Place(source, None if capture_size is None else sizes(capture_size, "capture-size")[0], meter)
     if device == LOCAL:
         _run_here(arguments, classes, place, settings, address)
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yolo_edge.cli.devices_web import web
-from yolo_edge.cli.options import InventoryFile, Json
+from yolo_edge.cli.options import Group, InventoryFile, Json
 from yolo_edge.cli.options import path as path_option
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 devices = typer.Typer(
     name="devices",
+    cls=Group,
     help="Boards that other commands run on with --device NAME: what they are, what can be measured there.",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
@@ -237,7 +237,8 @@ def _print_facts(found: "Facts") -> None:
         meters.append((str(power.scope), power.meaning))
     _print_lines("power meters", meters)
     missing = [(meter.kind, _said(meter.reason, meter.remedy)) for meter in found.meters if not meter.available]
-    _print_lines("other power meters, and why not", missing)
+    other = "other " if len(missing) < len(found.meters) else ""
+    _print_lines(f"{other}power meters, and why not", missing)
     _print_lines("what does not work, and what does", [(limit["what"], limit["remedy"]) for limit in found.limits])
     if found.emulated:
         note(f"{found.name} is emulated: what it detects is right, its times and energy mean nothing and are withheld.")
@@ -258,7 +259,7 @@ def _rows(found: "Facts") -> list[list[object]]:
         memory += f", {found.available_mb / 1e3:.1f} GB of it free"
     jetpack = f"JetPack {found.jetpack}, " if found.jetpack else ""
     facts = {
-        "where": found.url,
+        "where": "this machine" if found.name == "local" else found.url,
         "board": found.model,
         "kind": found.profile,
         "SoC": found.soc,

@@ -83,7 +83,7 @@ def web(
 
     from msgspec.structs import replace
 
-    from yolo_edge.benchmarks.benchmark import Benchmark
+    from yolo_edge.benchmarks.benchmark import Benchmark, check_names
     from yolo_edge.cli.output import note, running
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
@@ -131,6 +131,7 @@ def web(
             threads=(1,),
             sizes=sizes(size),
         )
+        check_names(subjects)  # not only once the phone is there
         served = Models()
         for subject in subjects:
             served.add(subject.path, subject.spec, settings.image)

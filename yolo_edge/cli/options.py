@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from yolo_edge.ondevice.errors import InputError
 
@@ -18,6 +19,21 @@ def path(text: str) -> Path:
     if not text:
         raise typer.BadParameter("expected a path, got an empty text")
     return Path(text)
+
+
+class Group(TyperGroup):
+    """Commands whose summaries are shown whole, not cut off with an ellipsis; without arguments it shows its help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As the base class."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """As the base class: the first paragraph of a command's help is its summary."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help and not command.short_help:
+            command.short_help = command.help.partition("\n\n")[0]
+        return command
 
 
 Model = Annotated[
@@ -132,7 +148,7 @@ def split(text: str, option: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def sizes(text: str | None) -> list[tuple[int, int] | None]:
+def sizes(text: str | None, option: str = "size") -> list[tuple[int, int] | None]:
     """`320,352x288` → [(320, 320), (352, 288)]; nothing → [None], the model's own size.
 
     Raises:
@@ -141,10 +157,10 @@ def sizes(text: str | None) -> list[tuple[int, int] | None]:
     if text is None:
         return [None]
     found: list[tuple[int, int] | None] = []
-    for part in split(text, "size"):
+    for part in split(text, option):
         match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", part)
         if match is None:
-            raise InputError(f"--size {part!r}: expected a size such as 320, or 352x288 (width x height)")
+            raise InputError(f"--{option} {part!r}: expected a size such as 320, or 352x288 (width x height)")
         width, height = match.groups()
         size = (int(width), int(height or width))
         if size not in found:

@@ -1,5 +1,8 @@
 """What commands print: results on standard output, everything else on standard error."""
 
+import shutil
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,17 +42,47 @@ def print_json(value: Any) -> None:
     typer.echo(text.decode())
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table. A column whose heading ends in ">" is aligned to the right."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], keys: int = 1) -> None:
+    """Print a table; one that is wider than the terminal in parts, each with the first `keys` columns.
+
+    Where these alone take more than half of the width, each part has a column of numbers in their place. A column
+    whose heading ends in ">" is aligned to the right. Without any heading there is no head.
+    """
+    cells = [[_plain(cell) for cell in row] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDEST
+    every = range(len(columns))
+    if _width(_table(columns, cells, every)) > width < 2 * _width(_table(columns, cells, every[:keys])):
+        columns, keys = ["#>", *columns], 1
+        cells = [[str(number), *row] for number, row in enumerate(cells, 1)]
+    parts, part = [], list(range(len(columns)))[:keys]
+    for column in range(keys, len(columns)):
+        # at least one column beside the keys: a terminal that is too narrow for these breaks the lines itself
+        if len(part) > keys and _width(_table(columns, cells, [*part, column])) > width:
+            parts.append(part)
+            part = part[:keys]
+        part.append(column)
+    for shown in (*parts, part):
+        _print_whole(_table(columns, cells, shown))
+
+
+def _table(columns: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
+    for column in (columns[i] for i in shown):
         right = column.endswith(">")
         table.add_column(column.removesuffix(">"), justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+    for row in cells:
+        table.add_row(*(row[i] for i in shown))
+    return table
+
+
+def _width(table: Table) -> int:
+    console = Console()
+    return console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+
+
+def _print_whole(table: Table) -> None:
     console = Console(highlight=False)
-    # never squeezed: a terminal that is too narrow breaks the lines itself, and numbers and names stay whole
-    console.width = max(console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum, 1)
+    console.width = max(_width(table), 1)  # never squeezed: numbers and names stay whole
     with console.capture() as shown:
         console.print(table)
     lines = [line.rstrip() for line in shown.get().splitlines()]
@@ -66,6 +99,13 @@ def note(message: str) -> None:
     """Say something that is not the result."""
     with suppress(OSError):  # a note that cannot be shown does not stop the job
         typer.echo(printable(message), err=True)
+
+
+def note_invalid(reasons: Sequence[str | None]) -> None:
+    """Say why cells are not valid, each reason once; None: the cell is valid."""
+    for reason, cells in Counter(filter(None, reasons)).items():
+        which = "" if cells == len(reasons) else f", {cells} of {len(reasons)} cells"
+        note(f"not valid{which}: {reason}")
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

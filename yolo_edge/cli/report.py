@@ -90,8 +90,10 @@ def report(
     for target in targets:
         for file, text in _pages(content, target):
             write_atomically(file, text.encode())
+        note(f"Page: {target}")
     if csv is not None:
         write_atomically(csv, to_csv(runs))
+        note(f"Table: {csv}")
     if json:
         print_json({"cells": len(content.rows), "verdict": content.verdict, "baseline": comparisons})
     elif comparisons is not None:
@@ -117,11 +119,9 @@ def check_output_file(path: Path) -> None:
     Raises:
         InputError: It cannot.
     """
-    from yolo_edge.ondevice.errors import InputError
-    from yolo_edge.ondevice.files import check_output_folder
+    from yolo_edge.ondevice.files import check_output_folder, check_replaceable
 
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected the name of a file")
+    check_replaceable(path)
     check_output_folder(path.absolute().parent)
 
 

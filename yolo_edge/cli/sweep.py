@@ -362,7 +362,7 @@ def _document(
 
 
 def _print(document: dict[str, Any]) -> None:
-    from yolo_edge.cli.output import note, print_table
+    from yolo_edge.cli.output import note, note_invalid, print_table
 
     cells = document["cells"]
     accuracies = document["accuracy"] is not None
@@ -381,8 +381,8 @@ def _print(document: dict[str, Any]) -> None:
             energy = cell["energy_mj"]
             row.append("-" if energy is None else f"{energy.gross:.2f} mJ ({energy.scope})")
         rows.append(row)
-    print_table(columns, rows)
+    if rows:
+        print_table(columns, rows, keys=4)
     if any(cell["quick"] for cell in cells):
         note("QUICK: a first look.")
-    for reason in dict.fromkeys(cell["invalid_reason"] for cell in cells if cell["invalid_reason"]):
-        note(f"not valid: {reason}")
+    note_invalid([cell["invalid_reason"] for cell in cells])

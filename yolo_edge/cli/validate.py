@@ -190,7 +190,7 @@ def _print(results: list[dict[str, Any]]) -> None:
 
     several = len(results) > 1
     columns = ["model", "mAP50>", "mAP50-95>", "small>", "medium>", "large>"]
-    columns += ["difference, mAP50>", "mAP50-95>", "agreement>"] if several else []
+    columns += ["difference, mAP50>", "difference, mAP50-95>", "agreement>"] if several else []
     rows = []
     for result in results:
         row = [Path(result["model"]).name, _percent(result["mAP50"]), _percent(result["mAP50_95"])]

@@ -7,6 +7,7 @@ fails says so once, and the view goes on.
 import json
 import os
 import queue
+import shutil
 import subprocess
 import threading
 import time
@@ -129,6 +130,8 @@ class Program:
         """
         if not command or not command[0]:
             raise InputError("--exec: expected a program")
+        if shutil.which(command[0]) is None:
+            raise InputError(f"--exec {command[0]}: no such program, or it may not be executed")
         self._command = list(command)
         self._running: subprocess.Popen[bytes] | None = None
 

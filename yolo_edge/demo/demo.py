@@ -215,13 +215,13 @@ class Demo:
         """What was done, for a person."""
         seconds = time.monotonic() - self._begun
         frames = self.inference.frames
-        parts = [f"{frames} frames in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} a second)"]
+        parts = [f"{_frames(frames)} in {seconds:.1f} s ({frames / max(seconds, 1e-9):.1f} a second)"]
         if self.reader.skipped:
             parts.append(f"{self.reader.skipped} came faster than the model could take them")
         if self._lines is not None and self._lines.left_out:
             parts.append(f"{self._lines.left_out} left out of --jsonl, whose reader was slow")
         if self._recorder is not None and self._recorder.problem is None:
-            parts.append(f"{self._recorder.written} frames in {self._recorder.path}")
+            parts.append(f"{_frames(self._recorder.written)} in {self._recorder.path}")
         for worker in self.workers:
             lost = f", {worker.failed} failed" if worker.failed else ""
             lost += f", {worker.left_out} left out" if worker.left_out else ""
@@ -275,6 +275,10 @@ class Demo:
         """Whether the only one who took anything went away."""
         others = (self.server, self._recorder, self._settings.gpio, self.workers)
         return self._lines is not None and self._lines.closed.is_set() and not any(others)
+
+
+def _frames(number: int) -> str:
+    return f"{number} frame{'' if number == 1 else 's'}"
 
 
 def usual_threads() -> int:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from yolo_edge.demo.inference import Model, Result, above
+from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.files import reason
 
 _WAITING = 64  # lines
 
@@ -25,9 +27,10 @@ class Lines:
             note: Is told when the reader goes away.
 
         Attributes:
-            closed: The reader went away.
+            closed: No more lines are taken: the reader went away, or they cannot be written.
         """
         self.closed = threading.Event()
+        self._problem: str | None = None
         self._stream, self._note = stream, note
         self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="jsonl", daemon=True)
@@ -42,21 +45,29 @@ class Lines:
         return True
 
     def close(self) -> None:
-        """Write what waits and end the thread; a reader that takes nothing for two seconds is given up."""
+        """Write what waits and end the thread; a reader that takes nothing for two seconds is given up.
+
+        Raises:
+            YoloEdgeError: Lines could not be written, as to a full disk.
+        """
         try:
             self._waiting.put(None, timeout=2)
         except queue.Full:
             return
         self._thread.join(2)
+        if self._problem is not None:
+            raise YoloEdgeError(self._problem)
 
     def _run(self) -> None:
         try:
             while (text := self._waiting.get()) is not None:
                 self._stream.write(text)
                 self._stream.flush()
-        except (OSError, ValueError):  # ValueError: the stream was closed
+        except (OSError, ValueError) as error:  # ValueError: the stream was closed
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                self._problem = f"the lines of --jsonl cannot be written ({reason(error)})"
             self.closed.set()
-            self._note("the reader of --jsonl went away")
+            self._note(self._problem or "the reader of --jsonl went away")
             # what is left in the buffer has nowhere to go, also at exit
             if self._stream is sys.stdout:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,7 +96,7 @@ class JsonLines:
 
         Attributes:
             left_out: Frames that a slow reader did not get.
-            closed: The reader went away.
+            closed: No more lines are taken: the reader went away, or they cannot be written.
         """
         self.left_out = 0
         self._writer = Lines(stream, note)
@@ -122,5 +133,9 @@ class JsonLines:
         self._every_frame = False
 
     def close(self) -> None:
-        """Write what waits; a reader that takes nothing for two seconds is given up."""
+        """Write what waits; a reader that takes nothing for two seconds is given up.
+
+        Raises:
+            YoloEdgeError: Lines could not be written, as to a full disk.
+        """
         self._writer.close()

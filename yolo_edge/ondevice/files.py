@@ -94,6 +94,7 @@ def write_atomically(path: PathLike, data: bytes) -> None:
         YoloEdgeError: The disk is full or broken.
     """
     target = Path(path)
+    check_replaceable(target)
     # a name of its own, so that two jobs or threads do not write into one file
     temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -110,6 +111,22 @@ def write_atomically(path: PathLike, data: bytes) -> None:
             raise
     except OSError as error:
         raise not_written(path, error) from error
+
+
+def check_replaceable(path: PathLike) -> None:
+    """Check that nothing is at `path`, or a regular file: root could put a file in the place of /dev/null.
+
+    Raises:
+        InputError: Something else is there.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return  # nothing there, or what writing will complain about
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path}: is a folder, expected the name of a file")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: is not a regular file, and is not written over")
 
 
 def not_written(path: PathLike, error: OSError) -> YoloEdgeError:

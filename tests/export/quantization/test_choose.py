@@ -109,8 +109,8 @@ def trial(agreement: float | None, int8: int = 10, snr_db: float = 20, recipe: s
         ([trial(0.7), trial(0.8), trial(0.75)], None, 1),
         ([trial(0.8), trial(0.8)], None, 0),
         ([trial(0.8), trial(0.8, 8)], None, 0),
-        ([trial(0.8), trial(0.9, 8), trial(0.79)], 0.029, 0),
-        ([trial(0.8), trial(0.9, 8), trial(0.91, 8)], 0.031, 2),
+        ([trial(0.8), trial(0.9, 8), trial(0.79)], 0.049, 0),
+        ([trial(0.8), trial(0.9, 8), trial(0.91, 8)], 0.051, 2),
         ([trial(0.8), trial(0.9, 8)], -0.1, 0),
         ([trial(None), trial(None), trial(None, 8)], None, 0),
         ([trial(None, 8), trial(None)], None, 1),
@@ -171,7 +171,7 @@ def test_floats_are_weighed_on_all_pictures(
     monkeypatch.setattr(
         choose._Judge, "judge", lambda self, network: (0.5 + 0.1 * ("float" in network.plan.recipe), 30)
     )
-    for worth, name in ((0.029, "plain"), (0.031, "float first")):
+    for worth, name in ((0.049, "plain"), (0.051, "float first")):
         weighed.clear()
         made = quantize(canonicalize(source.graph), source.spec, Pictures.choose(paths[:12]), recipes=recipes)
         assert made.network.plan.recipe == name
