@@ -23,19 +23,21 @@ _WEIGHED = {"Conv", "ConvTranspose", "Gemm"}
 UNSIGNED = 128  # q + 128 is what the files hold
 
 
-def quantize_onnx(quantized: QuantizedGraph, integers: bool = False) -> Graph:
+def quantize_onnx(quantized: QuantizedGraph, integers: bool = False, keep_floats: bool = True) -> Graph:
     """The network as a QDQ model with a float32 input; a copy.
 
     Args:
         quantized: The network and its plan.
         integers: Raw heads are int8, as the plan has them, instead of float32; what float nodes give stays float32.
+        keep_floats: Whether onnxruntime is kept from rounding float convolutions; without, each tensor has one pair.
     """
     model = quantized.graph.clone()
     lowering = _Lowering(model, quantized)
     for node in list(model.graph):
         if quantized.structure.is_int8(node):
             lowering.quantize(node)
-    lowering.keep_floats()
+    if keep_floats:
+        lowering.keep_floats()
     if integers:
         lowering.narrow_heads()
     else:

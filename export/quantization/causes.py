@@ -88,7 +88,7 @@ def only_own(alone: QuantizedGraph, members: Collection[str], ranges: Ranges) ->
     network = {name_of(node): node for node in alone.graph.graph}
     inside = _with_fused(alone.structure, members)
     units = _units(alone.graph, inside, ranges)
-    model = quantize_onnx(alone)
+    model = quantize_onnx(alone, keep_floats=False)
     for node in list(model.graph):
         value = node.inputs[0]
         if node.op_type == "QuantizeLinear" and value is not None and constant_of(value) is None:
