@@ -6,6 +6,9 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import first_line
+
 CHANNELS_KEY = "yolo_edge.channels"  # in a file's metadata: layout → the tensors that have it
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
@@ -67,3 +70,15 @@ def channels_from_json(text: str) -> dict[str, Layout]:
             raise ValueError(f"{blocks!r} has blocks that hold more channels than they have")
         layouts.update(dict.fromkeys(names, layout))
     return layouts
+
+
+def channels_of(metadata: Mapping[str, str], where: str) -> dict[str, Layout]:
+    """Tensor → layout, as a file's metadata have them; nothing where they do not.
+
+    Raises:
+        InputError: They are damaged; the message begins with `where`.
+    """
+    try:
+        return channels_from_json(metadata.get(CHANNELS_KEY, "{}"))
+    except ValueError as error:
+        raise InputError(f"{where}: its metadata {CHANNELS_KEY!r} cannot be read ({first_line(error)})") from error

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from yolo_edge.export.canonical import ACTIVATIONS
-from yolo_edge.export.channels import CHANNELS_KEY, Layout, channels_from_json
+from yolo_edge.export.channels import Layout, channels_of
 from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.export.onnx_blocks import BLOCKS
 from yolo_edge.ondevice.errors import InputError
@@ -52,20 +52,21 @@ class Summary:
     macs: int
 
 
-def summarize(graph: Graph) -> Summary:
+def summarize(graph: Graph, where: str = "the network") -> Summary:
     """List the layers of a graph whose shapes are known.
 
     Parameters and multiply-accumulates are the network's: channels of zeros that fill a file up do not count.
+
+    Args:
+        graph: To look at.
+        where: What it was read from, for error messages.
 
     Raises:
         InputError: Its metadata of such channels are damaged.
     """
     layers = []
     merged: set[int] = set()
-    try:
-        channels = channels_from_json(graph.metadata_props.get(CHANNELS_KEY, "{}"))
-    except ValueError as error:
-        raise InputError(f"its metadata {CHANNELS_KEY!r} cannot be read ({first_line(error)})") from error
+    channels = channels_of(graph.metadata_props, where)
     for node in graph.graph:
         if id(node) in merged or not _computes(node):
             continue

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx import ModelProto, NodeProto, numpy_helper
 
-from yolo_edge.export.channels import CHANNELS_KEY, Layout, channels_from_json
+from yolo_edge.export.channels import channels_of
 from yolo_edge.export.comparison.trace import (
     ACTIVATION,
     CONVOLUTION,
@@ -121,7 +121,7 @@ def trace_graph(graph: Graph) -> OnnxTrace:
 class _Reader:
     def __init__(self, model: ModelProto, where: str):
         graph = model.graph
-        self._where, self.layouts = where, _layouts_of(model, where)
+        self._where, self.layouts = where, channels_of({item.key: item.value for item in model.metadata_props}, where)
         self.builder = Builder(_KINDS)
         self.nodes = list(graph.node)
         self.makers = {name: node for node in self.nodes for name in node.output}
@@ -244,11 +244,3 @@ class _Reader:
         if layout is not None and found.shape[1] == layout.padded:
             found = found[:, layout.places]
         return Weights(found.astype(np.float32), dtype, scales)
-
-
-def _layouts_of(model: ModelProto, where: str) -> dict[str, Layout]:
-    text = next((item.value for item in model.metadata_props if item.key == CHANNELS_KEY), None)
-    try:
-        return {} if text is None else channels_from_json(text)
-    except ValueError as error:
-        raise InputError(f"{where}: its metadata {CHANNELS_KEY!r} cannot be read ({first_line(error)})") from error

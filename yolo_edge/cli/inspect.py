@@ -110,7 +110,7 @@ def _look_foreign(
 def _look_onnx(model: Path) -> "tuple[Callable[[], Summary], str | None, list[str]]":
     from yolo_edge.export.summary import load_onnx, read_spec_text, summarize
 
-    return lambda: summarize(load_onnx(model)), read_spec_text(model), []
+    return lambda: summarize(load_onnx(model), str(model)), read_spec_text(model), []
 
 
 def _look_tflite(model: Path) -> "tuple[Callable[[], Summary], str | None, list[str]]":
