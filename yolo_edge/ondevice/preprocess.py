@@ -82,9 +82,13 @@ class Preprocessor:
         self._tensor = np.empty(spec.shape, np.dtype(spec.dtype))
         self._canvas = np.empty((spec.height, spec.width, 3), np.uint8)
         self._filled = (-1, -1)  # the size of the picture in the canvas, around which the padding is in place
-        self._scale = np.array(spec.scale, np.float32)
-        self._shift = np.array(spec.mean, np.float32) * self._scale
-        self._channels = (2, 1, 0) if spec.color == "RGB" else (0, 1, 2)
+        self._pixels = np.empty(spec.shape[1:], np.uint8)
+        scale = np.array(spec.scale, np.float32)
+        shift = np.array(spec.mean, np.float32) * scale
+        # as they meet planes, or rows: numpy takes ten times as long where the last axis is of three
+        self._scale, self._shift = (
+            one[:, None, None] if spec.layout == "NCHW" else np.tile(one, spec.width) for one in (scale, shift)
+        )
         self._table = _lookup_table(spec) if spec.dtype == "int8" else None
 
     def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
@@ -117,41 +121,36 @@ class Preprocessor:
         return self._canvas
 
     def _fill(self, canvas: np.ndarray) -> None:
-        if self.spec.dtype == "int8":
-            self._fill_integers(canvas)
+        if self.spec.dtype == "float32":
+            self._fill_floats(canvas)
             return
-        pixels, interleaved = self.spec.dtype == "uint8", self.spec.layout == "NHWC"
-        if not pixels and not interleaved:
-            self._fill_planes(canvas)
+        codes = self._tensor[0].view(np.uint8)
+        self._order(canvas, codes)
+        if self.spec.dtype == "uint8":
             return
-        if pixels and interleaved and self.spec.color == "RGB":
-            cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._tensor[0])
-            return
-        ordered = canvas if self.spec.color == "BGR" else cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
-        if pixels:
-            self._tensor[0] = ordered if interleaved else ordered.transpose(2, 0, 1)
-            return
-        np.multiply(ordered, self._scale, out=self._tensor[0])
-        if self._shift.any():
-            self._tensor -= self._shift
-
-    def _fill_integers(self, canvas: np.ndarray) -> None:
-        interleaved, codes = self.spec.layout == "NHWC", self._tensor.view(np.uint8)[0]
-        ordered = canvas
-        if self.spec.color == "RGB":
-            ordered = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=codes if interleaved else None)
-        if self._table is not None:
-            ordered = cv2.LUT(ordered, self._table, dst=codes if interleaved else None)
-            if not interleaved:
-                codes[...] = ordered.transpose(2, 0, 1)
-        elif interleaved:
-            np.bitwise_xor(ordered, _SIGN, out=codes)
+        if self._table is None:
+            np.bitwise_xor(codes, _SIGN, out=codes)
+        elif self.spec.layout == "NHWC":
+            cv2.LUT(codes, self._table, dst=codes)
         else:
-            np.bitwise_xor(ordered.transpose(2, 0, 1), _SIGN, out=codes)
+            for i, plane in enumerate(codes):
+                cv2.LUT(plane, self._table[..., i].copy(), dst=plane)
 
-    def _fill_planes(self, canvas: np.ndarray) -> None:
-        planes = cv2.split(canvas)
-        for i, channel in enumerate(self._channels):
-            np.multiply(planes[channel], self._scale[i], out=self._tensor[0, i])
-            if self._shift[i]:
-                self._tensor[0, i] -= self._shift[i]
+    def _order(self, canvas: np.ndarray, pixels: np.ndarray) -> None:
+        """The pixels of the canvas in the layout and the colours of the input, written to `pixels`."""
+        if self.spec.layout == "NCHW":
+            cv2.split(canvas, list(pixels[::-1] if self.spec.color == "RGB" else pixels))
+        elif self.spec.color == "RGB":
+            cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=pixels)
+        else:
+            pixels[...] = canvas
+
+    def _fill_floats(self, canvas: np.ndarray) -> None:
+        pixels, numbers = self._pixels, self._tensor[0]
+        self._order(canvas, pixels)
+        if self.spec.layout == "NHWC":
+            pixels, numbers = (array.reshape(self.spec.height, -1) for array in (pixels, numbers))
+        numbers[...] = pixels
+        numbers *= self._scale
+        if self._shift.any():
+            numbers -= self._shift
