@@ -138,7 +138,7 @@ def _with_spec(source: Path, target: Path) -> None:
 
 def _inference(path: Path) -> Any:
     detector = Detector(path, threads=1)
-    return partial(detector.runtime.run, detector.preprocess(synthetic_picture())[0].copy())
+    return partial(detector.runtime.run, detector.preprocess(synthetic_picture())[0].copy("K"))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main() -> None:
 def measure(model: Path, seconds: float) -> None:
     """Print the figures of one model."""
     detector = Detector(model, threads=1)
-    tensor = detector.preprocess(synthetic_picture())[0].copy()
+    tensor = detector.preprocess(synthetic_picture())[0].copy("K")
     session = new_session(str(model), 1)
     names, feed = [output.name for output in session.get_outputs()], {session.get_inputs()[0].name: tensor}
     worker = Worker(str(model), spec=detector.spec.to_json(), runtime="auto", threads=1, image=None, pin=True)

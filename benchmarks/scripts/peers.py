@@ -149,7 +149,7 @@ def our_sides(source: SourceModel, also: Sequence[Path], image: np.ndarray, thre
             except YoloEdgeError as error:
                 left_out.append(f"Detector, {runtime}{kind}: {error}")
                 continue
-            tensor = detector.preprocess(image)[0].copy()
+            tensor = detector.preprocess(image)[0].copy("K")
             name = f"Detector, {runtime} {detector.runtime.version}{kind}"
             infer = partial(detector.runtime.run, tensor)
             found[name] = Side(detector, infer, ours=True, same=isinstance(file, bytes))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.support import random_picture
 from yolo_edge.ondevice.preprocess import Preprocessor, place
-from yolo_edge.ondevice.spec import InputSpec
+from yolo_edge.ondevice.spec import InputSpec, TensorQuantization
 
 sides = st.integers(1, 400)
 
@@ -42,6 +42,18 @@ def test_layout_color_and_type(layout: str, color: str, dtype: str) -> None:
     np.testing.assert_allclose(tensor, expected, rtol=1e-5, atol=1e-5)
     assert tensor.dtype == dtype
     assert tensor.shape == spec.shape
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
+def test_channels_last_in_memory(dtype: str) -> None:
+    quantization = TensorQuantization(1 / 100, -20) if dtype == "int8" else None
+    spec = InputSpec(48, 32, dtype=dtype, mean=(1, 2, 3), scale=(0.5, 0.25, 2), quantization=quantization)
+    expected, found = Preprocessor(spec), Preprocessor(spec, channels_last=True)
+    for seed in range(2):
+        picture = random_picture(70, 50, seed)
+        tensor = found(picture)[0]
+        np.testing.assert_array_equal(tensor, expected(picture)[0])
+        assert tensor.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 @pytest.mark.parametrize(("position", "top"), [("center", 16), ("top_left", 0)])

@@ -46,8 +46,10 @@ def assert_same(data: bytes, runtime: str, picture: np.ndarray, confidence: floa
         assert getattr(found.runtime, name) == getattr(expected.runtime, name)
     tensor, _ = expected.preprocess(picture)
     maps = found.runtime.run(tensor)
+    as_it_likes = found.runtime.run(found.preprocess(picture)[0])
     for name, array in expected.runtime.run(tensor).items():
         assert maps[name].dtype == array.dtype
+        np.testing.assert_array_equal(as_it_likes[name], maps[name])
         np.testing.assert_allclose(maps[name], array, rtol=0, atol=MAX_RELATIVE_ERROR * np.abs(array).max())
     assert_same_detections(*(one(picture).to_dicts(one.spec.names) for one in (found, expected)))
 

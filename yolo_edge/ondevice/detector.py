@@ -74,7 +74,7 @@ class Detector:
         check_spec(self.spec, f"{where}: spec")
         _check_input(self.spec, self.runtime, where)
         check_heads(self.spec, self.runtime.output_shapes, f"{where}: spec", self.runtime.output_dtypes)
-        self._preprocessor = Preprocessor(self.spec.input)
+        self._preprocessor = Preprocessor(self.spec.input, self.runtime.channels_last)
         self._lock = threading.Lock()
 
     def __call__(self, image: np.ndarray) -> Detections:

@@ -94,9 +94,13 @@ class _Rows:
 
     def above(self, limit: float) -> np.ndarray:
         """The cells whose largest number exceeds a limit."""
-        if self._affine is None:
-            return np.flatnonzero(self._values.max(axis=1) > np.float32(limit))
-        cells = np.flatnonzero(may_exceed(self._values, self._affine, limit).any(axis=1))
+        affine, values = self._affine, self._values
+        high = values > np.float32(limit) if affine is None else may_exceed(values, affine, limit)
+        if high.flags.c_contiguous:
+            # row by row numpy takes ten times as long to find the largest
+            cells = np.unique(np.flatnonzero(high) // high.shape[1])
+        else:
+            cells = np.flatnonzero(high.any(axis=1))
         found: np.ndarray = cells[self[cells].max(axis=1, initial=-np.inf) > np.float32(limit)]
         return found
 

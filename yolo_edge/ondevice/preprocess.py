@@ -77,17 +77,28 @@ class Preprocessor:
     The tensor and the padded canvas are allocated once and written again at each call: one instance a thread.
     """
 
-    def __init__(self, spec: InputSpec):
+    def __init__(self, spec: InputSpec, channels_last: bool = False):
+        """Make the buffers.
+
+        Args:
+            spec: Of the input.
+            channels_last: Tensors have their channels last in memory, also where the axes are NCHW.
+        """
         self.spec = spec
-        self._tensor = np.empty(spec.shape, np.dtype(spec.dtype))
+        self._interleaved = channels_last or spec.layout == "NHWC"
+        channels, rows = len(spec.scale), (spec.height, spec.width)
+        shape = (*rows, channels) if self._interleaved else (channels, *rows)
+        self._values = np.empty(shape, np.dtype(spec.dtype))
+        ordered = self._values.transpose(2, 0, 1) if self._interleaved and spec.layout == "NCHW" else self._values
+        self._tensor = ordered[None]
         self._canvas = np.empty((spec.height, spec.width, 3), np.uint8)
         self._filled = (-1, -1)  # the size of the picture in the canvas, around which the padding is in place
-        self._pixels = np.empty(spec.shape[1:], np.uint8)
+        self._pixels = np.empty(shape, np.uint8)
         scale = np.array(spec.scale, np.float32)
         shift = np.array(spec.mean, np.float32) * scale
         # as they meet planes, or rows: numpy takes ten times as long where the last axis is of three
         self._scale, self._shift = (
-            one[:, None, None] if spec.layout == "NCHW" else np.tile(one, spec.width) for one in (scale, shift)
+            np.tile(one, spec.width) if self._interleaved else one[:, None, None] for one in (scale, shift)
         )
         self._table = _lookup_table(spec) if spec.dtype == "int8" else None
 
@@ -124,21 +135,21 @@ class Preprocessor:
         if self.spec.dtype == "float32":
             self._fill_floats(canvas)
             return
-        codes = self._tensor[0].view(np.uint8)
+        codes = self._values.view(np.uint8)
         self._order(canvas, codes)
         if self.spec.dtype == "uint8":
             return
         if self._table is None:
             np.bitwise_xor(codes, _SIGN, out=codes)
-        elif self.spec.layout == "NHWC":
+        elif self._interleaved:
             cv2.LUT(codes, self._table, dst=codes)
         else:
-            for i, plane in enumerate(codes):
-                cv2.LUT(plane, self._table[..., i].copy(), dst=plane)
+            for i in range(len(codes)):
+                cv2.LUT(codes[i], self._table[..., i].copy(), dst=codes[i])
 
     def _order(self, canvas: np.ndarray, pixels: np.ndarray) -> None:
-        """The pixels of the canvas in the layout and the colours of the input, written to `pixels`."""
-        if self.spec.layout == "NCHW":
+        """The pixels of the canvas as they are ordered in the input, written to `pixels`."""
+        if not self._interleaved:
             cv2.split(canvas, list(pixels[::-1] if self.spec.color == "RGB" else pixels))
         elif self.spec.color == "RGB":
             cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=pixels)
@@ -146,11 +157,9 @@ class Preprocessor:
             pixels[...] = canvas
 
     def _fill_floats(self, canvas: np.ndarray) -> None:
-        pixels, numbers = self._pixels, self._tensor[0]
-        self._order(canvas, pixels)
-        if self.spec.layout == "NHWC":
-            pixels, numbers = (array.reshape(self.spec.height, -1) for array in (pixels, numbers))
-        numbers[...] = pixels
+        self._order(canvas, self._pixels)
+        self._values[...] = self._pixels
+        numbers = self._values.reshape(self.spec.height, -1) if self._interleaved else self._values
         numbers *= self._scale
         if self._shift.any():
             numbers -= self._shift

@@ -20,6 +20,8 @@ class Runtime:
         output_dtypes: Output name → numpy type name.
         metadata: What the file says about itself: key → text.
         threads: For one inference; None: the runtime's own choice.
+        channels_last: An NCHW input is read as it is where its channels are last in memory, and copied otherwise; maps
+            come so. Shapes are those of the file.
         precise: Whether it was told to keep int8 sums from saturating, at some cost (float models stay what they are);
             None: the runtime has no such choice.
     """
@@ -33,6 +35,7 @@ class Runtime:
     output_dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
     threads: Optional[int]
+    channels_last: bool = False
     precise: Optional[bool] = None
 
     def run(self, tensor: np.ndarray) -> Dict[str, np.ndarray]:

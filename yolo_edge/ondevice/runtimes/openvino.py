@@ -11,6 +11,8 @@ from yolo_edge.ondevice.files import PathLike, first_line
 from yolo_edge.ondevice.runtimes.base import Runtime
 from yolo_edge.ondevice.runtimes.onnx_file import describe, read_detector
 
+_LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # channels among the axes
+
 
 def load_openvino() -> Any:
     """The module `openvino`.
@@ -60,9 +62,14 @@ class OpenvinoRuntime(Runtime):
             core = openvino.Core()
             # on ARM and AMX its own choice would be 16 bits, which find something else than the file says
             settings["INFERENCE_PRECISION_HINT"] = _narrow(core) if fast else "f32"
-            compiled = core.compile_model(core.read_model(model=data), "CPU", settings)
+            network = core.read_model(model=data)
+            self.channels_last = _takes_planes(network)
+            compiled = core.compile_model(
+                _with_channels_last(network) if self.channels_last else network, "CPU", settings
+            )
             self._request = compiled.create_infer_request()
-            self._outputs = [(info.name, compiled.output(info.name)) for info in signature.outputs]
+            ports = [(info.name, compiled.output(info.name)) for info in signature.outputs]
+            self._outputs = [(name, port, self.channels_last and _has_four_axes(port)) for name, port in ports]
         except Exception as error:  # OpenVINO raises RuntimeError and types of pybind11
             raise InputError(f"{self._where}: OpenVINO does not load it ({_complaint(error)})") from error
         self.threads = threads
@@ -74,11 +81,36 @@ class OpenvinoRuntime(Runtime):
         Raises:
             InputError: OpenVINO refuses to run the model.
         """
+        if self.channels_last:
+            tensor = np.ascontiguousarray(tensor.transpose(_LAST))
         try:
             found = self._request.infer({0: tensor}, share_inputs=True)
         except Exception as error:
             raise InputError(f"{self._where}: OpenVINO does not run it ({_complaint(error)})") from error
-        return {name: found[port] for name, port in self._outputs}
+        return {name: found[port].transpose(_FIRST) if last else found[port] for name, port, last in self._outputs}
+
+
+def _takes_planes(network: Any) -> bool:
+    """Whether the input is of planes, [1, channels, rows, columns]."""
+    shape = network.inputs[0].partial_shape
+    return bool(shape.is_static and len(shape) == 4 and shape.to_shape()[1] < shape.to_shape()[3])
+
+
+def _has_four_axes(port: Any) -> bool:
+    rank = port.partial_shape.rank
+    return bool(rank.is_static and rank.get_length() == 4)
+
+
+def _with_channels_last(network: Any) -> Any:
+    """The network with maps as its kernels have them in memory: inputs and outputs are not rearranged."""
+    builder = importlib.import_module("openvino.preprocess").PrePostProcessor(network)
+    layout = importlib.import_module("openvino").Layout
+    for side, ports in ((builder.input, network.inputs), (builder.output, network.outputs)):
+        for i, port in enumerate(ports):
+            if _has_four_axes(port):
+                side(i).model().set_layout(layout("NCHW"))
+                side(i).tensor().set_layout(layout("NHWC"))
+    return builder.build()
 
 
 def _narrow(core: Any) -> str:
