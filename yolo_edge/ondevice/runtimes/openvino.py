@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Iterable, Optional, Union
 
 import numpy as np
 
@@ -63,13 +63,14 @@ class OpenvinoRuntime(Runtime):
             # on ARM and AMX its own choice would be 16 bits, which find something else than the file says
             settings["INFERENCE_PRECISION_HINT"] = _narrow(core) if fast else "f32"
             network = core.read_model(model=data)
-            self.channels_last = _takes_planes(network)
-            compiled = core.compile_model(
-                _with_channels_last(network) if self.channels_last else network, "CPU", settings
-            )
+            planes = _takes_planes(network)
+            # bytes are rearranged anyway, before they become floats
+            self.channels_last = planes and network.inputs[0].element_type == openvino.Type.f32
+            names = [info.name for info in signature.outputs]
+            maps = [name for name in names if planes and _has_four_axes(network.output(name))]
+            compiled = core.compile_model(_with_channels_last(network, maps, self.channels_last), "CPU", settings)
             self._request = compiled.create_infer_request()
-            ports = [(info.name, compiled.output(info.name)) for info in signature.outputs]
-            self._outputs = [(name, port, self.channels_last and _has_four_axes(port)) for name, port in ports]
+            self._outputs = [(name, compiled.output(name), name in maps) for name in names]
         except Exception as error:  # OpenVINO raises RuntimeError and types of pybind11
             raise InputError(f"{self._where}: OpenVINO does not load it ({_complaint(error)})") from error
         self.threads = threads
@@ -91,7 +92,7 @@ class OpenvinoRuntime(Runtime):
 
 
 def _takes_planes(network: Any) -> bool:
-    """Whether the input is of planes, [1, channels, rows, columns]."""
+    """Whether the input is [1, channels, rows, columns]."""
     shape = network.inputs[0].partial_shape
     return bool(shape.is_static and len(shape) == 4 and shape.to_shape()[1] < shape.to_shape()[3])
 
@@ -101,15 +102,13 @@ def _has_four_axes(port: Any) -> bool:
     return bool(rank.is_static and rank.get_length() == 4)
 
 
-def _with_channels_last(network: Any) -> Any:
-    """The network with maps as its kernels have them in memory: inputs and outputs are not rearranged."""
+def _with_channels_last(network: Any, maps: Iterable[str], pixels: bool) -> Any:
+    """The network with maps, and the input too, as its kernels have them in memory: nothing is rearranged."""
     builder = importlib.import_module("openvino.preprocess").PrePostProcessor(network)
     layout = importlib.import_module("openvino").Layout
-    for side, ports in ((builder.input, network.inputs), (builder.output, network.outputs)):
-        for i, port in enumerate(ports):
-            if _has_four_axes(port):
-                side(i).model().set_layout(layout("NCHW"))
-                side(i).tensor().set_layout(layout("NHWC"))
+    for side in [*map(builder.output, maps), *([builder.input(0)] if pixels else [])]:
+        side.model().set_layout(layout("NCHW"))
+        side.tensor().set_layout(layout("NHWC"))
     return builder.build()
 
 
