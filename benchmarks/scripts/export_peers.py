@@ -11,8 +11,8 @@ not there. They are, each with its defaults otherwise and in a process of its ow
 - TFLite: onnx2tf's integer file with float32 inputs and outputs, where `--onnx2tf` names its program: it wants
   TensorFlow, so an environment of its own (`pip install onnx2tf tensorflow-cpu`)
 
-The loss is `yolo-edge validate`'s, with its interval; the speed, a multiple of the fp32 file's of the same format, is that
-of one thread. Installed sizes are those of all files that pip put there, with what they need.
+The loss is `yolo-edge validate`'s, with its interval. The speed is a multiple of the fp32 file's of the same format, with
+one thread. Installed sizes are those of all files that pip put there, with what they need.
 """
 
 import argparse
