@@ -11,7 +11,7 @@ not there. They are, each with its defaults otherwise and in a process of its ow
 - TFLite: onnx2tf's integer file with float32 inputs and outputs, where `--onnx2tf` names its program: it wants
   TensorFlow, so an environment of its own (`pip install onnx2tf tensorflow-cpu`)
 
-The loss is `yolo-edge validate`'s, with its interval. The speed is a multiple of the fp32 file's of the same format, with
+The loss is `yolo-edge validate`'s, with its interval. The speed is a multiple of the fp32 file's of that format, with
 one thread. Installed sizes are those of all files that pip put there, with what they need.
 """
 
@@ -138,7 +138,7 @@ def ours(model: Path, chosen: Path, folder: Path, format_: str) -> Made:
 
 def onnx_sides(fp32: Path, pictures: Sequence[Path], folder: Path) -> dict[str, Made]:
     """The other quantizers of ONNX files, as far as they are installed."""
-    made = {}
+    made: dict[str, Made] = {}
     for side, (text, method, needed) in OTHERS.items():
         if not all(map(installed_mb, needed)):
             print(f"{side}: not installed", file=sys.stderr)
