@@ -110,9 +110,7 @@ def test_weights_that_do_not_fit(refuse: Callable[..., str], tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_what_was_not_measured_is_said(
-    run: Run, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_not_measured_is_said(run: Run, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolo_edge.export.verify.own_pictures", noise)  # in which it finds nothing
     result = run("export", assets / "darknet" / "yolo-fastest" / "yolo-fastest-1.1.cfg", "-o", tmp_path)
     assert "agreement: not measured where the source found nothing (--calibration DIR gives it pictures)." in result.err
