@@ -105,7 +105,7 @@ def test_pictures_are_read_and_bad_ones_passed_over(tmp_path: Path) -> None:
     assert len(notes) == 1
     assert "1.png" in notes[0]
     (tmp_path / "2.png").write_bytes(b"none either")
-    with pytest.raises(InputError, match="^a folder: none of the pictures can be read"):
+    with pytest.raises(InputError, match=r"^a folder: none of the pictures can be read"):
         everything(Pictures("a folder", [tmp_path / "1.png", tmp_path / "2.png"], notes.append))
     with pytest.raises(InputError, match=r"^.*1\.png: not a picture"):
         everything(Pictures("1.png", [tmp_path / "1.png"], notes.append))
