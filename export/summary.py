@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.channels import Layout, channels_of
 from yolo_edge.export.graph import Graph, constant_of, shape_of
+from yolo_edge.export.importers.onnx.read import parse_onnx
 from yolo_edge.export.onnx_blocks import BLOCKS
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import first_line, read_bytes
@@ -94,11 +94,8 @@ def read_spec_text(path: Path) -> str | None:
         InputError: It is not an ONNX file.
     """
     check_self_contained(path, str(path))
-    try:
-        model = onnx.load_model_from_string(read_bytes(path, MAX_MODEL_BYTES))
-        return next((str(item.value) for item in model.metadata_props if item.key == METADATA_KEY), None)
-    except (DecodeError, ValueError) as error:
-        raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
+    model = parse_onnx(read_bytes(path, MAX_MODEL_BYTES), path)
+    return next((str(item.value) for item in model.metadata_props if item.key == METADATA_KEY), None)
 
 
 def load_onnx(path: Path) -> Graph:
@@ -108,10 +105,10 @@ def load_onnx(path: Path) -> Graph:
         InputError: It is not an ONNX file, or its shapes cannot be inferred.
     """
     check_self_contained(path, str(path))
+    model = parse_onnx(read_bytes(path, MAX_MODEL_BYTES), path)
     try:
-        model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
-        graph = ir.from_proto(model)
-    except Exception as error:  # protobuf, onnx and onnx_ir raise types of their own
+        graph = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    except Exception as error:  # onnx and onnx_ir raise types of their own
         raise InputError(f"{path}: not an ONNX file that can be read ({first_line(error)})") from error
     if not graph.graph.inputs or not graph.graph.outputs:
         raise InputError(f"{path}: not an ONNX file that can be read (it has no graph)")
