@@ -241,7 +241,7 @@ def _write_cfg(cfg: Path, target: Path, found: "Clusters", heads: "list[HeadAnch
     from yolo_edge.export.importers.darknet.reanchor import replace_anchors
     from yolo_edge.ondevice.files import write_atomically
 
-    cells = [format_anchors(found.anchors, head.stride) for head in heads]
+    cells = [format_anchors(found.anchors[list(head.mask)], head.stride) for head in heads]
     text = replace_anchors(cfg, format_anchors(found.anchors), cells, [head.mask for head in heads])
     write_atomically(target, text.encode())
     note(f"{target} has the new anchors; weights that were trained with the old ones do not fit it: train again")
