@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -366,6 +366,17 @@ def test_answers_that_are_none() -> None:
     )
     with pytest.raises(YoloEdgeError, match=r"expected 0\.0\.0: install the same there"):
         chunks.detect_chunk(old, b"", [])
+
+
+def test_a_worker_that_sends_something_else_is_an_error(dataset: Path, tmp_path: Path) -> None:
+    class Others:
+        def run(self, jobs: Iterable[Job]) -> Iterator[tuple[int, bytes]]:
+            return ((job.number, b"nonsense") for job in jobs)
+
+    work = ChunkedWork([(tmp_path / "m.onnx", "x")], read_dataset(dataset), Options(), tmp_path / "work")
+    with pytest.raises(YoloEdgeError, match=r"^m\.onnx: what a worker sent cannot be used \(not an answer"):
+        work.run(Others())
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_model_that_changed_is_refused(tmp_path: Path) -> None:
