@@ -373,8 +373,11 @@ def _print(document: dict[str, Any]) -> None:
     rows = []
     for cell in cells:
         row = [cell["model"], cell["device"], cell["runtime"], cell["threads"]]
-        row += ["emulated" if cell["emulated"] else "yes" if cell["valid"] else "no", f"{cell['p50_ms']:.3f}"]
-        row.append("{:.3f} .. {:.3f}".format(*cell["ci95_ms"]))
+        if cell["emulated"]:
+            row += ["emulated", "withheld", "-"]
+        else:
+            row += ["yes" if cell["valid"] else "no", f"{cell['p50_ms']:.3f}"]
+            row.append("{:.3f} .. {:.3f}".format(*cell["ci95_ms"]))
         if accuracies:
             row += ["-" if cell[name] is None else f"{100 * cell[name]:.1f}" for name in ("mAP50_95", "mAP50")]
         if energies:
