@@ -33,34 +33,6 @@ def check_suffix(model: Path) -> None:
         raise InputError(f"{model}: expected a {', '.join(SUFFIXES)} file, got {model.suffix or 'no suffix'}")
 
 
-def open_detector(
-    model: Path,
-    weights: Path | None,
-    names: str | None,
-    resize: str | None,
-    spec_file: Path | None = None,
-    exact: bool = False,
-    anchors: Sequence[tuple[float, float]] = (),
-    **options: Any,
-) -> Detector:
-    """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
-
-    Args:
-        model: The MODEL argument.
-        weights: The `--weights` option.
-        names: The `--names` option.
-        resize: The `--resize` option.
-        spec_file: The `--spec` option.
-        exact: The `--exact-resize` option.
-        anchors: The `--anchors` option.
-        **options: Of `Detector`.
-
-    Raises:
-        InputError: A file or an option cannot be used.
-    """
-    return open_sized(model, weights, names, resize, spec_file, exact, anchors=anchors, **options)[0]
-
-
 def open_sized(
     model: Path,
     weights: Path | None,
@@ -72,7 +44,7 @@ def open_sized(
     anchors: Sequence[tuple[float, float]] = (),
     **options: Any,
 ) -> tuple[Detector, str]:
-    """The same at a size, and the SHA-256 of the file that it runs.
+    """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
 
     Args:
         model: The MODEL argument.
@@ -85,8 +57,11 @@ def open_sized(
         anchors: The `--anchors` option.
         **options: Of `Detector`.
 
+    Returns:
+        The detector, and the SHA-256 of the file that it runs.
+
     Raises:
-        InputError: A file or an option cannot be used; or an exported file, which has one size.
+        InputError: A file or an option cannot be used, such as a size for an exported file, which has one.
     """
     if not _has_to_be_exported(model, weights, spec_file, anchors, options.get("runtime")):
         detector = _exported(model, size, lambda: open_exported(model, names, resize, exact, **options))
@@ -131,7 +106,7 @@ def far_detector(
     folder: Path,
     **options: Any,
 ) -> FarDetector:
-    """The same, to be loaded on a device; what has to be exported for it is put into `folder`.
+    """As `open_sized`, to be loaded on a device; what has to be exported for it is put into `folder`.
 
     Raises:
         InputError: A file or an option cannot be used.
@@ -221,7 +196,7 @@ def adapt(spec: ModelSpec, names: str | None, resize: str | None, exact: bool = 
 
 
 def open_exported(model: Path, names: str | None, resize: str | None, exact: bool = False, **options: Any) -> Detector:
-    """Load a file that carries a spec; arguments as of `open_detector`.
+    """Load a file that carries a spec; arguments as of `open_sized`.
 
     Raises:
         MissingSpecError: It carries none.
