@@ -279,6 +279,26 @@ def test_a_scheduler_without_workers_or_without_anybody(
         assert "no Dask worker for 1 s; what is done is kept" in done.stderr
 
 
+def test_a_cluster_that_takes_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"a model")
+    code = (
+        "import sys; from pathlib import Path; from yolo_edge.evaluation.cluster import DaskWorkers\n"
+        "from yolo_edge.evaluation.pool import Job\n"
+        "def lose(data, **_):\n"
+        "    print('lost', data)\n"
+        "    raise OSError('the connection was closed')\n"
+        "with DaskWorkers(sys.argv[1]) as workers:\n"
+        "    workers._client.scatter = lose\n"
+        "    list(workers.run([Job(0, b'', Path('m.onnx'), 'sha', (Path('a.png'),))]))\n"
+    )
+    with cluster(tmp_path, workers=1) as (address, _):
+        done = subprocess.run(
+            [sys.executable, "-c", code, address], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+    assert "YoloEdgeError: m.onnx: a worker ended 3 times at a.png" in done.stderr
+    assert done.stdout.splitlines() == ["lost b'a model'"] * 3
+
+
 def test_a_file_that_fails_is_told_and_the_others_are_measured(
     run: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
