@@ -87,14 +87,21 @@ def summarize(graph: Graph, where: str = "the network") -> Summary:
     return Summary(tuple(layers), sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers))
 
 
+def _read_whole(path: Path) -> onnx.ModelProto:
+    """A model that needs no other file; one that is broken is said in words before that is looked for."""
+    data = read_bytes(path, MAX_MODEL_BYTES)
+    model = parse_onnx(data, path)
+    check_self_contained(data, str(path))
+    return model
+
+
 def read_spec_text(path: Path) -> str | None:
     """The spec that an ONNX file carries, as it stands there; None where another program wrote the file.
 
     Raises:
         InputError: It is not an ONNX file.
     """
-    check_self_contained(path, str(path))
-    model = parse_onnx(read_bytes(path, MAX_MODEL_BYTES), path)
+    model = _read_whole(path)
     return next((str(item.value) for item in model.metadata_props if item.key == METADATA_KEY), None)
 
 
@@ -104,8 +111,7 @@ def load_onnx(path: Path) -> Graph:
     Raises:
         InputError: It is not an ONNX file, or its shapes cannot be inferred.
     """
-    check_self_contained(path, str(path))
-    model = parse_onnx(read_bytes(path, MAX_MODEL_BYTES), path)
+    model = _read_whole(path)
     try:
         graph = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
     except Exception as error:  # onnx and onnx_ir raise types of their own
