@@ -251,11 +251,11 @@ def sweep(
         raise YoloEdgeError(f"{len(failed)} of {len(exported)} files could not be made: {failed[0].failed}")
 
 
-def _batches(exported: "Sequence[Exported]", output: Path, threads: int) -> list[list[Path]]:
+def _batches(exported: "Sequence[Exported]", output: Path, cells_a_file: int) -> list[list[Path]]:
     """Files of one size side by side: their ratios are what one wants to know; no more than fit into memory."""
     from yolo_edge.cli.sweep_files import MODELS
 
-    most = max(_MOST_SLOTS // threads, 1)
+    most = max(_MOST_SLOTS // cells_a_file, 1)
     by_size: dict[object, list[Path]] = {}
     for item in exported:
         if item.name is not None:
