@@ -48,7 +48,7 @@ from yolo_edge.benchmarks.rounds import (
     steps_of,
 )
 from yolo_edge.benchmarks.runtimes import find_slots
-from yolo_edge.benchmarks.settings import Settings
+from yolo_edge.benchmarks.settings import Settings, default_threads
 from yolo_edge.benchmarks.verdicts import cell_faults, machine_faults, output_faults
 from yolo_edge.devices.profiles import match
 from yolo_edge.ondevice.errors import InputError
@@ -58,8 +58,6 @@ NOT_ASKED = "not measured: --energy reads a power meter"
 EMULATED = "an emulator's energy means nothing"
 
 EMULATED_TIMES = "emulated: an emulator's times mean nothing"
-
-_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 
 
 def check_names(subjects: Sequence[Subject]) -> None:
@@ -118,7 +116,7 @@ class Benchmark:
         self._revision, self._command = revision, tuple(command)
         host = find_host(connect)
         self._host = msgspec.structs.replace(host, emulated=emulated or host.emulated)
-        threads = settings.threads or tuple(dict.fromkeys([1, min(host.cpu.cpus or 1, _MOST_THREADS)]))
+        threads = settings.threads or default_threads(host.cpu.cpus)
         self.settings = msgspec.structs.replace(settings, threads=threads)
         self._slots, self.left_out = find_slots(connect, subjects, self.settings, progress)
         self.meter: Choice | str = NOT_ASKED

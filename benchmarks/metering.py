@@ -1,8 +1,10 @@
 """Reading a power meter while cells are measured, over the same windows."""
 
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +17,7 @@ from yolo_edge.benchmarks.samples import encode_floats
 from yolo_edge.benchmarks.settings import Settings
 from yolo_edge.devices.profiles import Profile
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
+from yolo_edge.ondevice.files import reason
 from yolo_edge.ondevice.power import RECORDED, parse_meter
 from yolo_edge.ondevice.power.recorded import Recording, read_recording
 
@@ -74,6 +77,31 @@ def choose_meter(connect: Connect, wanted: str | None, profile: Profile) -> Choi
     own = [row for row in rows if str(row["kind"]).partition("-")[0] == profile.power.sensor]
     reasons = [": ".join(filter(None, (row["reason"], row["remedy"]))) for row in own]
     return f"not measured: {'; '.join(reasons)}; or {_EXTERNAL}"
+
+
+def check_recording(wanted: str | None) -> None:
+    """Check that a recorded file is there, before a run that keeps nothing and could not read it later.
+
+    Args:
+        wanted: As `--meter` has it; other meters are not looked at.
+
+    Raises:
+        InputError: There is no such meter, option or file.
+    """
+    if wanted is None:
+        return
+    kind, options = parse_meter(wanted)
+    if kind != RECORDED:
+        return
+    path = Path(Recording.from_options(options).path)
+    try:
+        problem = None if stat.S_ISREG(path.stat().st_mode) else "is not a file"
+    except OSError as error:
+        problem = reason(error)
+    if problem is not None:  # an empty one will do: its program may write late
+        raise InputError(
+            f"{path}: {problem}; start the recording first, or let -o DIR keep the repeats until it is there"
+        )
 
 
 class Recorder:

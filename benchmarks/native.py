@@ -24,15 +24,13 @@ from yolo_edge.benchmarks.native_tool import NativeCell, NativeTool, Turn
 from yolo_edge.benchmarks.power import CellPower, Energy, Power, cell_power, summarize, trace_of
 from yolo_edge.benchmarks.results import BenchmarkResult, Profile
 from yolo_edge.benchmarks.rounds import Progress, Slot, Subject
-from yolo_edge.benchmarks.settings import Settings
+from yolo_edge.benchmarks.settings import Settings, default_threads
 from yolo_edge.devices.adb import AdbDevice
 from yolo_edge.devices.android.cores import Cluster
 from yolo_edge.devices.android.facts import android_facts, read_battery, read_clusters, read_thermal
 from yolo_edge.devices.device import Device
 from yolo_edge.devices.facts import Facts, read_conditions, read_facts
 from yolo_edge.ondevice.errors import InputError
-
-_MOST_THREADS = 4
 
 
 class NativeBenchmark:
@@ -78,8 +76,8 @@ class NativeBenchmark:
         )
         self._tool = NativeTool(device, name, facts, tool)
         self._clusters: list[Cluster] = read_clusters(device) if settings.pin else []
-        cpus = sum(len(cluster.cpus) for cluster in self._clusters) or facts.cpu.get("cpus") or 1
-        threads = settings.threads or tuple(dict.fromkeys([1, min(cpus, _MOST_THREADS)]))
+        cpus = sum(len(cluster.cpus) for cluster in self._clusters) or facts.cpu.get("cpus")
+        threads = settings.threads or default_threads(cpus)
         self._settings = replace(settings, threads=threads, runtime=RUNTIME)
         self._slots = [Slot(subject, number) for subject in subjects for number in threads]
         digest = hashlib.sha256(tool.read_bytes()).hexdigest()

@@ -3,6 +3,7 @@
 import msgspec
 
 ALL = "all"  # the runtimes that are there and run a model, instead of the name of one
+_MOST_THREADS = 4  # by default: of a machine with many cores nobody waits for a sweep over all
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +102,11 @@ def quick_settings() -> Settings:
         cooldown_s=0.0,
         peak_s=0.3,
     )
+
+
+def default_threads(cpus: int | None) -> tuple[int, ...]:
+    """The numbers of threads to measure where none are named: 1, and as many as there are CPUs, up to 4."""
+    return tuple(dict.fromkeys((1, min(cpus or 1, _MOST_THREADS))))
 
 
 def with_energy(settings: Settings, meter: str | None) -> Settings:

@@ -1,5 +1,6 @@
 """What an export shall make, and what is the same for all files of one size."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,12 @@ def plan_name(stem: str, size: tuple[int, int], precision: str = "int8") -> str:
 def front_name(stem: str, size: tuple[int, int]) -> str:
     """The file that keeps the front of int8 and float: `<stem>-<size>-int8.front.json`."""
     return plan_name(stem, size).replace(".plan.", ".front.")
+
+
+def size_in_name(kept: Path) -> tuple[int, int] | None:
+    """The input (width, height) that a plan or front was made for, as its name says; None: it has another name."""
+    found = re.search(r"-([0-9]{1,6})(?:x([0-9]{1,6}))?-int8(?:x16)?\.(?:plan|front)\.json$", kept.name)
+    return None if found is None else (int(found[1]), int(found[2] or found[1]))
 
 
 @dataclass(frozen=True)

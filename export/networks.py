@@ -4,7 +4,7 @@ from msgspec import structs
 
 from yolo_edge.export import automatic
 from yolo_edge.export.controlled import ControlOptions, describe, describe_verdict, quantize_within
-from yolo_edge.export.job import AUTO, PLANNED, Int8Options, Job, Network, front_name
+from yolo_edge.export.job import AUTO, PLANNED, Int8Options, Job, Network, front_name, size_in_name
 from yolo_edge.export.quantization.choose import Quantization, from_plan, quantize
 from yolo_edge.export.quantization.control import Controlled, point_of
 from yolo_edge.export.quantization.expand import expand_activations
@@ -105,11 +105,25 @@ def make_networks(
         InputError: Neither pictures nor a plan, or one that does not fit.
     """
     networks: dict[str, Network] = dict.fromkeys(job.options.precisions, job.graph)
+    notes += _of_another_size(job)
     for precision in (precision for precision in PLANNED if precision in networks):
         made = _planned(job, precision, pictures, kept)
         networks[precision] = made.network
         notes += made.notes
     return networks
+
+
+def _of_another_size(job: Job) -> list[str]:
+    """What a person should know of a plan of another size; plans themselves do not say theirs."""
+    plan = job.options.int8.plan
+    made_for = None if plan is None else size_in_name(plan)
+    if made_for in (None, job.size):
+        return []
+    then, now = (f"{width}x{height}" for width, height in (made_for, job.size))
+    return [
+        f"{plan} was made at {then}, as its name says, and is used at {now}: its ranges are of pictures of that size; "
+        "--calibration finds those of this one"
+    ]
 
 
 def _planned(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
 from yolo_edge.export.canonical import ACTIVATIONS
 from yolo_edge.export.channels import Layout, channels_of
 from yolo_edge.export.graph import Graph, constant_of, shape_of
+from yolo_edge.export.importers.onnx.read import parse_onnx
 from yolo_edge.export.onnx_blocks import BLOCKS
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import first_line, read_bytes
@@ -87,18 +87,22 @@ def summarize(graph: Graph, where: str = "the network") -> Summary:
     return Summary(tuple(layers), sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers))
 
 
+def _read_whole(path: Path) -> onnx.ModelProto:
+    """A model that needs no other file; one that is broken is said in words before that is looked for."""
+    data = read_bytes(path, MAX_MODEL_BYTES)
+    model = parse_onnx(data, path)
+    check_self_contained(data, str(path))
+    return model
+
+
 def read_spec_text(path: Path) -> str | None:
     """The spec that an ONNX file carries, as it stands there; None where another program wrote the file.
 
     Raises:
         InputError: It is not an ONNX file.
     """
-    check_self_contained(path, str(path))
-    try:
-        model = onnx.load_model_from_string(read_bytes(path, MAX_MODEL_BYTES))
-        return next((str(item.value) for item in model.metadata_props if item.key == METADATA_KEY), None)
-    except (DecodeError, ValueError) as error:
-        raise InputError(f"{path}: not an ONNX file that can be read ({type(error).__name__})") from error
+    model = _read_whole(path)
+    return next((str(item.value) for item in model.metadata_props if item.key == METADATA_KEY), None)
 
 
 def load_onnx(path: Path) -> Graph:
@@ -107,11 +111,10 @@ def load_onnx(path: Path) -> Graph:
     Raises:
         InputError: It is not an ONNX file, or its shapes cannot be inferred.
     """
-    check_self_contained(path, str(path))
+    model = _read_whole(path)
     try:
-        model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
-        graph = ir.from_proto(model)
-    except Exception as error:  # protobuf, onnx and onnx_ir raise types of their own
+        graph = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    except Exception as error:  # onnx and onnx_ir raise types of their own
         raise InputError(f"{path}: not an ONNX file that can be read ({first_line(error)})") from error
     if not graph.graph.inputs or not graph.graph.outputs:
         raise InputError(f"{path}: not an ONNX file that can be read (it has no graph)")

@@ -148,6 +148,8 @@ def test_letterbox_differs_from_stretch(run: Run, tmp_path: Path) -> None:
         (["--sweep", "1..999"], "--sweep 1..999: k = 999: there are 398 distinct boxes"),
         (["--strides", "32,x"], "--strides '32,x': expected strides such as 32,16,8"),
         (["--strides", "0"], "--strides '0': expected strides"),
+        (["--strides", "32,00"], "--strides '32,00': expected strides"),
+        (["--resize", "none", "--cfg", "a.cfg"], "--resize none: goes without --cfg, whose anchors are in pixels of"),
         (["-k", "2", "--strides", "32,16,8"], "k = 2: there are 3 heads"),
         (["--seed", "-1"], "--seed -1: expected 0 or more"),
         (["--starts", "0"], "1..1000 starts"),
@@ -160,6 +162,15 @@ def test_letterbox_differs_from_stretch(run: Run, tmp_path: Path) -> None:
 )
 def test_refused(refuse: Callable[..., str], coco: Path, options: list[str], message: str) -> None:
     assert message in refuse("anchors", coco, *options)
+
+
+def test_a_cfg_gets_no_anchors_of_another_size(
+    refuse: Callable[..., str], coco: Path, cfg: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "other.cfg"
+    message = refuse("anchors", coco, "--cfg", cfg, "--size", "64x32", "--write-cfg", target)
+    assert f"--size 64x32: {target} would get anchors for it, and keep the " in message
+    assert not target.exists()
 
 
 def test_the_cfg_itself_is_not_overwritten(refuse: Callable[..., str], coco: Path, cfg: Path) -> None:

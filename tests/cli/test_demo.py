@@ -247,6 +247,14 @@ def test_what_is_refused(
     assert message in refuse("demo", onnx_file, "--listen", "127.0.0.1:0", *words, code=code)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.mp4"])
+def test_a_source_that_cannot_be_read_is_bad_input(run: Run, onnx_file: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"neither picture nor video")
+    done = run("demo", onnx_file, "--source", tmp_path / name, "--no-view")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith(f"error: {tmp_path / name}: ")
+
+
 def test_a_port_that_is_taken(refuse: Callable[..., str], onnx_file: Path, video: Path) -> None:
     import socket
 

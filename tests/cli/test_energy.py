@@ -131,6 +131,8 @@ def test_a_machine_without_a_meter(run: Run, onnx_file: Path) -> None:
         ("pmic:root=/nonexistent", "this is not a Raspberry Pi", 1),
         ("csv:", "which file", 2),
         ("csv:a.csv,scope=moon", "scope=moon: expected one of", 2),
+        ("csv:a.csv", "a.csv: no such file; start the recording first, or let -o DIR keep the repeats", 2),
+        ("csv:/", "/: is not a file", 2),
     ],
 )
 def test_meters_that_cannot_be_read(

@@ -13,6 +13,7 @@ from tests.export.quantization.support import depthwise_darknet
 from tests.support import random_picture
 from yolo_edge import Detector
 from yolo_edge.export import exporter, job
+from yolo_edge.export.job import front_name, plan_name, size_in_name
 from yolo_edge.export.quantization import choose
 from yolo_edge.export.quantization.plan import read_plan
 from yolo_edge.export.quantization.recipe import RECIPES
@@ -98,6 +99,25 @@ def test_a_plan_gives_the_same_bytes(run: Run, cfg: Path, made: Path, tmp_path: 
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (made / path.name).read_bytes()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_plan_of_another_size_is_used_and_said_to_be(run: Run, cfg: Path, made: Path, tmp_path: Path) -> None:
+    kept = made / f"{cfg.stem}-64-int8.plan.json"
+    result = run("export", cfg, "--precision", "int8", "--plan", kept, "--size", "96x64", "-o", tmp_path, "--json")
+    assert result.code == 0, result.err
+    assert f"note: {kept} was made at 64x64, as its name says, and is used at 96x64" in result.err
+    again = tmp_path / "plain.json"  # a name that says nothing
+    again.write_bytes(kept.read_bytes())
+    assert "was made at" not in run("export", cfg, "--precision", "int8", "--plan", again, "-o", tmp_path).err
+
+
+def test_the_size_in_the_name_of_a_plan() -> None:
+    for size in ((320, 320), (352, 288)):
+        assert size_in_name(Path("out") / plan_name("a-64-int8", size)) == size
+        assert size_in_name(Path("out") / plan_name("a", size, "int8x16")) == size
+        assert size_in_name(Path("out") / front_name("a", size)) == size
+    for name in ("plan.json", "a-int8.plan.json", "a-320-int8.onnx", "a-320-fp32.plan.json"):
+        assert size_in_name(Path(name)) is None
 
 
 def test_plans_that_do_not_fit(refuse: Callable[..., str], cfg: Path, made: Path, tmp_path: Path) -> None:

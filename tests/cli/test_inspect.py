@@ -97,6 +97,14 @@ def test_nonsense_to_every_command(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_broken_file_is_said_in_words(refuse: Callable[..., str], tmp_path: Path, onnx_file: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(onnx_file.read_bytes()[:-1000])
+    assert "not an ONNX file (it is cut short by " in refuse("inspect", path)
+    path.write_text("<!DOCTYPE html><title>Not found</title>")
+    assert "not an ONNX file (it looks like an HTML page)" in refuse("inspect", path)
+
+
 @pytest.mark.parametrize("command", ["inspect", "detect", "export"])
 def test_a_folder_is_no_model(refuse: Callable[..., str], tmp_path: Path, picture: Path, command: str) -> None:
     rest = {"inspect": [], "detect": [picture], "export": ["-o", tmp_path / "out"]}[command]

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -279,6 +279,26 @@ def test_a_scheduler_without_workers_or_without_anybody(
         assert "no Dask worker for 1 s; what is done is kept" in done.stderr
 
 
+def test_a_cluster_that_takes_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"a model")
+    code = (
+        "import sys; from pathlib import Path; from yolo_edge.evaluation.cluster import DaskWorkers\n"
+        "from yolo_edge.evaluation.pool import Job\n"
+        "def lose(data, **_):\n"
+        "    print('lost', data)\n"
+        "    raise OSError('the connection was closed')\n"
+        "with DaskWorkers(sys.argv[1]) as workers:\n"
+        "    workers._client.scatter = lose\n"
+        "    list(workers.run([Job(0, b'', Path('m.onnx'), 'sha', (Path('a.png'),))]))\n"
+    )
+    with cluster(tmp_path, workers=1) as (address, _):
+        done = subprocess.run(
+            [sys.executable, "-c", code, address], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+    assert "YoloEdgeError: m.onnx: a worker ended 3 times at a.png" in done.stderr
+    assert done.stdout.splitlines() == ["lost b'a model'"] * 3
+
+
 def test_a_file_that_fails_is_told_and_the_others_are_measured(
     run: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +386,17 @@ def test_answers_that_are_none() -> None:
     )
     with pytest.raises(YoloEdgeError, match=r"expected 0\.0\.0: install the same there"):
         chunks.detect_chunk(old, b"", [])
+
+
+def test_a_worker_that_sends_something_else_is_an_error(dataset: Path, tmp_path: Path) -> None:
+    class Others:
+        def run(self, jobs: Iterable[Job]) -> Iterator[tuple[int, bytes]]:
+            return ((job.number, b"nonsense") for job in jobs)
+
+    work = ChunkedWork([(tmp_path / "m.onnx", "x")], read_dataset(dataset), Options(), tmp_path / "work")
+    with pytest.raises(YoloEdgeError, match=r"^m\.onnx: what a worker sent cannot be used \(not an answer"):
+        work.run(Others())
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_model_that_changed_is_refused(tmp_path: Path) -> None:

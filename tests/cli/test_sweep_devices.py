@@ -45,6 +45,7 @@ def inventory(server: Server, tmp_path: Path) -> Path:  # noqa: F811
     path = tmp_path / "devices.toml"
     for name in ("one", "two"):
         add_device(name, server.entry, path)
+    add_device("emulator", replace(server.entry, emulated=True), path)
     add_device("gone", Entry(url=f"ssh://127.0.0.1:{free_port()}"), path)
     add_device("phone", Entry(url="adb:"), path)
     return path
@@ -83,6 +84,16 @@ def test_several_devices_at_once_of_which_one_is_lost(
     assert [cell["device"] for cell in again.json["cells"]] == ["two", "local"]
     assert again.json["lost"] == []
     assert {path: path.read_bytes() for path in (out / "results").iterdir()} == results
+
+
+def test_times_of_an_emulator_are_withheld(run: Run, source: Path, inventory: Path, tmp_path: Path) -> None:
+    done = run(
+        *("sweep", source, "--sizes", "64", *TIMED, "--inventory", inventory, "-o", tmp_path / "out"),
+        *("--devices", "emulator"),
+    )
+    assert done.code == 0, done.err
+    (row,) = (line.split() for line in done.out.splitlines() if "emulator" in line)
+    assert row[-3:] == ["emulated", "withheld", "-"]
 
 
 def test_a_device_that_was_interrupted_goes_on(source: Path, inventory: Path, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.support import random_darknet, random_picture
-from yolo_edge.cli.sweep_files import MODELS, Exported, Plan, export_files
+from yolo_edge.cli.sweep_files import MODELS, RECORD, Exported, Plan, export_files
 from yolo_edge.export import exporter
 from yolo_edge.export.job import ExportOptions, Int8Options
+from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import write_atomically
 
 SIZE = (64, 64)
@@ -110,6 +111,20 @@ def test_what_int8_files_are_made_from(
     assert make(plan)[1] == ["int8, onnx"]
     os.utime(pictures[0], (1, 1))  # written again since
     assert make(plan)[1] == ["int8, onnx"]
+    names = tmp_path / "own.names"
+    names.write_text("a\nb\nc\n")
+    named = replace(plan, options=replace(plan.options, names=str(names)))
+    assert make(named)[1] == ["fp32, onnx", "int8, onnx"]
+    assert make(named)[1] == []
+    names.write_text("a\nb\nd\n")
+    assert make(named)[1] == ["fp32, onnx", "int8, onnx"]
+
+
+def test_a_record_of_another_version_is_refused(source: Path, pictures: list[Path], tmp_path: Path) -> None:
+    plan = plan_of(source, tmp_path, pictures)
+    (tmp_path / RECORD).write_text('{"sweep": 2, "files": []}')
+    with pytest.raises(InputError, match=r"sweep\.json: not the record of a sweep .* without it all is made again"):
+        make(plan)
 
 
 def test_int8_on_the_command_line(

@@ -71,6 +71,26 @@ def test_contract(run: Run, model: Path, dataset: Path) -> None:
     assert second["difference"] == {"mAP50": [0, 0, 0], "mAP50_95": [0, 0, 0]}
 
 
+def test_classes_of_one_name_are_told_apart(run: Run, model: Path, dataset: Path, tmp_path: Path) -> None:
+    """Names may stand twice where they do on both sides; each class keeps its line."""
+    names = tmp_path / "some.names"
+    names.write_text("crane\ncrane\ntraffic light\n")
+    document = json.loads(dataset.read_text())
+    for i, annotation in enumerate(document["annotations"]):
+        annotation["category_id"] = 1 + i % 3
+    mixed, renamed = (tmp_path / name for name in ("mixed.json", "renamed.json"))
+    mixed.write_text(json.dumps(document))
+    for category in document["categories"][:2]:
+        category["name"] = "crane"
+    renamed.write_text(json.dumps(document))
+    arguments = ("validate", model, "--images", dataset.parent / "images", "--resamples", 50, "--json")
+    (plain,) = run(*arguments, "--data", mixed).json
+    (twice,) = run(*arguments, "--data", renamed, "--names", names).json
+    keys = {"cat": "crane (0)", "DOG": "crane (1)", "traffic-light": "traffic-light"}
+    assert twice["per_class"] == {keys[name]: values for name, values in plain["per_class"].items()}
+    assert len(twice["per_class"]) == 3
+
+
 def test_table(run: Run, model: Path, dataset: Path) -> None:
     result = run("validate", model, model, "--data", dataset, "--per-class")
     assert result.code == 0, result.err

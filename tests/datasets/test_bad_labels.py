@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.datasets.support import write_coco, write_data_yaml, write_voc, write_yolo_folder
-from yolo_edge.datasets import read_dataset
+from yolo_edge.datasets import has_labels, read_dataset
 from yolo_edge.ondevice.errors import InputError
 
 
@@ -92,6 +92,10 @@ Change = Callable[[dict[str, Any]], object]
     [
         (lambda d: d["annotations"][1].update(bbox=[1, 2, -3, 4]), r"annotations\[1\]: .* negative width or height"),
         (lambda d: d["annotations"][1].update(bbox=[1, 2, 1e30, 4]), r"annotations\[1\]: .* larger than any picture"),
+        (
+            lambda d: d["annotations"][1].update(bbox=[1e308, 2, 1e308, 4]),
+            r"annotations\[1\]: .* larger than any picture",
+        ),
         (lambda d: d["annotations"][1].update(bbox=[1, 2, 3]), r"annotations\[1\]: bbox has 3 numbers, not 4"),
         (lambda d: d["annotations"][1].pop("bbox"), r"annotations\[1\]: bbox has 0 numbers, not 4"),
         (lambda d: d["annotations"][1].update(category_id=99), r"annotations\[1\]: there is no category 99"),
@@ -181,6 +185,11 @@ def test_coco_names_outside_the_folder(tmp_path: Path, name: str) -> None:
         ("<xmin>6</xmin>", "<xmin>nan</xmin>", r"object 1: the box .* is not a number"),
         ("<xmin>6</xmin>", "<xmin>60</xmin>", r"object 1: the box .* has a negative width or height"),
         ("<xmin>6</xmin>", "<xmin>-1e99</xmin>", r"object 1: the box .* is larger than any picture"),
+        (
+            "<xmin>6</xmin><ymin>11</ymin><xmax>25<",
+            "<xmin>inf</xmin><ymin>11</ymin><xmax>inf<",
+            "object 1: .* is larger",
+        ),
         ("<xmin>6</xmin>", "<xmin>six</xmin>", "xmin: expected a number, got 'six'"),
         ("<xmin>6</xmin>", "", r"an object \(dog\) without xmin"),
         ("<name>dog</name>", "", "an object without a name"),
@@ -202,6 +211,22 @@ def test_voc(tmp_path: Path, old: str, new: str, message: str) -> None:
     dataset = read_dataset(folder, training=True, skip_bad=True)
     assert [path.stem for path in dataset.paths] == ["a", "c"]
     assert len(dataset.skipped) == 1
+
+
+def test_folders_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run as root, who may look into all."""
+    folder = write_yolo_folder(tmp_path)
+    (folder / "lost+found").mkdir()
+    is_dir = Path.is_dir
+
+    def refuse(path: Path) -> bool:
+        if path.parent.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert has_labels(folder)
+    assert len(read_dataset(folder).paths) == 3
 
 
 def test_voc_expands_no_entities(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -33,12 +34,29 @@ def test_other_kinds_of_webp_and_jpeg(tmp_path: Path) -> None:
         assert image_size(tmp_path / name) == (70, 41)
 
 
-def with_exif(jpeg: bytes, orientation: int, order: str = "<") -> bytes:
+def exif(orientation: int, order: str = "<") -> bytes:
     entry = struct.pack(order + "HHIHH", 274, 3, 1, orientation, 0)
     mark = b"II" if order == "<" else b"MM"
-    tiff = mark + struct.pack(order + "HI", 42, 8) + struct.pack(order + "H", 1) + entry + b"\0" * 4
-    segment = b"Exif\0\0" + tiff
+    return mark + struct.pack(order + "HI", 42, 8) + struct.pack(order + "H", 1) + entry + b"\0" * 4
+
+
+def with_exif(jpeg: bytes, orientation: int, order: str = "<") -> bytes:
+    segment = b"Exif\0\0" + exif(orientation, order)
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+def png_with_exif(png: bytes, orientation: int, before: bytes) -> bytes:
+    data = b"eXIf" + exif(orientation)
+    chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    at = png.index(before) - 4
+    return png[:at] + chunk + png[at:]
+
+
+def webp_with_exif(webp: bytes, orientation: int, size: tuple[int, int], flags: int = 8) -> bytes:
+    sides = b"".join((side - 1).to_bytes(3, "little") for side in size)
+    extended = b"VP8X" + struct.pack("<II", 10, flags) + sides
+    body = b"WEBP" + extended + webp[12:] + b"EXIF" + struct.pack("<I", len(exif(1))) + exif(orientation)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -50,6 +68,21 @@ def test_exif_orientation_as_opencv_turns_it(orientation: int, order: str, tmp_p
     height, width = read_image(path).shape[:2]
     assert image_size(path) == (width, height)
     assert (width == 48) == (orientation >= 5)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_of_png_and_webp_as_opencv_turns_it(orientation: int, tmp_path: Path) -> None:
+    png, webp = (cv2.imencode(suffix, random_picture(64, 48))[1].tobytes() for suffix in (".png", ".webp"))
+    files = {
+        "a.png": png_with_exif(png, orientation, b"IDAT"),
+        "b.png": png_with_exif(png, orientation, b"IEND"),
+        "c.webp": webp_with_exif(webp, orientation, (64, 48)),
+        "d.webp": webp_with_exif(webp, orientation, (64, 48), flags=0),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        assert image_size(tmp_path / name) == read_image(tmp_path / name).shape[1::-1], name
+    assert (image_size(tmp_path / "b.png") == (48, 64)) == (orientation >= 5)
 
 
 def test_damaged_exif_turns_nothing(tmp_path: Path) -> None:

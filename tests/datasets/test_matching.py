@@ -56,3 +56,11 @@ def test_what_does_not_match() -> None:
 
 def test_names_that_stand_twice_on_both_sides() -> None:
     assert match_classes(["crane", "crane"], ["crane", "Crane"]).to_dataset.tolist() == [0, 1]
+
+
+def test_many_classes_take_no_minutes() -> None:
+    """As many as a dataset may have; minutes where each is looked for among all."""
+    names = [f"class {i}" for i in range(100_000)]
+    match = match_classes(names, [*names[1:], "one more"])
+    assert match.to_dataset[[0, 1, -1]].tolist() == [-1, 0, 99_998]
+    assert (match.only_dataset, match.only_model) == (("one more",), ("class 0",))

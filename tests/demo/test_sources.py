@@ -47,7 +47,7 @@ def test_names_that_libav_takes_for_something_else(tmp_path: Path, monkeypatch: 
 def test_files_that_are_no_videos(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "v.mp4"
     path.write_bytes(content)
-    with pytest.raises((InputError, SourceError), match=r"v\.mp4: "):
+    with pytest.raises(InputError, match=r"v\.mp4: "):
         open_source(str(path)).open()
 
 
@@ -91,7 +91,7 @@ def test_an_address_is_shown_without_its_password() -> None:
 def test_a_video_of_a_giant_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "v.avi", [grey(1)])
     monkeypatch.setattr("yolo_edge.demo.sources.MAX_PIXELS", 1000)
-    with pytest.raises(SourceError, match="frames of 64x48"):
+    with pytest.raises(InputError, match="frames of 64x48"):
         open_source(str(path)).open()
 
 
@@ -104,8 +104,11 @@ def test_pictures_are_read_and_bad_ones_passed_over(tmp_path: Path) -> None:
     assert [image.shape[1] for image in images] == [20, 22]
     assert len(notes) == 1
     assert "1.png" in notes[0]
-    with pytest.raises(SourceError, match="none of the pictures"):
-        everything(Pictures("a folder", [tmp_path / "1.png"], notes.append))
+    (tmp_path / "2.png").write_bytes(b"none either")
+    with pytest.raises(InputError, match=r"^a folder: none of the pictures can be read"):
+        everything(Pictures("a folder", [tmp_path / "1.png", tmp_path / "2.png"], notes.append))
+    with pytest.raises(InputError, match=r"^.*1\.png: not a picture"):
+        everything(Pictures("1.png", [tmp_path / "1.png"], notes.append))
 
 
 def test_picamera_without_its_library() -> None:

@@ -79,7 +79,8 @@ def test_letter_box_of_the_cfg_is_honoured(tmp_path: Path) -> None:
         (NET + CONV + "[yolo]\nclasses=3\nanchors=4,5\nnum=1\n", "1 anchors and 3 classes need 8 channels"),
         (NET + CONV + "[yolo]\nmask=5\nanchors=4,5\nnum=1\n", "6 anchors have 12 numbers, got 2"),
         (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,6\nnum=2\n", "2 anchors have 4 numbers, got 3"),
-        (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,0,7\nnum=2\n", "an anchor has two sides above 0, got 0,7"),
+        (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,0,7\nnum=2\n", "two sides above 0, up to 1e+06, got 0,7"),
+        (NET + CONV + "[yolo]\nclasses=1\nanchors=4,5,6,1e7\nnum=2\n", "above 0, up to 1e+06, got 6,1e+07"),
         (NET + CONV.replace("12", "0") + HEAD, "filters: expected 1..1048576, got 0"),
         (NET + CONV.replace("stride=2", "stride=0") + HEAD, "stride: expected 1..1048576, got 0"),
         (NET + CONV + "groups=7\n" + HEAD, "groups: 7 groups do not divide 3 inputs and 12 filters"),
@@ -104,6 +105,14 @@ def test_letter_box_of_the_cfg_is_honoured(tmp_path: Path) -> None:
         ("[net]\nchannels=1\nwidth=8\nheight=8\n" + CONV + HEAD, "only pictures with 3 channels are supported, got 1"),
         ("[net]\n" + CONV + HEAD, "width: expected 1..2048, got 0"),
         (NET + CONV.replace("12", "1000000") + "[upsample]\nstride=64\n" + HEAD, "too large"),
+        (
+            "[net]\nwidth=1\nheight=1\n"
+            + "[convolutional]\nfilters=1048576\n"
+            + f"[route]\nlayers={','.join(['-1'] * 40)}\n"
+            + "[convolutional]\nfilters=1048576\nsize=1023\npad=1\n"
+            + HEAD,
+            "1048576 filters of 1023x1023x41943040 are too large",
+        ),
     ],
 )  # fmt: skip
 def test_what_a_network_cannot_be(tmp_path: Path, text: str, message: str) -> None:
@@ -197,8 +206,9 @@ def test_word_trees(tmp_path: Path, place: str) -> None:
     ("tree", "classes", "message"),
     [
         (None, 4, "tree: no such file: data/a.tree (looked in"),
-        ("a -1\nb 1\n", 2, "a.tree:2: expected a name and an earlier line (or -1)"),
+        ("a -1\nb 1\n", 2, "a.tree:2: expected a name and an earlier node (or -1)"),
         ("a -1\nb x\n", 2, "a.tree:2: expected a name"),
+        ("a -1\n\nb x\n", 2, "a.tree:3: expected a name"),
         ("a\n", 1, "a.tree:1: expected a name"),
         ("a -1\nb 0\n", 3, "has 2 nodes, classes= says 3"),
         ("a -1\nb 0\nc -1\n", 3, "the children of a node stand together, here they do not"),

@@ -160,6 +160,34 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert "no such file" in attempt(tmp_path / "nothing.onnx")
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"PK\x03\x04 and more", "looks like a zip archive"),
+        (b"\x1c\0\0\0TFL3\0\0\0\0", "looks like a TFLite file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "looks like a Git LFS pointer"),
+        (b"some words", "its first bytes are not those of one"),
+        (b"\0" * 1000, "its first bytes are not those of one"),
+        (b"\x08\x07" + b"\xff" * 100, "begins like one and is damaged"),
+        (b"\x08\x07\x0f", "begins like one and is damaged"),
+    ],
+)
+def test_what_a_broken_file_is_said_to_be(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(data)
+    assert f"{path}: not an ONNX file (it" in attempt(path)
+    assert message in attempt(path)
+
+
+@pytest.mark.parametrize("lost", [1, 1000])
+def test_a_download_that_was_cut_short(tmp_path: Path, lost: int) -> None:
+    model = foreign.yolov8()
+    del model.metadata_props[:], model.opset_import[:]  # so that the graph stands last
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString()[:-lost])
+    assert f"cut short by {lost} bytes or more: copy or download it again" in attempt(path)
+
+
 def test_inputs_that_are_no_pictures(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     for shape, message in (

@@ -31,8 +31,11 @@ def test_random_networks_with_other_anchors(tmp_path: Path, seed: int) -> None:
     heads = load_model(source, shapes_only=True).spec.heads
     anchors = [(10.0 + i, 20.0 + i) for i in range(2 * len(heads))]
     pixels = ", ".join(f"{w:g},{h:g}" for w, h in anchors)
-    cells = [", ".join(f"{w / head.stride:.6f},{h / head.stride:.6f}" for w, h in anchors) for head in heads]
     masks = [(2 * i, 2 * i + 1) for i in range(len(heads))]
+    cells = [
+        ", ".join(f"{anchors[i][0] / head.stride:.6f},{anchors[i][1] / head.stride:.6f}" for i in mask)
+        for head, mask in zip(heads, masks, strict=True)
+    ]
     target = tmp_path / "new.cfg"
     target.write_text(replace_anchors(source, pixels, cells, masks))
     for number, head in enumerate(load_model(target, shapes_only=True).spec.heads):

@@ -101,6 +101,8 @@ def test_snr_and_relative_error() -> None:
     assert snr_db(signal, signal) == MAX_SNR_DB
     assert snr_db(signal, signal * 1.1) == pytest.approx(20, abs=1e-3)
     assert snr_db(np.zeros(2), np.ones(2)) == -MAX_SNR_DB
+    assert snr_db(np.ones(2), np.array([1, np.inf])) == -MAX_SNR_DB  # fp16 that overflows
+    assert np.isnan(snr_db(np.ones(2), np.array([1, np.nan])))
     assert relative_error(signal, signal + 0.5) == 0.5
     assert relative_error(np.zeros(2), np.zeros(2)) == 0
     assert relative_error(np.zeros(2), np.ones(2)) == float("inf")

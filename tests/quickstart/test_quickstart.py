@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.browser import open_page
 from yolo_edge.cli import main
-from yolo_edge.quickstart.steps import FILES
+from yolo_edge.quickstart.steps import FILES, Step
 
 # The program with fewer scenes and a shorter benchmark: what the sample is worth is tested in tests/sample, and how a
 # benchmark takes its time in tests/benchmarks.
@@ -143,3 +144,25 @@ def _children(process: int) -> list[int]:
 
 def _runs(process: int) -> bool:
     return Path(f"/proc/{process}").exists()
+
+
+def test_a_command_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = tmp_path / "deaf"
+    deaf.write_text("#!/bin/sh\ntrap '' TERM\necho $$ > pid.new && mv pid.new pid\nwhile :; do sleep 1; done\n")
+    deaf.chmod(0o755)
+
+    def interrupted(process: "subprocess.Popen[bytes]") -> None:
+        while not (tmp_path / "pid").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "executable", str(deaf))
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    module = import_module("yolo_edge.quickstart.run")  # the package has a function of its name
+    monkeypatch.setattr(module, "_WAIT", 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        module._call(Step(("detect",), "", "found.json"), tmp_path)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert not (tmp_path / "found.json").exists()

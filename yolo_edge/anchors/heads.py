@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from yolo_edge.anchors.kmeans import Floats
 from yolo_edge.ondevice.errors import InputError
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ class Clusters:
 
     Attributes:
         anchors: float64 [k, 2]: width and height.
-        avg_iou: Mean over the boxes of the IoU with the best anchor.
-        bpr: Best possible recall: boxes whose best anchor is off by less than 4 in width and height.
+        avg_iou: Mean over the boxes of the IoU with the best anchor, 0..1.
+        bpr: Best possible recall: the part of the boxes that have an anchor within a factor of 4 in width and height.
         share: float64 [k]: the part of the boxes that each anchor is best for.
     """
 

@@ -89,6 +89,12 @@ def anchors(
     if k is None:
         k = _DEFAULT_K if spec is None else len(_anchors_of(spec))
     target = _size(size, spec)
+    own = None if spec is None else (spec.input.width, spec.input.height)
+    if write_cfg is not None and own is not None and target != own:
+        raise InputError(
+            f"--size {size}: {write_cfg} would get anchors for it, and keep the {own[0]}x{own[1]} of {cfg}: set width "
+            "and height there first, or leave out --write-cfg"
+        )
     way = resize or ("stretch" if spec is None else spec.input.resize)
     wanted = _sweep_range(sweep)
     data = read_dataset(dataset, split=split, training=True, images=images, skip_bad=skip_bad, track=track)
@@ -150,6 +156,8 @@ def _check(
         raise InputError(f"--update {update!r}: expected {' or '.join(UPDATES)}")
     if resize not in (None, *RESIZES):
         raise InputError(f"--resize {resize!r}: expected {', '.join(RESIZES)}")
+    if resize == "none" and cfg is not None:
+        raise InputError("--resize none: goes without --cfg, whose anchors are in pixels of its input")
     if seed < 0:
         raise InputError(f"--seed {seed}: expected 0 or more")
     if plot is not None and plot.suffix.lower() != ".svg":
@@ -209,7 +217,7 @@ def _heads(found: "Floats", text: str | None, spec: "ModelSpec | None") -> "list
     from yolo_edge.ondevice.errors import InputError
 
     if text is not None:
-        if not re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text) or "0" in text.split(","):
+        if not re.fullmatch(r"[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*", text):
             raise InputError(f"--strides {text!r}: expected strides such as 32,16,8")
         return assign(found, [int(part) for part in text.split(",")])
     if spec is not None:
@@ -241,7 +249,7 @@ def _write_cfg(cfg: Path, target: Path, found: "Clusters", heads: "list[HeadAnch
     from yolo_edge.export.importers.darknet.reanchor import replace_anchors
     from yolo_edge.ondevice.files import write_atomically
 
-    cells = [format_anchors(found.anchors, head.stride) for head in heads]
+    cells = [format_anchors(found.anchors[list(head.mask)], head.stride) for head in heads]
     text = replace_anchors(cfg, format_anchors(found.anchors), cells, [head.mask for head in heads])
     write_atomically(target, text.encode())
     note(f"{target} has the new anchors; weights that were trained with the old ones do not fit it: train again")

@@ -102,6 +102,7 @@ def benchmark(
     from contextlib import ExitStack
 
     from yolo_edge.benchmarks.benchmark import Benchmark
+    from yolo_edge.benchmarks.metering import check_recording
     from yolo_edge.cli.output import note, steps
     from yolo_edge.cli.provenance import command_line, git_revision
     from yolo_edge.cli.report import check_output_file
@@ -138,6 +139,8 @@ def benchmark(
         energy=energy,
         meter=meter,
     )
+    if output is None:
+        check_recording(meter)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
         subjects = find_subjects(

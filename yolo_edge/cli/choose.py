@@ -96,8 +96,8 @@ def choose(
         "size": _amount(max_size, "--max-size", _BYTES, "a size such as 5MB"),
     }
     limits = {name: value for name, value in given.items() if value is not None}
-    for option, name in (("--min-map", "mAP"), ("--min-map50", "mAP50")):
-        if limits.get(name, 0.0) > 1:  # type: ignore[call-overload]
+    for option, fraction in (("--min-map", given["mAP"]), ("--min-map50", given["mAP50"])):
+        if fraction is not None and fraction > 1:
             raise InputError(f"{option}: expected a fraction from 0 to 1, or a percentage with its sign, such as 30%")
     basis = Basis(
         stage=_one_of("--stage", stage, ("inference", "total")),

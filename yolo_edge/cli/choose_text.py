@@ -50,10 +50,8 @@ def _limit_text(choice: Choice, name: Quantity) -> str:
 
 def _quantity(name: Quantity, value: float, sign: bool = False) -> str:
     unit, fraction = QUANTITIES[name]
-    if fraction:
-        return f"{value:{'+' if sign else ''}.3f}"
-    text = f"{value:{'+' if sign else ''}.4g}"
-    return f"{text} {unit}"
+    plus = "+" if sign else ""
+    return f"{value:{plus}.3f}" if fraction else f"{value:{plus}.4g} {unit}"
 
 
 def _limits_text(fit: Fit) -> str:
@@ -93,7 +91,7 @@ def show(choice: Choice, basis: Basis) -> None:
     fit = choice.chosen
     assert fit is not None  # noqa: S101 - the caller looked
     cell = fit.candidate.cell
-    typer.echo(f"{printable(cell.model)}")
+    typer.echo(printable(cell.model))
     note(f"{fit.candidate.name} on {cell.device}: the best {_TITLES[basis.best]} within the limits.")
     shown: list[Quantity] = ["mAP", "mAP50", "latency", "energy", "memory", "size"]
     margins = {margin.quantity: margin for margin in fit.margins}

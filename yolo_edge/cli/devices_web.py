@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from yolo_edge.devices.web.facts import PageFacts
     from yolo_edge.devices.web.package import OrtWeb
 
-_MOST_THREADS = 4
-
 
 def web(
     models: Subjects,
@@ -271,12 +269,12 @@ def _with_threads(settings: "Settings", facts: "PageFacts") -> "Settings":
     """
     from msgspec.structs import replace
 
+    from yolo_edge.benchmarks.settings import default_threads
     from yolo_edge.cli.output import note
     from yolo_edge.ondevice.errors import YoloEdgeError
 
     if facts.isolated:
-        most = min(facts.cores, _MOST_THREADS)
-        return settings if settings.threads else replace(settings, threads=tuple(dict.fromkeys((1, most))))
+        return settings if settings.threads else replace(settings, threads=default_threads(facts.cores))
     remedy = "--https, or by a cable (adb reverse) http://localhost, give more (docs/phones.md)"
     if set(settings.threads) - {1}:
         asked = ",".join(map(str, settings.threads))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from yolo_edge.benchmarks.results import BenchmarkResult
     from yolo_edge.benchmarks.settings import Settings
 
-_PROFILED = 100
+_PROFILED_INFERENCES = 100
 
 Subjects = Annotated[
     list[Path],
@@ -123,7 +123,7 @@ def make_settings(
         image=None if image is None else str(image.absolute()),
         image_sha256=digest,
         pin=pin,
-        profile=_PROFILED if profile else 0,
+        profile=_PROFILED_INFERENCES if profile else 0,
         roof_s=base.peak_s if roof else 0.0,
         **{name: value for name, value in given.items() if value is not None},
     )

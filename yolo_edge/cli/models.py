@@ -33,34 +33,6 @@ def check_suffix(model: Path) -> None:
         raise InputError(f"{model}: expected a {', '.join(SUFFIXES)} file, got {model.suffix or 'no suffix'}")
 
 
-def open_detector(
-    model: Path,
-    weights: Path | None,
-    names: str | None,
-    resize: str | None,
-    spec_file: Path | None = None,
-    exact: bool = False,
-    anchors: Sequence[tuple[float, float]] = (),
-    **options: Any,
-) -> Detector:
-    """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
-
-    Args:
-        model: The MODEL argument.
-        weights: The `--weights` option.
-        names: The `--names` option.
-        resize: The `--resize` option.
-        spec_file: The `--spec` option.
-        exact: The `--exact-resize` option.
-        anchors: The `--anchors` option.
-        **options: Of `Detector`.
-
-    Raises:
-        InputError: A file or an option cannot be used.
-    """
-    return open_sized(model, weights, names, resize, spec_file, exact, anchors=anchors, **options)[0]
-
-
 def open_sized(
     model: Path,
     weights: Path | None,
@@ -72,7 +44,7 @@ def open_sized(
     anchors: Sequence[tuple[float, float]] = (),
     **options: Any,
 ) -> tuple[Detector, str]:
-    """The same at a size, and the SHA-256 of the file that it runs.
+    """Load an exported file; or a `.cfg` or an `.onnx` of another trainer, exported in memory.
 
     Args:
         model: The MODEL argument.
@@ -85,10 +57,13 @@ def open_sized(
         anchors: The `--anchors` option.
         **options: Of `Detector`.
 
+    Returns:
+        The detector, and the SHA-256 of the file that it runs.
+
     Raises:
-        InputError: A file or an option cannot be used; or an exported file, which has one size.
+        InputError: A file or an option cannot be used, such as a size for an exported file, which has one.
     """
-    if not _is_foreign(model, weights, spec_file, anchors, options.get("runtime")):
+    if not _has_to_be_exported(model, weights, spec_file, anchors, options.get("runtime")):
         detector = _exported(model, size, lambda: open_exported(model, names, resize, exact, **options))
         if detector is not None:
             return detector, sha256_of(model)
@@ -131,12 +106,12 @@ def far_detector(
     folder: Path,
     **options: Any,
 ) -> FarDetector:
-    """The same, to be loaded on a device; what has to be exported for it is put into `folder`.
+    """As `open_sized`, to be loaded on a device; what has to be exported for it is put into `folder`.
 
     Raises:
         InputError: A file or an option cannot be used.
     """
-    if not _is_foreign(model, weights, spec_file, anchors, options.get("runtime")):
+    if not _has_to_be_exported(model, weights, spec_file, anchors, options.get("runtime")):
         adapted = _exported(model, size, lambda: adapt(spec_inside(model), names, resize, exact))
         if adapted is not None:
             return FarDetector(model, adapted, **options)
@@ -173,24 +148,35 @@ def spec_inside(model: Path) -> ModelSpec:
     return ModelSpec.from_metadata(metadata, str(model))
 
 
-def _is_foreign(
+def is_foreign_onnx(model: Path) -> bool:
+    """Whether a model is an `.onnx` that another program wrote.
+
+    Raises:
+        InputError: It is an `.onnx` that cannot be read.
+    """
+    if model.suffix.lower() != ".onnx":
+        return False
+    from yolo_edge.export.summary import read_spec_text
+
+    return read_spec_text(model) is None
+
+
+def _has_to_be_exported(
     model: Path,
     weights: Path | None,
     spec_file: Path | None,
     anchors: Sequence[tuple[float, float]],
     runtime: str | None,
 ) -> bool:
-    """Whether a model is known to be none of ours; an `.onnx` may turn out so later.
+    """Whether a model is known to be no exported file; an `.onnx` may turn out to be none when it is opened.
 
     Raises:
         InputError: It is of no kind that commands take, or brings its own weights.
     """
     check_suffix(model)
     foreign = model.suffix.lower() == ".cfg" or spec_file is not None or bool(anchors)
-    if model.suffix.lower() == ".onnx" and runtime == "tflite":  # which loads no such file to ask it
-        from yolo_edge.export.summary import read_spec_text
-
-        foreign = foreign or read_spec_text(model) is None
+    if runtime == "tflite":  # which loads no .onnx to ask it
+        foreign = foreign or is_foreign_onnx(model)
     if not foreign and weights is not None:
         raise InputError(f"--weights {weights}: goes with a .cfg, {model} holds its own")
     return foreign
@@ -210,7 +196,7 @@ def adapt(spec: ModelSpec, names: str | None, resize: str | None, exact: bool = 
 
 
 def open_exported(model: Path, names: str | None, resize: str | None, exact: bool = False, **options: Any) -> Detector:
-    """Load a file that carries a spec; arguments as of `open_detector`.
+    """Load a file that carries a spec; arguments as of `open_sized`.
 
     Raises:
         MissingSpecError: It carries none.
@@ -254,13 +240,13 @@ def export_in_memory(
 
 
 def read_spec(model: Path) -> ModelSpec:
-    """The spec of a `.cfg` (its weights are not needed) or an exported file.
+    """The spec of a MODEL argument, which need not run: a `.cfg` without its weights, a `.tflite` without a runtime.
 
     Raises:
         InputError: The file cannot be used.
     """
-    if model.suffix.lower() == ".cfg":
-        from yolo_edge.export.load import load_model
+    from yolo_edge.export.load import load_model
 
-        return load_model(model, shapes_only=True).spec
-    return open_detector(model, None, None, None).spec
+    check_suffix(model)
+    spec = None if model.suffix.lower() == ".cfg" else _exported(model, None, lambda: spec_inside(model))
+    return load_model(model, shapes_only=True).spec if spec is None else spec

@@ -6,11 +6,13 @@ import sys
 from yolo_edge.ondevice.files import printable
 
 _SECONDS = 10
+_HIDDEN = "--token"
 
 
 def command_line() -> list[str]:
-    """The words of this process's command line."""
-    return [printable(word) for word in ["yolo-edge", *sys.argv[1:]]]
+    """The words of this process's command line; a token becomes an ellipsis, as results are handed on."""
+    words = [f"{_HIDDEN}=…" if word.startswith(f"{_HIDDEN}=") else word for word in ["yolo-edge", *sys.argv[1:]]]
+    return [printable("…" if before == _HIDDEN else word) for before, word in zip(["", *words], words, strict=False)]
 
 
 def git_revision() -> str | None:

@@ -11,6 +11,7 @@ from yolo_edge.cli.models import (
     check_one_size,
     check_suffix,
     export_in_memory,
+    is_foreign_onnx,
     open_exported,
     spec_inside,
 )
@@ -54,7 +55,8 @@ def find_subjects(
     found = []
     for number, (model, size) in enumerate((model, size) for model in models for size in sizes):
         path = model
-        if model.suffix.lower() == ".cfg" or (size is not None and _is_foreign(model)):
+        # bare, an .onnx of another program is measured as it is
+        if model.suffix.lower() == ".cfg" or (size is not None and is_foreign_onnx(model)):
             path = folder / f"{number}.{'tflite' if runtime == 'tflite' else 'onnx'}"
             write_atomically(path, export_in_memory(model, weights, names, resize, runtime=runtime, size=size))
         elif weights is not None:
@@ -63,15 +65,6 @@ def find_subjects(
             check_one_size(model, size)
         found.append(_subject(sized_name(model, size), path, names, resize, runtime, max(threads) if here else None))
     return found
-
-
-def _is_foreign(model: Path) -> bool:
-    """Whether another program wrote this .onnx: bare it is measured as it is, for a size it is exported."""
-    if model.suffix.lower() != ".onnx":
-        return False
-    from yolo_edge.export.summary import read_spec_text
-
-    return read_spec_text(model) is None
 
 
 def _subject(

@@ -251,11 +251,11 @@ def sweep(
         raise YoloEdgeError(f"{len(failed)} of {len(exported)} files could not be made: {failed[0].failed}")
 
 
-def _batches(exported: "Sequence[Exported]", output: Path, threads: int) -> list[list[Path]]:
+def _batches(exported: "Sequence[Exported]", output: Path, cells_a_file: int) -> list[list[Path]]:
     """Files of one size side by side: their ratios are what one wants to know; no more than fit into memory."""
     from yolo_edge.cli.sweep_files import MODELS
 
-    most = max(_MOST_SLOTS // threads, 1)
+    most = max(_MOST_SLOTS // cells_a_file, 1)
     by_size: dict[object, list[Path]] = {}
     for item in exported:
         if item.name is not None:
@@ -373,8 +373,11 @@ def _print(document: dict[str, Any]) -> None:
     rows = []
     for cell in cells:
         row = [cell["model"], cell["device"], cell["runtime"], cell["threads"]]
-        row += ["emulated" if cell["emulated"] else "yes" if cell["valid"] else "no", f"{cell['p50_ms']:.3f}"]
-        row.append("{:.3f} .. {:.3f}".format(*cell["ci95_ms"]))
+        if cell["emulated"]:
+            row += ["emulated", "withheld", "-"]
+        else:
+            row += ["yes" if cell["valid"] else "no", f"{cell['p50_ms']:.3f}"]
+            row.append("{:.3f} .. {:.3f}".format(*cell["ci95_ms"]))
         if accuracies:
             row += ["-" if cell[name] is None else f"{100 * cell[name]:.1f}" for name in ("mAP50_95", "mAP50")]
         if energies:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from yolo_edge._version import __version__
+from yolo_edge.export.provenance import sha256
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import not_written, printable, read_bytes, write_atomically
+from yolo_edge.ondevice.names import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +53,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 class Record(msgspec.Struct, kw_only=True):
     """What a sweep's folder holds."""
 
-    sweep: int = 1
+    sweep: Literal[1] = 1
     files: list[Exported] = msgspec.field(default_factory=list)
 
 
@@ -64,14 +66,12 @@ class Plan:
         weights: Of a .cfg, where they are not beside it.
         folder: Of the sweep.
         options: How; formats, precisions and sizes are all combined.
-        pictures: To verify with.
     """
 
     model: Path
     weights: Path | None
     folder: Path
     options: "ExportOptions"
-    pictures: Sequence[Any] = ()
 
 
 @contextmanager
@@ -95,10 +95,10 @@ def locked(folder: Path) -> "Iterator[None]":
 
 
 def read_record(folder: Path) -> Record:
-    """What the folder holds; nothing where there is no record, or one of another version.
+    """What the folder holds; nothing where there is no record.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: It cannot be read, or is of another version.
     """
     path = folder / RECORD
     if not path.exists():
@@ -123,7 +123,7 @@ def export_files(plan: Plan, progress: Progress) -> list[Exported]:
     from yolo_edge.export.load import load_model
     from yolo_edge.export.verify import VerificationError
 
-    record = read_record(plan.folder)
+    record, sources = read_record(plan.folder), _digests(plan)
     models, options = plan.folder / MODELS, plan.options
     found = []
     for size in options.sizes:
@@ -140,7 +140,7 @@ def export_files(plan: Plan, progress: Progress) -> list[Exported]:
         shape = (source.spec.input.width, source.spec.input.height)
         for precision in options.precisions:
             for format_ in options.formats:
-                key = _key(plan, size, precision, format_)
+                key = _key(plan, sources, size, precision, format_)
                 what = f"{source.stem} at {shape[0]}x{shape[1]}, {precision}, {format_}"
                 before = next((item for item in record.files if item.key == key and _is_there(models, item)), None)
                 if before is not None:
@@ -158,12 +158,12 @@ def export_files(plan: Plan, progress: Progress) -> list[Exported]:
                     # both formats obey one plan; the one that was written with the first
                     one = replace(one, int8=replace(one.int8, pictures=(), plan=kept))
                 try:
-                    (file,) = export(plan.model, models, one, weights=plan.weights, pictures=plan.pictures).files
+                    (file,) = export(plan.model, models, one, weights=plan.weights).files
                 except VerificationError as error:
                     made = msgspec.structs.replace(made, failed=printable(str(error)))
                 else:
-                    digest = hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
-                    made = msgspec.structs.replace(made, name=Path(file.path).name, sha256=digest)
+                    path = Path(file.path)
+                    made = msgspec.structs.replace(made, name=path.name, sha256=sha256(path))
                 record.files = [item for item in record.files if item.key != key and item.name != (made.name or "")]
                 record.files.append(made)
                 write_atomically(plan.folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1))
@@ -175,21 +175,27 @@ def _is_there(models: Path, item: Exported) -> bool:
     if item.name is None:
         return True  # it failed, and would again
     path = models / Path(item.name).name
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == item.sha256
+    return path.is_file() and sha256(path) == item.sha256
 
 
-def _key(plan: Plan, size: tuple[int, int] | None, precision: str, format_: str) -> str:
+def _digests(plan: Plan) -> list[str | None]:
+    """Of the files that all is made from; None for what is not given."""
+    options = plan.options
+    weights = (plan.weights or plan.model.with_suffix(".weights")) if plan.model.suffix.lower() == ".cfg" else None
+    names = None if options.names in (None, *NAMES) else Path(str(options.names))
+    files = [plan.model, weights, options.spec, options.int8.plan, names]
+    return [sha256(path) if path is not None and path.is_file() else None for path in files]
+
+
+def _key(plan: Plan, sources: Sequence[str | None], size: tuple[int, int] | None, precision: str, format_: str) -> str:
     """The same for the same source files, options and version."""
     from yolo_edge.evaluation.parallel import stamp
     from yolo_edge.export.job import PLANNED
 
     options = plan.options
-    given = plan.weights or plan.model.with_suffix(".weights")
-    sources = [plan.model, *([given] if plan.model.suffix.lower() == ".cfg" else []), options.spec, options.int8.plan]
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() if path and path.exists() else None for path in sources]
     int8 = options.int8
     calibration = [(str(path), stamp(path)) for path in int8.pictures] if precision in PLANNED else []
     how = [options.head, options.input, options.resize, options.names, options.licence, options.output_type]
     settings = [int8.count, int8.seed, int8.ranges] if precision in PLANNED else []
-    content = [__version__, digests, size, precision, format_, how, calibration, settings]
+    content = [__version__, sources, size, precision, format_, how, calibration, settings]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

@@ -160,18 +160,16 @@ def validate(
 
 def _anchors_of(model: Path, anchors: "Sequence[tuple[float, float]]") -> "Sequence[tuple[float, float]]":
     """The anchors for a model that carries no spec."""
-    from yolo_edge.export.summary import read_spec_text
+    from yolo_edge.cli.models import is_foreign_onnx
 
-    return anchors if anchors and model.suffix.lower() == ".onnx" and read_spec_text(model) is None else ()
+    return anchors if anchors and is_foreign_onnx(model) else ()
 
 
 def _spec_of(model: Path, spec: Path | None) -> Path | None:
     """The `--spec` option, for models that need one: .onnx files that carry none."""
-    from yolo_edge.export.summary import read_spec_text
+    from yolo_edge.cli.models import is_foreign_onnx
 
-    if spec is None or model.suffix.lower() != ".onnx" or read_spec_text(model) is not None:
-        return None
-    return spec
+    return spec if spec is not None and is_foreign_onnx(model) else None
 
 
 def _percent(value: float | None) -> str:

@@ -40,7 +40,7 @@ def read_dataset(
         training: Which of the two.
         images: The folder of the pictures of a COCO or VOC dataset; None: where they usually are.
         skip_bad: Leave out pictures with bad labels, and say so in `Dataset.skipped`.
-        track: Goes through what it is given and shows the progress; with what is done.
+        track: Shows how far reading is: (items, what is done) → the same items.
 
     Raises:
         InputError: There is no dataset of these forms, or a label is bad; the message names file and line.
@@ -86,7 +86,7 @@ def has_labels(folder: Path) -> bool:
     """Whether a folder is a dataset, and not just pictures: VOC's, or with a label file of YOLO.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: It cannot be read, or holds several VOC folders.
     """
     from yolo_edge.datasets.voc import voc_root  # noqa: PLC0415
     from yolo_edge.datasets.yolo import label_path, pictures_in  # noqa: PLC0415

@@ -1,6 +1,7 @@
 """Which class of a model is which class of a dataset: by name."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,28 +54,29 @@ def match_classes(model: Sequence[str], dataset: Sequence[str], *, named: bool =
     if not named:
         return _by_id(model, dataset)
     ours, theirs = [_meaning(name) for name in model], [_meaning(name) for name in dataset]
+    wanted = set(ours)
     if ours == theirs:  # also where names stand twice
         return ClassMatch(np.arange(len(model)), "name", (), ())
     place: dict[str, int] = {}
     for number, name in enumerate(theirs):
-        if name in place and name in ours:
+        if name in place and name in wanted:
             both = f"{dataset[place[name]]!r} and {dataset[number]!r}"
             raise InputError(f"the dataset has two classes {both}: which is the model's?")
         place[name] = number
     to_dataset = np.array([place.get(name, -1) for name in ours], np.int64)
-    found = to_dataset[to_dataset >= 0].tolist()
+    found = Counter(to_dataset[to_dataset >= 0].tolist())
     if not found:
         raise InputError(
             f"no class of the model ({_list(model)}) is one of the dataset's ({_list(dataset)}); --names FILE renames "
             "the model's"
         )
-    if len(set(found)) < len(found):
-        twice = next(number for number in found if found.count(number) > 1)
+    twice, count = found.most_common(1)[0]
+    if count > 1:
         raise InputError(f"several classes of the model are {dataset[twice]!r} in the dataset; --names renames them")
     return ClassMatch(
         to_dataset,
         "name",
-        tuple(name for number, name in enumerate(dataset) if number not in set(found)),
+        tuple(name for number, name in enumerate(dataset) if number not in found),
         tuple(name for name, target in zip(model, to_dataset, strict=True) if target < 0),
     )
 

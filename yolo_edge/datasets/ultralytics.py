@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from yolo_edge.datasets.dataset import Dataset, Reading
-from yolo_edge.datasets.yolo import pictures_in, read_labels
+from yolo_edge.datasets.yolo import MAX_CLASSES, pictures_in, read_labels
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable, read_text
 from yolo_edge.ondevice.images import SUFFIXES
@@ -15,10 +15,9 @@ SPLITS = ("train", "val", "test")
 
 _MAX_BYTES = 4 * 1024 * 1024
 _MAX_LIST_BYTES = 1 << 28
-_MAX_CLASSES = 100_000
 
 
-def read_data_yaml(path: Path, split: str | None, reading: Reading) -> Dataset:
+def read_data_yaml(path: Path, split: str, reading: Reading) -> Dataset:
     """Read one split of a dataset that a `data.yaml` describes.
 
     `path` in it is looked for from the file's own folder; a split is a folder of pictures (not of folders in it), a
@@ -26,7 +25,7 @@ def read_data_yaml(path: Path, split: str | None, reading: Reading) -> Dataset:
 
     Args:
         path: The YAML file.
-        split: "train", "val" or "test"; None: "val".
+        split: "train", "val" or "test".
         reading: What to do about bad labels.
 
     Raises:
@@ -34,7 +33,6 @@ def read_data_yaml(path: Path, split: str | None, reading: Reading) -> Dataset:
     """
     document = _parse(path)
     names, named = _names(path, document)
-    split = split or "val"
     if split not in SPLITS:
         raise InputError(f"--split {printable(split)!r}: expected {', '.join(SPLITS)}")
     entry = document.get(split)
@@ -84,9 +82,9 @@ def _names(path: Path, document: dict[str, Any]) -> tuple[list[str], bool]:
         if set(names) != set(range(len(names))):
             raise InputError(f"{path}: names: expected the ids 0..{len(names) - 1}")
         names = [names[i] for i in range(len(names))]
-    if names is None and isinstance(document.get("nc"), int) and 1 <= document["nc"] <= _MAX_CLASSES:
+    if names is None and isinstance(document.get("nc"), int) and 1 <= document["nc"] <= MAX_CLASSES:
         names = [f"class_{i}" for i in range(document["nc"])]
-    if not isinstance(names, list) or not names or len(names) > _MAX_CLASSES:
+    if not isinstance(names, list) or not names or len(names) > MAX_CLASSES:
         raise InputError(f"{path}: names: expected a list of class names, or id: name")
     if any(isinstance(name, (dict, list)) or name is None for name in names):
         raise InputError(f"{path}: names: expected a text for each class")

@@ -28,13 +28,20 @@ def voc_root(folder: Path) -> Path | None:
     Raises:
         InputError: There are several.
     """
-    if (folder / "Annotations").is_dir():
+    if _is_voc(folder):
         return folder
-    inside = sorted(child for child in folder.iterdir() if (child / "Annotations").is_dir())
+    inside = sorted(child for child in folder.iterdir() if _is_voc(child))
     if len(inside) > 1:
         names = ", ".join(child.name for child in inside)
         raise InputError(f"{folder}: holds several VOC folders, choose one: {names}")
     return inside[0] if inside else None
+
+
+def _is_voc(folder: Path) -> bool:
+    try:
+        return (folder / "Annotations").is_dir()
+    except PermissionError:  # such as lost+found, where a dataset has a disk of its own
+        return False
 
 
 def voc_splits(folder: Path) -> list[str]:

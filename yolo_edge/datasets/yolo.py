@@ -15,8 +15,9 @@ from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable, read_text, reason
 from yolo_edge.ondevice.images import SUFFIXES
 
+MAX_CLASSES = 100_000
+
 _MAX_BYTES = 16 * 1024 * 1024  # of a label file
-_MAX_CLASSES = 100_000
 _EDGE = 1.01  # labels are rounded: Ultralytics lets a hundredth pass too
 _NAMES_FILES = ("classes.txt", "obj.names", "classes.names")
 
@@ -59,7 +60,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def label_path(picture: Path) -> Path:
-    """Where the labels of a picture are: the last `images` of the path becomes `labels`, if there is one."""
+    """Where the labels of a picture are: with `labels` for the last `images` of its path, or else beside it."""
     parts = list(picture.absolute().parts)
     for at in range(len(parts) - 2, 0, -1):
         if parts[at] == "images":
@@ -95,7 +96,7 @@ def read_labels(
             sizes[number] = image_size(picture)
             text = _read(file)
             missing += text is None
-            repeated += _read_lines(text or "", file, number, len(names) if names else _MAX_CLASSES, columns)
+            repeated += _read_lines(text or "", file, number, len(names) if names else MAX_CLASSES, columns)
         except InputError as error:
             bad_images[number] = str(error)
     if missing == len(pictures):

@@ -56,13 +56,14 @@ class Source(Protocol):
 
         Raises:
             SourceError: It is not there.
+            InputError: It is a file that holds no such thing, or a library is missing.
         """
 
     def read(self) -> Taken | None:
         """The next picture (BGR, uint8 [height, width, 3]) and when it was taken (`time.monotonic`); None: no more.
 
         Raises:
-            SourceError: Its pictures cannot be used.
+            InputError: They are files, and none can be read.
         """
 
     def close(self) -> None:
@@ -108,13 +109,13 @@ class Capture:
                 self._capture = capture
                 break
         else:
-            raise SourceError(f"{self.name}: {self._why_not()}")
+            raise self._unusable(self._why_not())
         if device is not None or isinstance(self._target, int):
             self._ask_camera()
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
             self.close()
-            raise SourceError(f"{self.name}: frames of {width}x{height}, more than {MAX_PIXELS} pixels")
+            raise self._unusable(f"frames of {width}x{height}, more than {MAX_PIXELS} pixels")
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if 0.1 <= fps <= 1000 else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -155,6 +156,10 @@ class Capture:
             return Path(self._target) if self._target.startswith("/dev/") else None
         return Path(f"/dev/video{self._target}") if sys.platform == "linux" else None
 
+    def _unusable(self, problem: str) -> YoloEdgeError:
+        """The error for a camera or stream that may work another time, or for a file, which will not."""
+        return (SourceError if self.live else InputError)(f"{self.name}: {problem}")
+
     def _why_not(self) -> str:
         if not self.live:
             return "OpenCV reads no video from it"
@@ -188,12 +193,14 @@ class Pictures:
             try:
                 image = read_image(path)
             except InputError as error:
+                if len(self._paths) == 1:
+                    raise
                 self._note(f"passed over: {error}")
                 continue
             self._readable += 1
             return image, time.monotonic()
         if self._readable == 0:
-            raise SourceError(f"{self.name}: none of the pictures can be read")
+            raise InputError(f"{self.name}: none of the pictures can be read")
         return None
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from yolo_edge._version import __version__
+from yolo_edge.datasets.dataset import MAX_SIDE
 from yolo_edge.evaluation.boxes import Found
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.detector import Detector
@@ -23,9 +24,8 @@ from yolo_edge.ondevice.files import read_bytes
 from yolo_edge.ondevice.images import MAX_BYTES, decode_image
 
 CHUNK = 16  # pictures: half a second of work, and some MB where they travel
-_MAX_SIDE = 1 << 20
 
-Side = Annotated[int, msgspec.Meta(ge=0, le=_MAX_SIDE)]
+Side = Annotated[int, msgspec.Meta(ge=0, le=MAX_SIDE)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -61,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         sizes: Width and height of each; 0 with an error.
         counts: Detections of each.
         milliseconds: Of each inference; 0 with an error.
-        xyxy: Little-endian float32 [detections, 4].
+        xyxy: float32 [detections, 4]; like the others little-endian.
         confidence: float32 [detections].
         class_id: int32 [detections].
     """

@@ -88,7 +88,10 @@ class DaskWorkers:
                     )
                 while waiting and len(running) < 2 * slots:
                     job = waiting.popleft()
-                    running[self._submit(job, models)] = job
+                    try:
+                        running[self._submit(job, models)] = job
+                    except (OSError, self._distributed.TimeoutError):  # the workers went while the model was on its way
+                        waiting.append(job.again())
                 for future in self._finished(running):
                     job = running.pop(future)
                     if future.status in _GONE:  # the worker that had the model is gone

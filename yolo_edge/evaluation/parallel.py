@@ -13,10 +13,11 @@ from yolo_edge.datasets import Dataset
 from yolo_edge.datasets.dataset import Reading
 from yolo_edge.evaluation.boxes import Flags, Found
 from yolo_edge.evaluation.chunks import CHUNK, Answer, Request, decode_answer, encode
+from yolo_edge.evaluation.metrics import MAX_DETECTIONS
 from yolo_edge.evaluation.pool import Job, Workers
 from yolo_edge.evaluation.run import Run, size_problem, usable
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import read_bytes, write_atomically
 
 _MAX_ANSWER = 256 << 20  # bytes of a file
@@ -24,11 +25,11 @@ _MAX_ANSWER = 256 << 20  # bytes of a file
 
 @dataclass(frozen=True)
 class Options:
-    """How the detectors are run; see `Detector`."""
+    """How the detectors are run, by default as `validate` does; see `Detector`."""
 
     confidence: float = 0.001
     iou: float = 0.6
-    max_detections: int = 300
+    max_detections: int = MAX_DETECTIONS
     runtime: str = "auto"
     fast: bool = False
 
@@ -53,9 +54,6 @@ class ChunkedWork:
             dataset: The pictures.
             options: Of the detectors.
             folder: Keeps the answers.
-
-        Raises:
-            InputError: A picture is not there.
         """
         self._models, self._dataset = tuple(models), dataset
         stamps = [stamp(path) for path in dataset.paths]
@@ -106,7 +104,10 @@ class ChunkedWork:
         ]
         for number, answer in workers.run(jobs):
             (path, _), part = missing[number]
-            decode_answer(answer, len(part.request.pictures))
+            try:
+                decode_answer(answer, len(part.request.pictures))
+            except ValueError as error:
+                raise YoloEdgeError(f"{path.name}: what a worker sent cannot be used ({error})") from error
             write_atomically(part.path, answer)
             progress(path.name)
         self._missing = [item for item in missing if _kept(item[1]) is None]

@@ -78,7 +78,12 @@ def gather(
 
 
 def usable(dataset: Dataset, keep: Flags, reading: Reading) -> Dataset:
-    """The part of a dataset whose pictures can be used, bool [pictures].
+    """The part of a dataset whose pictures can be used.
+
+    Args:
+        dataset: All of it.
+        keep: bool [pictures].
+        reading: What was told of the others.
 
     Raises:
         InputError: There is none.

@@ -9,9 +9,10 @@ def decibels(signal: float, noise: float) -> float:
     """10·log10(signal / noise), within ±`MAX_SNR_DB`."""
     if noise <= 0:
         return MAX_SNR_DB
-    if signal <= 0:
+    ratio = signal / noise
+    if ratio <= 0:  # also where outputs overflow
         return -MAX_SNR_DB
-    return float(np.clip(10 * np.log10(signal / noise), -MAX_SNR_DB, MAX_SNR_DB))
+    return float(np.clip(10 * np.log10(ratio), -MAX_SNR_DB, MAX_SNR_DB))
 
 
 def snr_db(expected: np.ndarray, found: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """From what detectors found in a dataset to the document that `yolo-edge validate --json` prints."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,7 @@ def assess(
         seed: Of the bootstrap.
         threads: Of the bootstrap.
     """
-    names = dataset.names if dataset.names_known else _names_by_id(models[0].spec, dataset)
+    names = _told_apart(dataset.names if dataset.names_known else _names_by_id(models[0].spec, dataset))
     truth, counted = Truth.of_dataset(dataset), np.array(classes.common, np.int64)
     accuracies = [
         evaluate(truth, boxes.in_classes(match.to_dataset), classes=counted)
@@ -171,7 +172,7 @@ def _difference(change: dict[str, Difference | None] | None) -> dict[str, list[f
 
 
 def _agreement(first: Validated, labels: Found, other: Validated, candidates: Found) -> float | None:
-    """AP50 with what the first model would show as labels; None where their classes differ, or it shows nothing."""
+    """AP50 with what the first model would show as labels; None where no classes match, or it shows nothing."""
     try:
         match = match_classes(other.spec.names, first.spec.names)
     except InputError:
@@ -183,6 +184,12 @@ def _agreement(first: Validated, labels: Found, other: Validated, candidates: Fo
 def _names_by_id(spec: ModelSpec, dataset: Dataset) -> tuple[str, ...]:
     names = spec.names
     return tuple(names[i] if i < len(names) else name for i, name in enumerate(dataset.names))
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names as the keys of a table; those that stand twice with their ids."""
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} ({i})" for i, name in enumerate(names)]
 
 
 def _some(names: Sequence[str], limit: int = 6) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -172,7 +173,10 @@ def _call(step: Step, folder: Path) -> Any:
             printed, _ = process.communicate()
         except BaseException:  # the command cleans up, then we go
             process.terminate()
-            process.wait(_WAIT)
+            try:
+                process.wait(_WAIT)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         raise YoloEdgeError(f"`{step.name}` failed with exit code {process.returncode}; it says why above")

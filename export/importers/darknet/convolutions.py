@@ -3,6 +3,7 @@
 Sizes follow darknet's `make_convolutional_layer` (src/convolutional_layer.c), which rounds down.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from yolo_edge.export.importers.darknet.building import (
 )
 from yolo_edge.export.importers.darknet.cfg import Section
 from yolo_edge.export.importers.darknet.weights import BATCH_NORM_EPSILON
+
+_MAX_WEIGHTS = 1 << 60  # of one layer: numpy counts their bytes in 63 bits, even where none take memory
 
 # binary networks, and experiments that no published detector uses
 _REFUSED = (
@@ -50,6 +53,8 @@ def convolutional(net: Network, section: Section) -> ir.Value:
     )
     normalized = section.integer("batch_normalize", 0) != 0
     weight_shape = (filters, channels // groups, size, size)
+    if math.prod(weight_shape) > _MAX_WEIGHTS:
+        raise section.error(f"{filters} filters of {size}x{size}x{channels // groups} are too large")
     parameters = _parameters(net, section, weight_shape, normalized)
     net.parameters[section.index] = parameters
     name = f"conv_{section.index}"

@@ -97,7 +97,8 @@ def _anchors(section: Section, count: int) -> list[tuple[float, float]]:
 def _finish(net: Network, section: Section, head: Head, classes: int, value: ir.Value) -> None:
     for width, height in head.anchors:
         if not 0 < width <= _MAX_ANCHOR or not 0 < height <= _MAX_ANCHOR:
-            raise section.error(f"an anchor has two sides above 0, got {width:g},{height:g}", "anchors")
+            problem = f"an anchor has two sides above 0, up to {_MAX_ANCHOR:g}, got {width:g},{height:g}"
+            raise section.error(problem, "anchors")
     if not 0 < head.scale_xy <= 100:
         raise section.error(f"expected a number above 0, up to 100, got {head.scale_xy:g}", "scale_x_y")
     entries = entries_before_classes(head.family)

@@ -17,7 +17,7 @@ def replace_anchors(path: Path, pixels: str, cells: Sequence[str], masks: Sequen
     Args:
         path: The cfg.
         pixels: The anchors for `[yolo]` and `[Gaussian_yolo]`.
-        cells: For each head the anchors in cells of its grid, which `[region]` takes.
+        cells: For each head its own anchors in cells of its grid, which `[region]` takes.
         masks: For each head, in the order of the cfg, which anchors it predicts.
 
     Raises:
@@ -35,9 +35,10 @@ def replace_anchors(path: Path, pixels: str, cells: Sequence[str], masks: Sequen
         if before.kind != "convolutional":
             raise head.error(f"needs a [convolutional] before it, there is [{before.kind}]")
         entries = entries_before_classes(_FAMILIES[head.kind]) + head.integer("classes", 20, 1)
-        values = {"anchors": own if head.kind == "region" else pixels, "num": str(count)}
-        if head.kind != "region":
-            values["mask"] = ",".join(map(str, mask))
+        if head.kind == "region":
+            values = {"anchors": own, "num": str(len(mask))}
+        else:
+            values = {"anchors": pixels, "num": str(count), "mask": ",".join(map(str, mask))}
         for key, value in values.items():
             _set(lines, added, head, key, value)
         _set(lines, added, before, "filters", str(entries * len(mask)))

@@ -13,7 +13,7 @@ MAX_CLASSES = 100_000
 
 
 def read_tree(section: Section, classes: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Parse a tree file: a line a node, its name and the line (from 0) of its parent, -1 for a root (`read_tree`).
+    """Parse a tree file: a line a node, its name and the number (from 0) of its parent, -1 for a root (`read_tree`).
 
     Args:
         section: The `[region]` that names the file.
@@ -26,16 +26,17 @@ def read_tree(section: Section, classes: int) -> tuple[tuple[int, ...], tuple[st
         InputError: The file is not there, or is no such tree; the message names the line.
     """
     path = _find(section, "tree")
-    parents, names = [], []
-    for number, line in enumerate(_lines(path), start=1):
+    parents: list[int] = []
+    names: list[str] = []
+    for number, line in _lines(path):
         words = line.split()
         try:
             parent = int(words[1]) if len(words) == 2 and len(words[1]) < 12 else None
         except ValueError:
             parent = None
         # the line is not shown: a cfg may name any file
-        if parent is None or not -1 <= parent < number - 1 or not words[0].isprintable():
-            raise InputError(f"{path}:{number}: expected a name and an earlier line (or -1)")
+        if parent is None or not -1 <= parent < len(names) or not words[0].isprintable():
+            raise InputError(f"{path}:{number}: expected a name and an earlier node (or -1)")
         names.append(words[0])
         parents.append(parent)
     if len(parents) != classes:
@@ -54,7 +55,7 @@ def read_map(section: Section, nodes: int) -> tuple[int, ...]:
     """
     path = _find(section, "map")
     found = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in _lines(path):
         node = int(line) if line.isascii() and line.isdigit() and len(line) < 12 else -1
         if not 0 <= node < nodes:
             raise InputError(f"{path}:{number}: expected a node 0..{nodes - 1}")
@@ -84,6 +85,7 @@ def _find(section: Section, key: str) -> Path:
     raise section.error(f"no such file: {text[:100]} (looked in {folder}, above it and here)", key)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that are not empty, with their numbers from 1."""
     text = read_text(path, _MAX_BYTES, "expected UTF-8 text")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]

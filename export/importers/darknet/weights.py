@@ -11,22 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
+from yolo_edge.export.importers.foreign import kind_of
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_readable
 
 # pjreddie's and OpenCV's; AlexeyAB's fused inference adds 1e-5
 BATCH_NORM_EPSILON = 1e-6
-
-# what people hand over instead, by its first bytes
-_FOREIGN = {
-    b"PK\x03\x04": "a zip archive, such as a PyTorch checkpoint",
-    b"\x89HDF": "an HDF5 file, such as a Keras model",
-    b"\x80\x02": "a pickle, such as an old PyTorch checkpoint",
-    b"[net": "a cfg text",
-    b"<!DO": "an HTML page",
-    b"<htm": "an HTML page",
-    b"version https://git-lfs": "a Git LFS pointer; fetch the file itself",
-}
 
 
 class WeightSource(Protocol):
@@ -68,9 +58,9 @@ class WeightsFile:
         size = check_readable(path)
         with path.open("rb") as file:
             start = file.read(32)
-        for magic, what in _FOREIGN.items():
-            if start.startswith(magic):
-                raise InputError(f"{path}: not darknet weights (it looks like {what})")
+        kind = kind_of(start)
+        if kind is not None:
+            raise InputError(f"{path}: not darknet weights (it looks like {kind})")
         if size < 16:
             raise InputError(f"{path}: not darknet weights ({size} bytes, the header alone has 16)")
         major, minor, _ = (int(number) for number in np.frombuffer(start[:12], "<i4"))

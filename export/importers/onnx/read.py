@@ -8,6 +8,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
+from yolo_edge.export.importers.foreign import why_no_onnx
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_readable, first_line, printable, read_bytes
 from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
@@ -24,11 +25,7 @@ def read_onnx(path: Path) -> tuple[ModelProto, list[Path]]:
     Raises:
         InputError: Not an ONNX file, of an opset that is not supported, or with weights outside its folder.
     """
-    data = read_bytes(path, MAX_MODEL_BYTES)
-    try:
-        model = onnx.load_model_from_string(data)
-    except (DecodeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not an ONNX file ({type(error).__name__})") from error
+    model = parse_onnx(read_bytes(path, MAX_MODEL_BYTES), path)
     if not all(isinstance(name, str) for name in _names(model)):  # proto2 gives bytes for what is no UTF-8
         raise InputError(f"{path}: not an ONNX file (a name in it is not UTF-8)")
     if not model.graph.node or not model.graph.output:
@@ -46,6 +43,18 @@ def read_onnx(path: Path) -> tuple[ModelProto, list[Path]]:
         except Exception as error:  # the C++ part raises types of its own
             raise InputError(f"{path}: its functions cannot be put in place ({first_line(error)})") from error
     return model, [path, *files]
+
+
+def parse_onnx(data: bytes, path: Path) -> ModelProto:
+    """The model that the bytes of a file are; nothing in it is looked at.
+
+    Raises:
+        InputError: They are none; the message says what they look like instead.
+    """
+    try:
+        return onnx.load_model_from_string(data)
+    except (DecodeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not an ONNX file ({why_no_onnx(data)})") from error
 
 
 def _names(model: ModelProto) -> Iterator[object]:
