@@ -10,7 +10,7 @@ from yolo_edge.cli.options import Json, path
 
 def quickstart(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="A folder for all that it makes.", parser=path)
+        Path, typer.Argument(metavar="DIR", help="A folder for all that it makes.", parser=path)
     ] = Path("quickstart"),
     json: Json = False,
 ) -> None:
