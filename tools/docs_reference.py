@@ -45,7 +45,7 @@ def command_line() -> str:
         usage = command.get_usage(context).removeprefix("Usage: ")
         lines += [f"## {context.command_path}", "", *_paragraphs(command.help), "", "```text", usage, "```", ""]
         records = [record for param in command.params if (record := param.get_help_record(context)) is not None]
-        lines += ["| option | |", "|---|---|"]
+        lines += ["| option | meaning |", "|---|---|"]
         # in code a bar divides no cells
         lines += [f"| `{' '.join(name.split())}` | {_cell(text)} |" for name, text in records]
         lines.append("")
@@ -74,7 +74,7 @@ def python_api() -> str:
     """What each public package exports; mkdocstrings fills it in from the docstrings."""
     import importlib  # noqa: PLC0415
 
-    lines = ["# Python", "", "What packages export. Everything else may change without notice.", ""]
+    lines = ["# Python API", "", "What packages export. Everything else may change without notice.", ""]
     for package in PACKAGES:
         module = importlib.import_module(package)
         lines += [f"## {package}", "", *_paragraphs(inspect.getdoc(module)), ""]
@@ -117,7 +117,7 @@ def _definition(schema: str, kind: str, definition: dict[str, Any]) -> list[str]
     }
     required = definition.get("required", ())
     lines = [f"### {kind} {{ #{schema}-{kind.lower()} }}", "", *text.strip().splitlines(), ""]
-    lines += ["| key | type | |", "|---|---|---|"]
+    lines += ["| key | type | meaning |", "|---|---|---|"]
     for key, value in definition.get("properties", {}).items():
         note = meanings.get(key, "")
         if key not in required and value.get("default") is not None:
