@@ -33,7 +33,13 @@ class FileOptions:
     output_type: str | None = None
 
     def resolved(self, format_: str) -> "FileOptions":
-        """The same with what is usual for a format, "onnx" or "tflite", in place of None."""
+        """The same with what is usual for a format, "onnx" or "tflite", in place of None.
+
+        Raises:
+            InputError: A precision that the format does not have.
+        """
+        if self.precision == "int8x16" and format_ == "onnx":
+            raise InputError("precision int8x16: onnxruntime has no operators of 16 bits; use --format tflite")
         integers = format_ == "tflite" and self.precision == "int8"
         input_ = self.input or ("int8" if integers else "float32")
         output = self.output_type or ("int8" if integers and self.head == "raw" else "float32")
