@@ -77,7 +77,10 @@ def python_api() -> str:
     lines = ["# Python API", "", "What packages export. Everything else may change without notice.", ""]
     for package in PACKAGES:
         module = importlib.import_module(package)
-        lines += [f"## {package}", "", *_paragraphs(inspect.getdoc(module)), ""]
+        text, _, example = (inspect.getdoc(module) or "").partition("\nExamples:\n")
+        lines += [f"## {package}", "", text, ""]
+        if example:
+            lines += ["```pycon", inspect.cleandoc(example), "```", ""]
         for name in module.__all__:
             if not name.startswith("__"):
                 lines += [f"::: {_home(package, name)}", ""]
@@ -85,11 +88,11 @@ def python_api() -> str:
 
 
 def _home(package: str, name: str) -> str:
-    """Where an exported name is defined: a constant is where it is exported from."""
+    """Where an exported name is defined; constants and aliases: where it is exported from."""
     import importlib  # noqa: PLC0415
 
     module = getattr(getattr(importlib.import_module(package), name), "__module__", None)
-    return f"{module or package}.{name}"
+    return f"{module if str(module).startswith('yolo_edge') else package}.{name}"
 
 
 def schemas() -> str:

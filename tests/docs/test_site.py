@@ -55,6 +55,10 @@ def test_the_reference_comes_from_the_code(site: Path) -> None:
     assert "yolo-edge quickstart [OPTIONS] [DIR]\n" in text["command-line"]
     assert "A model file that finds objects in pictures" in text["python"]
     assert "check_canonical" in text["python"]
+    # not onnx_ir's own Graph, which is another class
+    assert 'id="yolo_edge.export.Graph"' in text["python"]
+    assert "raw heads" in text["python"]
+    assert 'id="onnx_ir' not in text["python"]
     assert 'id="spec-head"' in text["schemas"]
     assert "raspberry-pi-5" in text["boards"]
     for name in ("spec", "result", "plan", "front", "comparison"):
@@ -64,6 +68,12 @@ def test_the_reference_comes_from_the_code(site: Path) -> None:
 def test_code_in_tables_shows_bars_without_backslashes(site: Path) -> None:
     assert "p50|p90|p99" in (site / "choose.html").read_text()
     assert not [page for page in site.rglob("*.html") if re.search(r"<code[^>]*>[^<\n]*\\\|", page.read_text())]
+
+
+def test_lists_are_lists(site: Path) -> None:
+    """Python-Markdown wants an empty line before a list behind a paragraph, GitHub does not."""
+    for page in site.rglob("*.html"):
+        assert not re.findall(r"<p>[^<]*(?:<(?!/p>)[^<]*)*\n- ", page.read_text()), page
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:

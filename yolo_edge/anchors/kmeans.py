@@ -14,7 +14,9 @@ from yolo_edge.ondevice.errors import InputError
 Floats = NDArray[np.float64]
 
 UPDATES = ("median", "mean")
+"""Where the centre of a cluster moves to, see `cluster`."""
 STARTS = 16
+"""How often `cluster` starts, unless it is told."""
 MAX_K = 1000
 MAX_STARTS = 1000
 RATIO_LIMIT = 4.0  # of YOLOv5's best possible recall (utils/autoanchor.py)

@@ -98,8 +98,8 @@ class Detector:
             image: BGR as OpenCV reads it, uint8 [height, width, 3].
 
         Returns:
-            What `spec.input` says: its dtype and shape, [1, 3, height, width] or [1, height, width, 3]; and what leads
-            boxes back into the picture.
+            Of the dtype and shape of `spec.input`: [1, 3, height, width] or [1, height, width, 3].
+            What leads boxes back into the picture.
 
         Raises:
             ValueError: Not such a picture.
