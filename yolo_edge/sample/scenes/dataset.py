@@ -35,8 +35,8 @@ class Part:
 def write_dataset(folder: PathLike, splits: Mapping[str, Sequence[Part]], *, workers: int = 1) -> Iterator[Path]:
     """Write `images/<split>/`, `labels/<split>/` and, last, `data.yaml`; give the path of each picture once written.
 
-    A picture is made when it is asked for: go through all of them. The same parts give the same files, whatever the number
-    of worker processes.
+    A picture is made when it is asked for: go through all of them. The same parts give the same files, whatever the
+    number of worker processes.
 
     Args:
         folder: Made where it is missing; files of the same names are replaced.
