@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,8 @@ def _check(options: ExportOptions) -> None:
             check_choice(option, value, choices)
         if not values:
             raise InputError(f"{option}: none was given")
-    for precision in options.precisions if AUTO not in options.precisions else ("fp32", "fp16", "int8"):
+    precisions = options.precisions if AUTO not in options.precisions else ("fp32", "fp16", "int8")
+    for precision in precisions:
         options.file(precision).check()
     if AUTO in options.precisions and options.int8.control is None:
         raise InputError("precision auto needs a limit, and pictures: --max-drop with --data, or --min-agreement")
@@ -251,8 +253,8 @@ def _check(options: ExportOptions) -> None:
             f"precision {planned[0]} needs pictures like those that the model will see: --calibration DIR (16 or more; "
             "without labels), or --plan FILE of an earlier export"
         )
-    if "int8x16" in options.precisions and "onnx" in options.formats:
-        raise InputError("precision int8x16: onnxruntime has no operators of 16 bits; use --format tflite")
+    for format_, precision in product(options.formats, precisions):
+        options.file(precision).resolved(format_)
     if options.int8.plan is not None and not planned and AUTO not in options.precisions:
         raise InputError("--plan goes with --precision int8 or int8x16")
     if "int8" in (options.input, options.output_type) and not {"int8", AUTO} & set(options.precisions):

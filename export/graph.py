@@ -13,6 +13,7 @@ import onnx_ir as ir
 from yolo_edge.export.functions import FUNCTION_DOMAIN, FUNCTIONS
 
 Graph: TypeAlias = ir.Model
+"""A network: an `onnx_ir.Model`, NCHW, float32, batch 1, from the input "images" to the raw heads."""
 
 OPSET = 17
 IR_VERSION = 8  # of opset 17: what runtimes of 2022 and later read

@@ -9,7 +9,7 @@ from yolo_edge.export.importers.darknet.weights import NoWeights
 from yolo_edge.export.importers.onnx import import_onnx
 from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import printable, read_text
+from yolo_edge.ondevice.files import PathLike, printable, read_text
 from yolo_edge.ondevice.names import rename_classes
 from yolo_edge.ondevice.spec import ModelSpec, replace_input
 
@@ -18,14 +18,14 @@ _MAX_SPEC = 16 * 1024 * 1024
 
 
 def load_model(
-    path: Path,
+    path: PathLike,
     *,
-    weights: Path | None = None,
+    weights: PathLike | None = None,
     size: tuple[int, int] | None = None,
     resize: str | None = None,
     names: str | None = None,
     licence: str | None = None,
-    spec: Path | None = None,
+    spec: PathLike | None = None,
     anchors: Sequence[tuple[float, float]] = (),
     shapes_only: bool = False,
 ) -> SourceModel:
@@ -45,7 +45,8 @@ def load_model(
     Raises:
         InputError: A file cannot be used, or an option does not fit it.
     """
-    source = _import(path, weights, size, spec, anchors, shapes_only)
+    weights, spec = (None if file is None else Path(file) for file in (weights, spec))
+    source = _import(Path(path), weights, size, spec, anchors, shapes_only)
     found = source.spec
     if resize is not None:
         found = replace_input(found, resize=resize)

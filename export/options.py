@@ -17,12 +17,12 @@ class FileOptions:
     """What a file shall be.
 
     Attributes:
-        precision: Of `spec.PRECISIONS`.
-        head: Of `HEADS`: what the outputs are.
-        input: Of `INPUTS`: "float32", "uint8" for the pixels of a picture, "int8" for the integers that an int8 network
+        precision: "fp32", "fp16", "int8", "int8-weights" or, of TFLite files, "int8x16".
+        head: "raw", "decoded" or "nms": what the outputs are.
+        input: "float32", "uint8" for the pixels of a picture, "int8" for the integers that an int8 network
             begins with; None: what is usual for the format and the precision.
-        nms: For head "nms".
-        output_type: Of `OUTPUT_TYPES`: "float32", or "int8" for the integers that an int8 network ends with; None: what
+        nms: Settings of head "nms".
+        output_type: "float32", or "int8" for the integers that an int8 network ends with; None: what
             is usual.
     """
 
@@ -33,7 +33,13 @@ class FileOptions:
     output_type: str | None = None
 
     def resolved(self, format_: str) -> "FileOptions":
-        """The same with what is usual for a format, "onnx" or "tflite", in place of None."""
+        """The same with what is usual for a format, "onnx" or "tflite", in place of None.
+
+        Raises:
+            InputError: A precision that the format does not have.
+        """
+        if self.precision == "int8x16" and format_ == "onnx":
+            raise InputError("precision int8x16: onnxruntime has no operators of 16 bits; use --format tflite")
         integers = format_ == "tflite" and self.precision == "int8"
         input_ = self.input or ("int8" if integers else "float32")
         output = self.output_type or ("int8" if integers and self.head == "raw" else "float32")

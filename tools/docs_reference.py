@@ -45,7 +45,7 @@ def command_line() -> str:
         usage = command.get_usage(context).removeprefix("Usage: ")
         lines += [f"## {context.command_path}", "", *_paragraphs(command.help), "", "```text", usage, "```", ""]
         records = [record for param in command.params if (record := param.get_help_record(context)) is not None]
-        lines += ["| option | |", "|---|---|"]
+        lines += ["| option | meaning |", "|---|---|"]
         # in code a bar divides no cells
         lines += [f"| `{' '.join(name.split())}` | {_cell(text)} |" for name, text in records]
         lines.append("")
@@ -74,10 +74,13 @@ def python_api() -> str:
     """What each public package exports; mkdocstrings fills it in from the docstrings."""
     import importlib  # noqa: PLC0415
 
-    lines = ["# Python", "", "What packages export. Everything else may change without notice.", ""]
+    lines = ["# Python API", "", "What packages export. Everything else may change without notice.", ""]
     for package in PACKAGES:
         module = importlib.import_module(package)
-        lines += [f"## {package}", "", *_paragraphs(inspect.getdoc(module)), ""]
+        text, _, example = (inspect.getdoc(module) or "").partition("\nExamples:\n")
+        lines += [f"## {package}", "", text, ""]
+        if example:
+            lines += ["```pycon", inspect.cleandoc(example), "```", ""]
         for name in module.__all__:
             if not name.startswith("__"):
                 lines += [f"::: {_home(package, name)}", ""]
@@ -85,11 +88,11 @@ def python_api() -> str:
 
 
 def _home(package: str, name: str) -> str:
-    """Where an exported name is defined: a constant is where it is exported from."""
+    """Where an exported name is defined; constants and aliases: where it is exported from."""
     import importlib  # noqa: PLC0415
 
     module = getattr(getattr(importlib.import_module(package), name), "__module__", None)
-    return f"{module or package}.{name}"
+    return f"{module if str(module).startswith('yolo_edge') else package}.{name}"
 
 
 def schemas() -> str:
@@ -117,7 +120,7 @@ def _definition(schema: str, kind: str, definition: dict[str, Any]) -> list[str]
     }
     required = definition.get("required", ())
     lines = [f"### {kind} {{ #{schema}-{kind.lower()} }}", "", *text.strip().splitlines(), ""]
-    lines += ["| key | type | |", "|---|---|---|"]
+    lines += ["| key | type | meaning |", "|---|---|---|"]
     for key, value in definition.get("properties", {}).items():
         note = meanings.get(key, "")
         if key not in required and value.get("default") is not None:

@@ -48,6 +48,11 @@ _PLACES = {**_PAGES, **_FILES, "devices/profiles": "reference/boards.md", "docs"
 _ORIGINS = {page: path for path, page in _PAGES.items()}
 _FARM = tempfile.TemporaryDirectory(prefix="yolo-edge-docs-")  # removed when mkdocs ends
 _DRAWING = re.compile(r"!\[[^\]]*\]\(([^)]+\.svg)\)")
+_COMMANDS = re.compile(r'(?s)(<div class="language-sh highlight"><pre><span></span><code>)(.*?)(</code>)')
+_BETWEEN = re.compile(r'(<span class="w">[^<]*</span>|\n)')
+_OPTION = re.compile(r"<code>(-[^<]{1,24})</code>")
+_ROW = re.compile(r"(?m)^\|.*$")
+_CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
 _FENCE = re.compile(r"(?ms)^(```+).*?^\1\s*$")
 
@@ -91,7 +96,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for path, page in _PAGES.items():
         text = (ROOT / path).read_text(encoding="utf-8")
         if path in _TITLES:
-            text = f"---\ntitle: {_TITLES[path]}\n---\n{text}"
+            text = re.sub(r"\A# .+", f"# {_TITLES[path]}", text)
         files.append(File.generated(config, page, content=text))
     for page, make in _REFERENCE.items():
         files.append(File.generated(config, page, content=make()))
@@ -109,11 +114,25 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     markdown = _DRAWING.sub(lambda match: _drawing(folder / match[1]) or match[0], markdown)
     if here.startswith("reference/"):
         return markdown
+    # within code of a table GitHub wants bars escaped, and shows them without; here they would be shown with
+    markdown = _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown)
     parts, last = [], 0
     for fence in _FENCE.finditer(markdown):
         parts += [_lead(markdown[last : fence.start()], here, origin), fence[0]]
         last = fence.end()
     parts.append(_lead(markdown[last:], here, origin))
+    return "".join(parts)
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark options, and the words of commands, which a browser would break behind their hyphens."""
+    html = _COMMANDS.sub(lambda block: block[1] + _words(block[2]) + block[3], html)
+    return _OPTION.sub(r'<code class="option">\1</code>', html)
+
+
+def _words(commands: str) -> str:
+    parts = _BETWEEN.split(commands)
+    parts[::2] = [f'<span class="word">{word}</span>' if word else "" for word in parts[::2]]
     return "".join(parts)
 
 

@@ -19,11 +19,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from sample.loss import YoloLoss
-from sample.network import PER_HEAD, SIZE, Network, cfg_text, write_weights
-from sample.pictures import Batches
-from torch.optim.swa_utils import AveragedModel
+
+try:
+    import torch
+    from sample.loss import YoloLoss
+    from sample.network import PER_HEAD, SIZE, Network, cfg_text, write_weights
+    from sample.pictures import Batches
+    from torch.optim.swa_utils import AveragedModel
+except ModuleNotFoundError as error:
+    sys.exit(f"training needs {error.name}, which the project does not depend on: pip install torch==2.13.0")
 
 from yolo_edge.sample import CFG
 from yolo_edge.sample.scenes import Part, write_dataset

@@ -3,7 +3,7 @@
 `import yolo_edge` loads no runtime and no onnx; the names below load what they need when they are first used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, List
 
 from yolo_edge._version import __version__
 
@@ -35,6 +35,10 @@ _HOMES = {
     "SpecError": "errors",
     "YoloEdgeError": "errors",
 }
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__})  # completion shows what is not loaded yet
 
 
 def __getattr__(name: str) -> Any:

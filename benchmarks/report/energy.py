@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from yolo_edge.benchmarks.power import CellPower, Power
+from yolo_edge.benchmarks.results import Cell
 
 
 def millijoules(value: float) -> str:
@@ -12,13 +13,16 @@ def millijoules(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
 
 
-def describe_energy(power: Power) -> str:
+def describe_energy(power: Power, cells: Sequence[Cell]) -> str:
     """What was read, and what a figure is, in a sentence or two."""
+    # a native tool runs the inference alone, whatever the file says of itself
+    whole = any(cell.total_ms is not None for cell in cells)
+    part = ", picture to boxes where there is a spec" if whole else " alone"
     how = "estimated by the hardware" if power.meter.estimated else "measured"
     idle = f" Idle: {_idle(power.idle_w)}." if power.idle_w else ""
     return (
-        f"energy of an inference, picture to boxes where there is a spec; gross, and net of the idle machine; {how} by "
-        f"{power.meter.kind} ({power.meter.what}): {power.meter.scope}.{idle}"
+        f"energy of an inference{part}; gross, and net of the idle machine; {how} by {power.meter.kind} "
+        f"({power.meter.what}): {power.meter.scope}.{idle}"
     )
 
 

@@ -13,6 +13,7 @@ from tests.benchmarks.machine import HOST, FakeMeter, Machine, measure, subjects
 from tests.support import ROOT
 from yolo_edge.benchmarks.benchmark import EMULATED, NOT_ASKED, Benchmark
 from yolo_edge.benchmarks.journal import Journal
+from yolo_edge.benchmarks.report.energy import describe_energy
 from yolo_edge.benchmarks.result_file import read_result, to_json
 from yolo_edge.benchmarks.results import BenchmarkResult, without_samples
 from yolo_edge.benchmarks.settings import Limits, Settings, quick_settings, with_energy
@@ -149,6 +150,14 @@ def test_a_drifting_machine_says_so() -> None:
     result = measure(machine(drift=lambda seconds: seconds / 10), SETTINGS)
     assert any("net energy is uncertain" in note for note in result.cells[0].notes)
     assert not any("uncertain" in note for note in measure(machine(), SETTINGS).cells[0].notes)
+
+
+def test_a_native_tool_has_the_energy_of_the_inference_alone() -> None:
+    result = measure(machine(), SETTINGS)
+    assert result.power is not None
+    assert "picture to boxes" in describe_energy(result.power, result.cells)
+    native = [replace(cell, total_ms=None) for cell in result.cells]
+    assert "inference alone" in describe_energy(result.power, native)
 
 
 def test_results_with_energy_are_written_and_read(tmp_path: Path) -> None:

@@ -115,6 +115,8 @@ def test_machines_of_qemu(tmp_path: Path, text: str, emulated: bool) -> None:
 def test_libraries_that_crash_or_fail_to_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package: dict[str, Any] = {
         "fine": "__version__ = '1.2'",
+        "openvino": "__version__ = '2026.4.1-22982-e213a147257-releases/2026/4'",
+        "opencv": "__version__ = '4.10.0-dev'",
         "crashes": "import os; os.kill(os.getpid(), 4)",
         "raises": "raise ImportError('libfoo.so: no such file')",
     }
@@ -124,6 +126,8 @@ def test_libraries_that_crash_or_fail_to_load(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(facts, "_RUNTIMES", {**{name: name for name in package}, "missing": "no_such_module"})
     assert facts.check_runtimes() == {
         "fine": {"version": "1.2", "problem": None},
+        "openvino": {"version": "2026.4.1", "problem": None},
+        "opencv": {"version": "4.10.0-dev", "problem": None},
         "crashes": {"version": None, "problem": "crashes when it is loaded (signal 4)"},
         "raises": {"version": None, "problem": "ImportError: libfoo.so: no such file"},
         "missing": None,

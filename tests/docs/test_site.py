@@ -51,12 +51,29 @@ def test_the_reference_comes_from_the_code(site: Path) -> None:
     }
     assert "yolo-edge devices probe" in text["command-line"]
     assert "--min-agreement" in text["command-line"]
+    assert "yolo-edge detect [OPTIONS] {MODEL} {IMAGE}...\n" in text["command-line"]
+    assert "yolo-edge quickstart [OPTIONS] [DIR]\n" in text["command-line"]
     assert "A model file that finds objects in pictures" in text["python"]
     assert "check_canonical" in text["python"]
+    # not onnx_ir's own Graph, which is another class
+    assert 'id="yolo_edge.export.Graph"' in text["python"]
+    assert "raw heads" in text["python"]
+    assert 'id="onnx_ir' not in text["python"]
     assert 'id="spec-head"' in text["schemas"]
     assert "raspberry-pi-5" in text["boards"]
     for name in ("spec", "result", "plan", "front", "comparison"):
         assert (site / "reference" / "schemas" / f"{name}.schema.json").is_file()
+
+
+def test_code_in_tables_shows_bars_without_backslashes(site: Path) -> None:
+    assert "p50|p90|p99" in (site / "choose.html").read_text()
+    assert not [page for page in site.rglob("*.html") if re.search(r"<code[^>]*>[^<\n]*\\\|", page.read_text())]
+
+
+def test_lists_are_lists(site: Path) -> None:
+    """Python-Markdown wants an empty line before a list behind a paragraph, GitHub does not."""
+    for page in site.rglob("*.html"):
+        assert not re.findall(r"<p>[^<]*(?:<(?!/p>)[^<]*)*\n- ", page.read_text()), page
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
@@ -106,3 +123,32 @@ def test_pages_in_a_browser(address: str, dark: bool, tmp_path: Path) -> None:
                 assert paper == ("rgb(30, 33, 41)" if dark else "rgb(255, 255, 255)")
         assert not page.complaints
         assert all(url.startswith(address) for url in page.requests)
+
+
+def test_commands_go_on_in_the_next_line_and_are_copied_whole(address: str, tmp_path: Path) -> None:
+    with open_page(f"{address}/tasks/quantize.html", tmp_path / "profile") as page:
+        page.call("Emulation.setDeviceMetricsOverride", width=390, height=900, deviceScaleFactor=1, mobile=False)
+        page.until("document.readyState === 'complete'", 60)
+        code = "document.querySelector('.language-sh code')"
+        page.until(f"{code}.getClientRects().length && {code}.scrollWidth <= {code}.clientWidth", 60)
+        first = page.evaluate(f"{code}.innerText").splitlines()[0]
+        assert first.startswith("yolo-edge export")
+        assert first.endswith("--calibration data.yaml")
+
+
+def test_options_are_found_by_their_names(address: str, tmp_path: Path) -> None:
+    with open_page(f"{address}/index.html", tmp_path / "profile") as page:
+        page.until("document.readyState === 'complete'", 60)
+        # the search loads its index when it is first used; until then what is typed waits
+        page.until(
+            """(() => {
+                const input = document.querySelector('.md-search__input')
+                input.focus()
+                input.__proto__.__lookupSetter__('value').call(input, '--min-agreement')
+                input.dispatchEvent(new Event('keyup', {bubbles: true}))
+                return [...document.querySelectorAll('.md-search-result__link')].some(
+                    link => link.pathname === '/reference/command-line.html')
+            })()""",
+            60,
+        )
+        assert not page.complaints

@@ -4,6 +4,7 @@ import configparser
 import fcntl
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -111,6 +112,15 @@ def test_the_sdist_holds_the_checkout(distributions: Distributions) -> None:
 
 def test_both_are_fit_for_an_index(distributions: Distributions) -> None:
     run([sys.executable, "-m", "twine", "check", "--strict", distributions.wheel, distributions.sdist], cwd=ROOT)
+
+
+def test_the_description_leads_nowhere_that_an_index_has_not(distributions: Distributions) -> None:
+    with zipfile.ZipFile(distributions.wheel) as archive:
+        text = archive.read(f"yolo_edge-{__version__}.dist-info/METADATA").decode().partition("\n\n")[2]
+    assert text.startswith("# yolo-edge\n")
+    assert not re.findall(r"!\[|<!--|\]\((?!https?:)[^)]*\)", text)
+    assert "docs/int8.md" in text
+    assert "[--size 320,352x288]" in text
 
 
 def test_versions_and_licences_are_the_same_everywhere() -> None:

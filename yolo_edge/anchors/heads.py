@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from yolo_edge.anchors.kmeans import Floats
 from yolo_edge.ondevice.errors import InputError
 
 
@@ -27,19 +27,22 @@ def default_strides(k: int) -> tuple[int, ...]:
     return (32, 16, 8) if k >= 9 else (32, 16) if k >= 6 else (32,)
 
 
-def assign(anchors: Floats, strides: Sequence[int]) -> list[HeadAnchors]:
+def assign(anchors: ArrayLike, strides: Sequence[int]) -> list[HeadAnchors]:
     """Share anchors out among heads: small areas to small strides, as many to each; what is left over to the largest.
 
     Args:
-        anchors: float64 [k, 2], by rising area.
+        anchors: [k, 2], by rising area.
         strides: Of the heads, in the network's order: yolov3 goes from coarse to fine, yolov4 from fine to coarse.
 
     Raises:
-        InputError: Fewer anchors than heads.
+        InputError: No heads, or fewer anchors than heads.
     """
-    if len(anchors) < len(strides):
-        raise InputError(f"k = {len(anchors)}: there are {len(strides)} heads, each needs an anchor")
-    each, left = divmod(len(anchors), len(strides))
+    k = len(np.asarray(anchors))
+    if not strides:
+        raise InputError("strides: expected one a head, got none")
+    if k < len(strides):
+        raise InputError(f"k = {k}: there are {len(strides)} heads, each needs an anchor")
+    each, left = divmod(k, len(strides))
     masks: dict[int, tuple[int, ...]] = {}
     start = 0
     for place, head in enumerate(sorted(range(len(strides)), key=lambda i: strides[i])):
@@ -49,14 +52,20 @@ def assign(anchors: Floats, strides: Sequence[int]) -> list[HeadAnchors]:
     return [HeadAnchors(stride, masks[i]) for i, stride in enumerate(strides)]
 
 
-def format_anchors(anchors: Floats, unit: float = 1) -> str:
+def format_anchors(anchors: ArrayLike, unit: float = 1) -> str:
     """`w,h, w,h, …` as a cfg has them; in grid cells with the stride as the unit."""
-    return ", ".join(f"{w:g},{h:g}" for w, h in np.round(anchors / unit, 2 if unit == 1 else 4))
+    return ", ".join(f"{w:g},{h:g}" for w, h in np.round(np.asarray(anchors, np.float64) / unit, 2 if unit == 1 else 4))
 
 
-def yolo_fragment(anchors: Floats, heads: Sequence[HeadAnchors], classes: int) -> str:
-    """The lines for `[yolo]` sections (YOLOv3 and later: pixels) and the convolutions before them."""
-    lines = [f"anchors = {format_anchors(anchors)}", f"num = {len(anchors)}"]
+def yolo_fragment(anchors: ArrayLike, heads: Sequence[HeadAnchors], classes: int) -> str:
+    """The lines for `[yolo]` sections (YOLOv3 and later) and the convolutions before them.
+
+    Args:
+        anchors: [k, 2]: widths and heights in pixels of the input.
+        heads: Of `assign`.
+        classes: How many.
+    """
+    lines = [f"anchors = {format_anchors(anchors)}", f"num = {len(np.asarray(anchors))}"]
     for number, head in enumerate(heads, start=1):
         mask = ",".join(map(str, head.mask))
         lines.append(
@@ -66,12 +75,19 @@ def yolo_fragment(anchors: Floats, heads: Sequence[HeadAnchors], classes: int) -
     return "\n".join(lines)
 
 
-def region_fragment(anchors: Floats, stride: int, classes: int) -> str:
-    """The lines for a `[region]` section (YOLOv2: grid cells) and the convolution before it."""
+def region_fragment(anchors: ArrayLike, stride: int, classes: int) -> str:
+    """The lines for a `[region]` section (YOLOv2), whose anchors are in grid cells, and the convolution before it.
+
+    Args:
+        anchors: [k, 2]: widths and heights in pixels of the input.
+        stride: Input pixels a cell.
+        classes: How many.
+    """
+    k = len(np.asarray(anchors))
     return "\n".join(
         [
             f"anchors = {format_anchors(anchors, stride)}",
-            f"num = {len(anchors)}",
-            f"# in the convolution before it: filters = {(classes + 5) * len(anchors)}",
+            f"num = {k}",
+            f"# in the convolution before it: filters = {(classes + 5) * k}",
         ]
     )

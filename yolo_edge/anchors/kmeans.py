@@ -7,14 +7,16 @@ paper, or to the median of its boxes, which reaches a higher average IoU.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from yolo_edge.ondevice.errors import InputError
 
 Floats = NDArray[np.float64]
 
 UPDATES = ("median", "mean")
+"""Where the centre of a cluster moves to, see `cluster`."""
 STARTS = 16
+"""How often `cluster` starts, unless it is told."""
 MAX_K = 1000
 MAX_STARTS = 1000
 RATIO_LIMIT = 4.0  # of YOLOv5's best possible recall (utils/autoanchor.py)
@@ -57,22 +59,27 @@ class _Points:
     orders: tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-def check_boxes(boxes: Floats) -> None:
-    """Check that boxes can be clustered.
+def check_boxes(given: ArrayLike) -> Floats:
+    """What was given as float64 [n, 2], if it can be clustered.
 
     Raises:
-        InputError: None, or one that is not finite, or without width or height.
+        InputError: No boxes, or one that is not finite, or without width or height.
     """
+    try:
+        boxes = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected boxes, width and height each ({error})") from error
     if boxes.ndim != 2 or boxes.shape[1] != 2 or not len(boxes):
         raise InputError(f"expected boxes, width and height each, got {list(boxes.shape)}")
     bad = np.flatnonzero(~(np.isfinite(boxes) & (boxes > 0)).all(axis=1))
     if len(bad):
         width, height = boxes[bad[0]]
         raise InputError(f"box {bad[0]}: expected a width and a height above 0, got {width:g} x {height:g}")
+    return boxes
 
 
 def cluster(
-    boxes: Floats, k: int, *, update: str = "median", seed: int = 0, starts: int = STARTS, exact: bool = False
+    boxes: ArrayLike, k: int, *, update: str = "median", seed: int = 0, starts: int = STARTS, exact: bool = False
 ) -> Clusters:
     """Find k anchors.
 
@@ -80,21 +87,23 @@ def cluster(
     of a 12th of an octave; the anchors are then scored on all boxes. The same boxes and seed give the same anchors.
 
     Args:
-        boxes: float64 [n, 2]: widths and heights, any unit.
+        boxes: [n, 2]: widths and heights, any unit.
         k: How many anchors.
         update: "median" or "mean".
-        seed: Of the starts.
+        seed: Of the starts, 0 or more.
         starts: The best of so many is taken.
         exact: No bins, however many boxes there are.
 
     Raises:
         InputError: An option out of its range, bad boxes, or fewer distinct boxes than k.
     """
-    check_boxes(boxes)
+    boxes = check_boxes(boxes)
     if update not in UPDATES:
         raise InputError(f"update: expected {' or '.join(UPDATES)}, got {update!r}")
     if not (1 <= k <= MAX_K and 1 <= starts <= MAX_STARTS):
         raise InputError(f"expected k of 1..{MAX_K} and 1..{MAX_STARTS} starts, got {k} and {starts}")
+    if seed < 0:
+        raise InputError(f"seed: expected 0 or more, got {seed}")
     points = _points(boxes, k, exact)
     if k > len(points.size):
         problem = f"there are {len(points.size)} distinct boxes among {len(boxes)}"
@@ -108,18 +117,17 @@ def cluster(
     return score(boxes, _round(best[np.argsort(best.prod(axis=1), kind="stable")]))
 
 
-def score(boxes: Floats, anchors: Floats) -> Clusters:
+def score(boxes: ArrayLike, anchors: ArrayLike) -> Clusters:
     """How well anchors fit boxes.
 
     Args:
-        boxes: float64 [n, 2].
-        anchors: float64 [k, 2], in the same unit.
+        boxes: [n, 2]: widths and heights.
+        anchors: [k, 2], in the same unit.
 
     Raises:
         InputError: Bad boxes or anchors.
     """
-    check_boxes(boxes)
-    check_boxes(anchors)
+    boxes, anchors = check_boxes(boxes), check_boxes(anchors)
     counts = np.zeros(len(anchors))
     total, recalled = 0.0, 0
     for start in range(0, len(boxes), _BLOCK):

@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 WIDTH = 760  # of a chart on a page
-_SANS = "system-ui, sans-serif"
+# of one width wherever they are: pictures are laid out here, and shown with the fonts of who looks
+_SANS = "Arial, Liberation Sans, Helvetica, sans-serif"
 
 
 @dataclass(frozen=True)

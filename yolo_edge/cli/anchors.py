@@ -23,6 +23,7 @@ def anchors(
         Path,
         typer.Argument(
             help="A data.yaml, COCO's instances.json, a VOC folder, or a folder of pictures with YOLO labels.",
+            metavar="DATASET",
             show_default=False,
             parser=path,
         ),

@@ -296,7 +296,7 @@ def _print(result: "BenchmarkResult") -> None:
         )
         note(f"of peak: of what this machine reached multiplying matrices in fp32: {peaks}.")
     if result.power:
-        note(describe_energy(result.power))
+        note(describe_energy(result.power, result.cells))
     if several:
         known = any(ratio.undisturbed is not None for ratio in result.ratios)
         rounds = "the rounds that nothing disturbed, where there are enough" if known else "all rounds"

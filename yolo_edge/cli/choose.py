@@ -25,7 +25,7 @@ def choose(
         list[Path],
         typer.Argument(
             help="Results of `benchmark`, documents of `validate --json`, and folders that hold both.",
-            metavar="RESULTS...",
+            metavar="RESULTS",
             show_default=False,
             parser=path,
         ),

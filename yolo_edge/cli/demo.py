@@ -36,7 +36,7 @@ def demo(
         list[Path],
         typer.Argument(
             help="Exported files, or what export takes; the page switches between them.",
-            metavar="MODEL...",
+            metavar="MODEL",
             show_default=False,
             parser=path,
         ),

@@ -37,7 +37,7 @@ def detect(
     model: Model,
     images: Annotated[
         list[str],
-        typer.Argument(help="Pictures: files, folders, globs.", metavar="IMAGE...", show_default=False),
+        typer.Argument(help="Pictures: files, folders, globs.", metavar="IMAGE", show_default=False),
     ],
     weights: Weights = None,
     confidence: Annotated[float, typer.Option(help="Leave out what is at or below, 0..1.")] = 0.25,

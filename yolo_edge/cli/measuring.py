@@ -22,7 +22,7 @@ Subjects = Annotated[
     list[Path],
     typer.Argument(
         help="Exported files, or darknet .cfg files; the first is what the others are compared with.",
-        metavar="MODEL...",
+        metavar="MODEL",
         show_default=False,
         parser=path,
     ),

@@ -40,6 +40,7 @@ Model = Annotated[
     Path,
     typer.Argument(
         help="A darknet .cfg (its .weights beside it), an .onnx of another trainer, or an exported .onnx or .tflite.",
+        metavar="MODEL",
         show_default=False,
         parser=path,
     ),
@@ -48,6 +49,7 @@ Source = Annotated[
     Path,
     typer.Argument(
         help="A darknet .cfg (its .weights beside it), or an .onnx of a family that is known (docs/families).",
+        metavar="MODEL",
         show_default=False,
         parser=path,
     ),

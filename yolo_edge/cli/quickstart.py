@@ -9,9 +9,9 @@ from yolo_edge.cli.options import Json, path
 
 
 def quickstart(
-    folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="A folder for all that it makes.", parser=path)
-    ] = Path("quickstart"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder for all that it makes.", parser=path)] = Path(
+        "quickstart"
+    ),
     json: Json = False,
 ) -> None:
     """Show the whole way on the built-in sample model, which finds QR codes, markers and bar codes."""

@@ -21,7 +21,7 @@ def report(
         list[Path],
         typer.Argument(
             help="What `benchmark` and `validate --json` wrote: files, and folders that hold them.",
-            metavar="RESULTS...",
+            metavar="RESULTS",
             show_default=False,
             parser=path,
         ),

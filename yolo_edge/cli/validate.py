@@ -37,7 +37,7 @@ def validate(
         list[Path],
         typer.Argument(
             help="Models (.cfg or exported files); the others are compared with the first.",
-            metavar="MODEL...",
+            metavar="MODEL",
             show_default=False,
             parser=path,
         ),

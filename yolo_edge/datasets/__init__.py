@@ -8,7 +8,7 @@ from yolo_edge.datasets.dataset import Dataset, Reading
 from yolo_edge.datasets.loader import Loaded, Preparer, load_images
 from yolo_edge.datasets.matching import ClassMatch, match_classes
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import printable, reason
+from yolo_edge.ondevice.files import PathLike, printable, reason
 
 __all__ = [
     "ClassMatch",
@@ -23,11 +23,11 @@ __all__ = [
 
 
 def read_dataset(
-    path: Path,
+    path: PathLike,
     *,
     split: str | None = None,
     training: bool = False,
-    images: Path | None = None,
+    images: PathLike | None = None,
     skip_bad: bool = False,
     track: Callable[[Sequence[Any], str], Iterable[Any]] | None = None,
 ) -> Dataset:
@@ -50,6 +50,7 @@ def read_dataset(
     from yolo_edge.datasets.voc import read_voc, voc_root, voc_splits  # noqa: PLC0415
     from yolo_edge.datasets.yolo import read_yolo_folder  # noqa: PLC0415
 
+    path, images = Path(path), None if images is None else Path(images)
     reading = Reading(skip_bad, track)
     suffix = path.suffix.lower()
     try:
@@ -82,7 +83,7 @@ def read_dataset(
     )
 
 
-def has_labels(folder: Path) -> bool:
+def has_labels(folder: PathLike) -> bool:
     """Whether a folder is a dataset, and not just pictures: VOC's, or with a label file of YOLO.
 
     Raises:
@@ -91,6 +92,7 @@ def has_labels(folder: Path) -> bool:
     from yolo_edge.datasets.voc import voc_root  # noqa: PLC0415
     from yolo_edge.datasets.yolo import label_path, pictures_in  # noqa: PLC0415
 
+    folder = Path(folder)
     inside = folder / "images"
     pictures = pictures_in(folder) or (pictures_in(inside) if inside.is_dir() else [])
     return voc_root(folder) is not None or any(label_path(picture).is_file() for picture in pictures)

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import PathLike
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
 from yolo_edge.ondevice.spec import InputSpec
@@ -51,7 +52,7 @@ class Loaded(Generic[T]):
 
 
 def load_images(
-    paths: Iterable[Path], prepare: Callable[[np.ndarray], T], *, workers: int | None = None, ahead: int = 2
+    paths: Iterable[PathLike], prepare: Callable[[np.ndarray], T], *, workers: int | None = None, ahead: int = 2
 ) -> Iterator[Loaded[T]]:
     """Read and prepare pictures in worker threads; they come in the order of `paths`.
 
@@ -60,7 +61,8 @@ def load_images(
 
     Args:
         paths: The files.
-        prepare: What to make of a picture (BGR, uint8 [height, width, 3]); called in several threads at once.
+        prepare: What to make of a picture (BGR, uint8 [height, width, 3]); called in several threads at once. What it
+            raises ends the job.
         workers: Threads; None: one a processor, four at most.
         ahead: How many pictures may be finished and waiting.
 
@@ -82,7 +84,7 @@ def load_images(
     pool = ThreadPoolExecutor(workers, "load")
     waiting: deque[Future[Loaded[T]]] = deque()
     try:
-        for index, path in enumerate(paths):
+        for index, path in enumerate(map(Path, paths)):
             waiting.append(pool.submit(work, index, path))
             if len(waiting) >= workers + ahead:
                 yield waiting.popleft().result()
@@ -102,7 +104,14 @@ class Preparer:
         self._of_thread = threading.local()  # preprocessors keep buffers: each thread has its own
 
     def __call__(self, image: np.ndarray) -> tuple[tuple[np.ndarray, Placement], ...]:
-        """For each model its input tensor, the caller's own, and where the picture lies in it."""
+        """For each model its input tensor, the caller's own, and where the picture lies in it.
+
+        Args:
+            image: BGR, uint8 [height, width, 3].
+
+        Raises:
+            ValueError: Not such a picture.
+        """
         if not hasattr(self._of_thread, "preprocessors"):
             self._of_thread.preprocessors = [Preprocessor(spec) for spec in self._specs]
         prepared = (preprocess(image) for preprocess in self._of_thread.preprocessors)

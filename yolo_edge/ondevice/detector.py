@@ -57,7 +57,7 @@ class Detector:
             max_detections: 1 or more.
             agnostic: NMS across classes.
             threads: For one inference; None leaves it to the runtime.
-            runtime: "auto" or the name of one.
+            runtime: "onnxruntime", "openvino", "opencv" or "tflite"; "auto": onnxruntime for .onnx, tflite for .tflite.
             fast: The runtime's fastest kernels, also where they are not exact: int8 sums that saturate in onnxruntime,
                 on x86-64 without VNNI; floats of 16 bits in OpenVINO, where the CPU has them.
 
@@ -92,11 +92,27 @@ class Detector:
         return self.postprocess(outputs, placement)
 
     def preprocess(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
-        """The input tensor (valid until the next call) and where the picture lies in it."""
+        """The input tensor (valid until the next call) and where the picture lies in it.
+
+        Args:
+            image: BGR as OpenCV reads it, uint8 [height, width, 3].
+
+        Returns:
+            Of the dtype and shape of `spec.input`: [1, 3, height, width] or [1, height, width, 3].
+            What leads boxes back into the picture.
+
+        Raises:
+            ValueError: Not such a picture.
+        """
         return self._preprocessor(image)
 
     def postprocess(self, outputs: Mapping[str, np.ndarray], placement: Placement) -> Detections:
-        """Outputs of the runtime → detections in the picture."""
+        """Outputs of the runtime → detections in the picture.
+
+        Args:
+            outputs: Of `runtime.run`: name of an output tensor → its array.
+            placement: Of `preprocess`.
+        """
         boxes, confidence, class_id = decode(self.spec, outputs, self.confidence)
         kept = select(self.spec, boxes, confidence, class_id, self.iou, self.max_detections, self.agnostic)
         return Detections(placement.to_source(boxes[kept]), confidence[kept], class_id[kept])

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from yolo_edge.export.importers.foreign import kind_of
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_readable
+from yolo_edge.ondevice.runtimes.foreign import kind_of
 
 # pjreddie's and OpenCV's; AlexeyAB's fused inference adds 1e-5
 BATCH_NORM_EPSILON = 1e-6

@@ -8,9 +8,9 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
-from yolo_edge.export.importers.foreign import why_no_onnx
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import check_readable, first_line, printable, read_bytes
+from yolo_edge.ondevice.runtimes.foreign import why_no_onnx
 from yolo_edge.ondevice.runtimes.onnx_file import MAX_MODEL_BYTES
 
 MIN_OPSET = 11

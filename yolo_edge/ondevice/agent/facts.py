@@ -152,7 +152,8 @@ def _check_import(module: str) -> Optional[Dict[str, Any]]:
         return {"version": None, "problem": f"{type(error).__name__}: no answer within {_SECONDS:.0f} s"}
     lines = done.stdout.decode("utf-8", "replace").split()
     if done.returncode == 0 and lines:
-        return {"version": lines[-1][:100], "problem": None}
+        # OpenVINO's goes on with the number of the build, and its branch
+        return {"version": re.sub(r"-\d+-.*", "", lines[-1])[:100], "problem": None}
     if done.returncode < 0:
         return {"version": None, "problem": f"crashes when it is loaded (signal {-done.returncode})"}
     complaint = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it says nothing"]

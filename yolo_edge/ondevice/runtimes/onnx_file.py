@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Set, Tuple, Union
 
 from yolo_edge.ondevice.errors import InputError
-from yolo_edge.ondevice.files import PathLike, check_readable, mapped, printable, read_bytes
+from yolo_edge.ondevice.files import PathLike, check_readable, mapped, printable, read_bytes, reason
 from yolo_edge.ondevice.runtimes.base import Runtime, check_one_input
+from yolo_edge.ondevice.runtimes.foreign import why_no_onnx
 from yolo_edge.ondevice.runtimes.onnx_external import has_external_data
-from yolo_edge.ondevice.runtimes.protobuf import LENGTH, VARINT, fields, varints
+from yolo_edge.ondevice.runtimes.protobuf import LENGTH, MAX_MESSAGE_BYTES, VARINT, Bytes, fields, varints
 
-MAX_MODEL_BYTES = 1 << 31  # what protobuf can hold
+MAX_MODEL_BYTES = MAX_MESSAGE_BYTES
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
@@ -80,16 +81,23 @@ def check_self_contained(model: Union[PathLike, bytes], where: str) -> None:
     Raises:
         InputError: It cannot be read, is too large, is no ONNX file, or keeps weights in other files.
     """
+    if isinstance(model, bytes):
+        _check_bytes(model, where)
+        return
+    if check_readable(model) > MAX_MODEL_BYTES:
+        raise InputError(f"{where}: larger than the 2 GB of one ONNX file")
     try:
-        if isinstance(model, bytes):
-            external = has_external_data(model)
-        else:
-            if check_readable(model) > MAX_MODEL_BYTES:
-                raise InputError(f"{where}: larger than the 2 GB of one ONNX file")
-            with mapped(model) as data:
-                external = has_external_data(data)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: not an ONNX file ({error})") from error
+        with mapped(model) as data:
+            _check_bytes(data, where)
+    except OSError as error:
+        raise InputError(f"{where}: {reason(error)}") from error
+
+
+def _check_bytes(data: Bytes, where: str) -> None:
+    try:
+        external = has_external_data(data)
+    except ValueError as error:
+        raise InputError(f"{where}: not an ONNX file ({why_no_onnx(data)})") from error
     if external:
         raise InputError(f"{where}: keeps its weights in other files; `yolo-edge export` makes one file of them")
 

@@ -4,6 +4,7 @@ from typing import Iterator, Tuple, Union
 
 Bytes = Union[bytes, memoryview]
 
+MAX_MESSAGE_BYTES = 1 << 31  # what its libraries take
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5  # wire types
 
 

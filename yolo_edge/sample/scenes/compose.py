@@ -38,12 +38,13 @@ def scene(seed: int, index: int, *, codes: bool = True) -> Scene:
     Boxes are those of the modules: without quiet zone, and without the digits under bars.
 
     Args:
-        seed: One for a whole set.
-        index: Which of the set.
+        seed: One for a whole set, 0 or more.
+        index: Which of the set, 0 or more.
         codes: False for a picture of backgrounds and of things that only look like codes.
 
     Raises:
         InputError: This OpenCV draws no ArUco markers.
+        ValueError: A seed or an index below 0.
     """
     if codes and chance(np.random.default_rng([seed, index]), _SCANS):
         return scan(np.random.default_rng([seed, index, 2]))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import cv2
 
+from yolo_edge.ondevice.errors import InputError
+from yolo_edge.ondevice.files import PathLike
 from yolo_edge.sample import CLASSES
 from yolo_edge.sample.scenes.compose import scene
 from yolo_edge.sample.scenes.scan import Scene
@@ -15,7 +17,14 @@ from yolo_edge.sample.scenes.scan import Scene
 
 @dataclass(frozen=True)
 class Part:
-    """`count` scenes of a seed, from number `start` on; without `codes` they only have what looks like some."""
+    """Scenes of a dataset.
+
+    Attributes:
+        seed: Of the scenes, 0 or more.
+        count: How many.
+        codes: False for pictures that only have what looks like codes.
+        start: The number of the first, 0 or more.
+    """
 
     seed: int
     count: int
@@ -23,20 +32,25 @@ class Part:
     start: int = 0
 
 
-def write_dataset(folder: Path, splits: Mapping[str, Sequence[Part]], *, workers: int = 1) -> Iterator[Path]:
+def write_dataset(folder: PathLike, splits: Mapping[str, Sequence[Part]], *, workers: int = 1) -> Iterator[Path]:
     """Write `images/<split>/`, `labels/<split>/` and, last, `data.yaml`; give the path of each picture once written.
 
-    The same parts give the same files, whatever the number of worker processes.
+    A picture is made when it is asked for: go through all of them. The same parts give the same files, whatever the
+    number of worker processes.
 
     Args:
         folder: Made where it is missing; files of the same names are replaced.
-        splits: Name of the split → what it consists of.
+        splits: Name of the split, also of its folders → what it consists of.
         workers: Processes; 1 makes the scenes in this one.
 
     Raises:
-        InputError: This OpenCV draws no ArUco markers.
+        InputError: This OpenCV draws no ArUco markers, or the name of a split is none for a folder.
+        ValueError: A seed or a start below 0.
     """
+    folder = Path(folder)
     for split in splits:
+        if split in ("", ".", "..") or Path(split).name != split:
+            raise InputError(f"split {split!r}: expected a name for a folder, such as 'train'")
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True, exist_ok=True)
     jobs = [

@@ -15,7 +15,13 @@ from yolo_edge.sample.scenes.warp import bounds
 
 @dataclass(frozen=True)
 class Scene:
-    """`image` BGR uint8 [h,w,3]; `boxes` float32 [n,4] x1, y1, x2, y2 in pixels; `class_id` int64 [n]."""
+    """A picture and what is in it.
+
+    Attributes:
+        image: BGR, uint8 [height, width, 3].
+        boxes: float32 [n, 4]: x1, y1, x2, y2 in pixels.
+        class_id: int64 [n]: 0 a QR code, 1 an ArUco or AprilTag marker, 2 a bar code.
+    """
 
     image: Picture
     boxes: npt.NDArray[np.float32]
