@@ -150,7 +150,7 @@ class FarDemo:
 
         Args:
             stop: Set by a signal.
-            show: Is told twice a second how many frames there were, and how it goes.
+            show: Is told four times a second how many frames there were, and how it goes.
 
         Raises:
             YoloEdgeError: It ended before its time.
