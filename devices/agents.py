@@ -21,6 +21,8 @@ from yolo_edge.ondevice.files import printable
 
 MAX_ANSWER = 256 << 20  # bytes: more is none that an agent of ours gives
 
+BY_A_SIGNAL = "by a signal (it crashed, or memory ran out)"  # ssh's exit code 255, where the connection is there
+
 _GRACE = 5.0  # seconds to end by itself
 _PART = 1 << 16
 
@@ -239,8 +241,10 @@ class AgentProcess:
         # a shell or ssh on the way has other ways to say that a signal ended it
         number = -code if code < 0 else code - 128 if 128 < code < 160 else None
         how = f"with exit code {code}" if number is None else f"by signal {number}"
-        if number == 9 or (self._device is not None and code == 255):
+        if number == 9:
             how += ", as the kernel does when memory runs out"
+        elif self._device is not None and code == 255:
+            how = BY_A_SIGNAL
         lines = said.splitlines()
         return AgentError(
             f"{self._name}: ended {how} during {do!r}" + (f": {printable(lines[-1][:200])}" if lines else "")
