@@ -15,6 +15,7 @@ from yolo_edge.export.channels import Layout
 from yolo_edge.export.graph import Graph, add_constant, constant_of, drop_unused_constants, shape_of
 from yolo_edge.export.qdq import IntegerConv, dequantize, dequantizer_of, is_constant, remove_unread
 from yolo_edge.export.quantization.structure import name_of
+from yolo_edge.export.unions import Unions
 
 _READ, _MADE, _FEWEST_MADE, _DEPTHWISE = 4, 8, 16, 16
 _LARGE_MAP = 1024  # places; below, cutting a head off its zeros costs what they gain
@@ -37,7 +38,7 @@ def align_channels(model: Graph) -> dict[str, Layout]:
 class _Aligner:
     def __init__(self, graph: ir.Graph):
         self._graph = graph
-        self._parent: dict[ir.Value, ir.Value] = {}
+        self._unions: Unions[ir.Value] = Unions()
         self._kept: set[ir.Value] = set()
         self._ends: list[ir.Node] = []
         self._joined: dict[ir.Value, list[ir.Value]] = {}  # result of a Concat → what it joins
@@ -57,14 +58,14 @@ class _Aligner:
             layout = self._layout(end.inputs[0])
             if layout.is_padded:
                 self._cut(end, layout.blocks[0][0])
-        for value in self._parent:
+        for value in self._unions:
             if self._layout(value).is_padded:
                 value.shape = None
 
     def filled(self) -> dict[str, Layout]:
         """Integer tensors → their layouts, where these are padded."""
         found = dict(self._widened)
-        for value in self._parent:
+        for value in self._unions:
             producer = value.producer()
             integers = producer is not None and producer.op_type == "QuantizeLinear"
             if integers and self._layout(value).is_padded:
@@ -77,9 +78,9 @@ class _Aligner:
         convolution = IntegerConv.of(node)
         if convolution is not None and (convolution.is_dense or convolution.is_depthwise):
             self._convolutions.append(convolution)
-            self._find(result)
+            self._unions.find(result)
             if convolution.is_depthwise:
-                self._join(inputs[0], result)
+                self._unions.join(inputs[0], result)
         elif op == "DequantizeLinear":
             if not inputs:
                 return
@@ -87,11 +88,11 @@ class _Aligner:
                 self._ends.append(node)
                 self._keep(result)
             else:
-                self._join(inputs[0], result)
+                self._unions.join(inputs[0], result)
         elif op == "QuantizeLinear" or _treats_channels_alike(node, inputs):
-            self._join(*inputs, result)
+            self._unions.join(*inputs, result)
         elif op == "Concat" and node.attributes.get_int("axis") == 1 and len(inputs) == len(node.inputs) > 1:
-            self._find(result)
+            self._unions.find(result)
             self._joined[result] = inputs
         else:
             self._keep(*inputs, *node.outputs)
@@ -108,37 +109,22 @@ class _Aligner:
                 return False
         return True
 
-    def _find(self, value: ir.Value) -> ir.Value:
-        self._parent.setdefault(value, value)
-        while self._parent[value] is not value:
-            self._parent[value] = self._parent[self._parent[value]]
-            value = self._parent[value]
-        return value
-
-    def _join(self, *values: ir.Value) -> None:
-        first = self._find(values[0])
-        for value in values[1:]:
-            other = self._find(value)
-            if other is not first:
-                self._parent[other] = first
-                if other in self._kept:
-                    self._kept.add(first)
-
     def _keep(self, *values: ir.Value) -> None:
-        self._kept.update(self._find(value) for value in values)
+        self._kept.update(values)
 
     def _solve(self) -> None:
         """Decide how many channels each tensor has."""
+        self._kept = {self._unions.find(value) for value in self._kept}
         members: dict[ir.Value, list[ir.Value]] = {}
-        for value in self._parent:
-            members.setdefault(self._find(value), []).append(value)
+        for value in self._unions:
+            members.setdefault(self._unions.find(value), []).append(value)
         joins: dict[ir.Value, list[ir.Value]] = {}
         for result, inputs in self._joined.items():
-            root = self._find(result)
+            root = self._unions.find(result)
             if root in joins:
                 self._kept.add(root)
             joins[root] = inputs
-        ended = {self._find(end.inputs[0]) for end in self._ends if end.inputs[0] is not None}
+        ended = {self._unions.find(end.inputs[0]) for end in self._ends if end.inputs[0] is not None}
         self._kept |= ended & joins.keys()
         sizes = {}
         for root, values in members.items():
@@ -150,9 +136,9 @@ class _Aligner:
         changed = True
         while changed:
             kept = {
-                self._find(value)
+                self._unions.find(value)
                 for result, inputs in self._joined.items()
-                if self._find(result) in self._kept
+                if self._unions.find(result) in self._kept
                 for value in inputs
             }
             changed = bool(kept - self._kept)
@@ -168,7 +154,7 @@ class _Aligner:
             return Layout((sizes[root],))
         parts: list[tuple[int, int]] = []
         for value in joins[root]:
-            source = self._find(value)
+            source = self._unions.find(value)
             count = self._channels([value]) or 0
             parts += [(count, count)] if source in self._kept else self._resolve(source, joins, sizes).blocks
         return Layout(tuple(parts))
@@ -202,7 +188,7 @@ class _Aligner:
     def _layout(self, value: ir.Value | None) -> Layout:
         if value is None:
             return Layout(())
-        return self._layouts.get(self._find(value), Layout(()))
+        return self._layouts.get(self._unions.find(value), Layout(()))
 
     def _rewrite(self, convolution: IntegerConv) -> None:
         node, count = convolution.node, convolution.weight.shape

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from yolo_edge.export.graph import Graph, add_constant, constant_of, shape_of
-from yolo_edge.export.qdq import IntegerConv, dequantizer_of
+from yolo_edge.export.qdq import IntegerConv, dequantize, dequantizer_of
 from yolo_edge.export.quantization.structure import name_of
 
 BLOCKS = ".2x2_blocks"  # in the name of the convolution that gathers them
@@ -45,28 +45,26 @@ def _is_large(convolution: IntegerConv, source: ir.Value) -> bool:
 def _blocks_of(graph: ir.Graph, node: ir.Node, up: ir.Node, channels: int) -> ir.Value:
     """Blocks of what a DequantizeLinear gives, with its scale, before a node."""
     name, count = f"{name_of(node)}{BLOCKS}", 4 * channels
-    _, _, height, width = shape_of(up.outputs[0])
     ones = np.eye(count, dtype=np.int8).reshape(count, 2, 2, channels).transpose(0, 3, 1, 2)
-    scale, zero = (np.array(constant_of(value)) for value in up.inputs[1:])
-    arrays = {
-        "ones": ones,
-        "ones.scale": np.ones(count, np.float32),
-        "ones.zero": np.zeros(count, np.int8),
-        "scale": scale,
-        "zero": zero,
-    }
-    *ones_by, step, none = (add_constant(graph, f"{name}.{what}", array) for what, array in arrays.items())
-    weights = ir.node("DequantizeLinear", ones_by, {"axis": 0}, name=f"{name}.ones.dequantize")
+    weights = dequantize(
+        graph,
+        add_constant(graph, f"{name}.ones", ones),
+        np.ones(count, np.float32),
+        np.zeros(count, np.int8),
+        f"{name}.ones",
+        axis=0,
+    )
     gather = ir.node(
         "Conv", [up.outputs[0], weights.outputs[0]], {"kernel_shape": [2, 2], "strides": [2, 2]}, name=name
     )
-    down = ir.node("QuantizeLinear", [gather.outputs[0], step, none], name=f"{name}.quantize")
-    again = ir.node("DequantizeLinear", [down.outputs[0], step, none], name=f"{name}.dequantize")
-    nodes = {weights: f"{name}.ones.dq", gather: name, down: f"{name}.q", again: f"{name}.dq"}
-    for item, result in nodes.items():
-        item.outputs[0].name = result
+    scale, zero = (np.array(constant_of(value)) for value in up.inputs[1:])
+    again = dequantize(graph, None, scale, zero, name)
+    down = ir.node("QuantizeLinear", [gather.outputs[0], *again.inputs[1:]], name=f"{name}.quantize")
+    again.replace_input_with(0, down.outputs[0])
+    gather.outputs[0].name, down.outputs[0].name = name, f"{name}.q"
+    _, _, height, width = shape_of(up.outputs[0])
     for item in (gather, again):
         item.outputs[0].shape = ir.Shape((1, count, height // 2, width // 2))
         item.outputs[0].type = up.outputs[0].type
-    graph.insert_before(node, list(nodes))
+    graph.insert_before(node, [weights, gather, down, again])
     return again.outputs[0]

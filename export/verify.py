@@ -1,11 +1,13 @@
 """Verify: run the very bytes that will be written, and compare with the source.
 
 The source is the network as it was imported, before any pass of ours, run by onnxruntime without its own
-optimisations. Inputs are pictures, taken through the model's own preprocessing, or seeded noise without them.
+optimisations. Inputs are pictures, taken through the model's own preprocessing; without any, seeded noise and scenes of
+the sample model.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -18,11 +20,12 @@ from yolo_edge.export.graph import Graph
 from yolo_edge.ondevice.decode import decode_cells
 from yolo_edge.ondevice.detections import Detections
 from yolo_edge.ondevice.detector import Detector
-from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.preprocess import Placement, Preprocessor
 from yolo_edge.ondevice.quantized import to_floats
 from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.ondevice.spec import InputSpec, ModelSpec, NmsOptions
+from yolo_edge.sample.scenes import scene
 from yolo_edge.timing import interleave
 
 MAX_RELATIVE_ERROR = 1e-4
@@ -33,6 +36,7 @@ CANDIDATE_CONFIDENCE = 0.001
 _TIMING_SECONDS = 1.0
 _SAME_CONFIDENCE, _SAME_PIXELS, _SAME_BOX = 1e-3, 0.1, 1e-4
 _ON_THE_EDGE = 0.02
+_SCENES = 2
 
 
 class VerificationError(YoloEdgeError):
@@ -47,7 +51,7 @@ class Verification:
         snr_db: Signal-to-noise ratio of each head over all inputs, in dB, at most `snr.MAX_SNR_DB`.
         relative_error: Of each head: largest difference / largest value.
         agreement: AP50 with the source's detections above `LABEL_CONFIDENCE` as labels; None where the source found
-            nothing (noise holds no objects).
+            nothing.
         convolutions: In the file.
         fused: Those that the runtime runs together with their activation, as one kernel.
     """
@@ -68,12 +72,12 @@ class Reference:
         Args:
             source: The imported graph, before passes.
             spec: Of the source.
-            pictures: BGR, uint8 [height, width, 3]; none: seeded noise.
+            pictures: BGR, uint8 [height, width, 3]; none: `own_pictures`.
 
         Raises:
             VerificationError: The source gives NaN or infinity.
         """
-        self.pictures = list(pictures) or noise(spec.input)
+        self.pictures = list(pictures) or own_pictures(spec.input)
         preprocessor = Preprocessor(spec.input)
         tensors = [preprocessor(picture)[0].copy() for picture in self.pictures]
         session = new_session(ir.to_proto(source).SerializeToString(), optimize=False)
@@ -223,6 +227,20 @@ def relative_error(expected: np.ndarray, found: np.ndarray) -> float:
     largest = float(np.abs(expected).max())
     difference = float(np.abs(expected.astype(np.float64) - found).max())
     return difference / largest if largest else (0.0 if difference == 0 else float("inf"))
+
+
+def own_pictures(spec: InputSpec) -> list[np.ndarray]:
+    """What files are verified on where nobody gives pictures: noise, and scenes of the sample model."""
+    return [*noise(spec), *_scenes()]
+
+
+@lru_cache(maxsize=1)
+def _scenes() -> tuple[np.ndarray, ...]:
+    """A few scenes; none where this OpenCV cannot draw them."""
+    try:
+        return tuple(scene(0, index).image for index in range(_SCENES))
+    except InputError:
+        return ()
 
 
 def noise(spec: InputSpec, count: int = 4, seed: int = 0) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ from yolo_edge.export.graph import Graph, constant_of, shape_of
 from yolo_edge.export.quantization.apply import weights_of
 from yolo_edge.export.quantization.calibration import TensorStatistics
 from yolo_edge.export.quantization.structure import computed_inputs, name_of
+from yolo_edge.export.unions import Unions
 
 _POWER, _ROW_POWER = 60, 20  # of the smooth maximum
 
@@ -205,22 +206,22 @@ class _Links:
             if len(shape) == 4:
                 self.start[name_of(value)] = count
                 count += shape[1]
-        self._parent = np.arange(count)
+        self._unions: Unions[int] = Unions()
         fixed = np.zeros(count, bool)
         for value in [*graph.graph.inputs, *graph.graph.outputs]:
             fixed[self._channels(value)] = True
         for node in graph.graph:
             self._link(node, fixed)
-        self._flatten()
+        self._roots = np.array([self._unions.find(i) for i in range(count)], np.int64)
         self.free = np.ones(count, bool)
-        self.free[self._parent[fixed]] = False
+        self.free[self._roots[fixed]] = False
 
     def roots(self, name: str) -> np.ndarray:
         """For each channel of a tensor the one that stands for its group."""
         start = self.start[name]
         following = [other for other in self.start.values() if other > start]
-        end = min(following, default=len(self._parent))
-        return self._parent[start:end]
+        end = min(following, default=len(self._roots))
+        return self._roots[start:end]
 
     def _channels(self, value: ir.Value) -> np.ndarray:
         start = self.start.get(name_of(value))
@@ -252,16 +253,6 @@ class _Links:
         for value in [*inputs, out]:
             fixed[self._channels(value)] = True
 
-    def _find(self, i: int) -> int:
-        while self._parent[i] != i:
-            self._parent[i] = self._parent[self._parent[i]]
-            i = int(self._parent[i])
-        return i
-
     def _join(self, a: np.ndarray, b: np.ndarray) -> None:
         for i, j in zip(a.tolist(), b.tolist(), strict=True):
-            self._parent[self._find(i)] = self._find(j)
-
-    def _flatten(self) -> None:
-        for i in range(len(self._parent)):
-            self._parent[i] = self._find(i)
+            self._unions.join(j, i)

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from yolo_edge.export.graph import Graph, constant_of
 from yolo_edge.export.quantization.plan import LOWEST, NodePlan, TensorPlan
+from yolo_edge.export.unions import Unions
 
 # TFLite demands that these leave the numbers as they are (their kernels do not rescale)
 SHARING = frozenset({"AveragePool", "Concat", "MaxPool", "Reshape", "Resize", "Slice", "SpaceToDepth", "Transpose"})
@@ -130,32 +131,22 @@ def _fusable(node: ir.Node) -> ir.Node | None:
 
 
 def _group(graph: Graph, nodes: Mapping[str, NodePlan], fused: Mapping[str, ir.Node]) -> dict[str, str]:
-    parent: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    names = {name_of(value) for value in graph.graph.inputs} | {name_of(node.outputs[0]) for node in graph.graph}
-    parent.update({name: name for name in names - set(fused)})
+    unions: Unions[str] = Unions()
     for node in graph.graph:
         if node.op_type in SHARING and nodes[name_of(node)].precision == "int8":
-            for value in computed_inputs(node):
-                parent[find(name_of(value))] = find(name_of(node.outputs[0]))
+            unions.join(name_of(node.outputs[0]), *(name_of(value) for value in computed_inputs(node)))
     # a group is called after its first tensor, so that names do not depend on how it was joined
     order = [name_of(graph.graph.inputs[0]), *(name_of(node.outputs[0]) for node in graph.graph)]
     first: dict[str, str] = {}
     for name in order:
-        if name in parent:
-            first.setdefault(find(name), name)
+        if name not in fused:
+            first.setdefault(unions.find(name), name)
     needed: set[str] = set()
     for node in graph.graph:
         if node.name in nodes and nodes[name_of(node)].precision == "int8":
             result = fused.get(name_of(node.outputs[0]), node).outputs[0]
             needed |= {name_of(value) for value in [*computed_inputs(node), result]}
-    return {name: first[find(name)] for name in order if name in needed}
+    return {name: first[unions.find(name)] for name in order if name in needed}
 
 
 def computed_inputs(node: ir.Node) -> list[ir.Value]:

@@ -9,6 +9,7 @@ from tests.cli.conftest import Run
 from tests.support import random_darknet, random_picture
 from yolo_edge import Detector
 from yolo_edge.export.load import load_model
+from yolo_edge.export.verify import noise
 
 ITEM = {
     "path": {"type": "string"},
@@ -109,7 +110,8 @@ def test_weights_that_do_not_fit(refuse: Callable[..., str], tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_what_was_not_measured_is_said(run: Run, assets: Path, tmp_path: Path) -> None:
+def test_what_was_not_measured_is_said(run: Run, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolo_edge.export.verify.own_pictures", noise)  # in which it finds nothing
     result = run("export", assets / "darknet" / "yolo-fastest" / "yolo-fastest-1.1.cfg", "-o", tmp_path)
     assert "agreement: not measured where the source found nothing (--calibration DIR gives it pictures)." in result.err
     assert "class names are COCO's, assumed from the 80 classes" in result.err

@@ -199,7 +199,7 @@ def test_what_only_begins_like_a_licence_is_none(cfg: Path, tmp_path: Path) -> N
 def test_a_wrong_decoder_is_found_where_the_network_finds_nothing(
     cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trained networks find nothing in noise: the decoder is checked on every box all the same."""
+    """Trained networks may find nothing in noise and scenes: the decoder is checked on every box all the same."""
 
     def quiet(picture_spec: InputSpec) -> list[np.ndarray]:
         return [np.zeros((picture_spec.height, picture_spec.width, 3), np.uint8)]
@@ -209,7 +209,7 @@ def test_a_wrong_decoder_is_found_where_the_network_finds_nothing(
         anchors = tuple((width * 1.5, height) for width, height in heads[0].anchors)
         return dataclasses.replace(spec, heads=(dataclasses.replace(heads[0], anchors=anchors), *heads[1:]))
 
-    monkeypatch.setattr("yolo_edge.export.verify.noise", quiet)
+    monkeypatch.setattr("yolo_edge.export.verify.own_pictures", quiet)
     monkeypatch.setattr(onnx_writer, "append_head", lambda model, spec, *rest: append_head(model, shifted(spec), *rest))
     options = ExportOptions(head="nms", nms=NmsOptions(confidence=0.999999))
     with pytest.raises(VerificationError, match="the decoder in the file differs"):

@@ -17,10 +17,13 @@ from yolo_edge.export.verify import (
     VerificationError,
     _agreement,
     noise,
+    own_pictures,
     relative_error,
     speed_ratio,
 )
+from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.spec import InputSpec
+from yolo_edge.sample.scenes import scene
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,22 @@ def test_noise_is_seeded_and_fits(size: tuple[int, int]) -> None:
         assert picture.shape == (size[1], size[0], 3)
         np.testing.assert_array_equal(picture, again)
     assert not np.array_equal(noise(spec, seed=1)[3], pictures[3])
+
+
+def test_without_pictures_scenes_go_with_the_noise() -> None:
+    spec = InputSpec(64, 64)
+    found = own_pictures(spec)
+    for picture, expected in zip(found, [*noise(spec), scene(0, 0).image, scene(0, 1).image], strict=True):
+        np.testing.assert_array_equal(picture, expected)
+
+
+def test_without_scenes_noise_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(seed: int, index: int) -> None:
+        raise InputError("this OpenCV cannot draw them")
+
+    monkeypatch.setattr(verify, "scene", refuse)
+    monkeypatch.setattr(verify, "_scenes", verify._scenes.__wrapped__)
+    assert len(verify.own_pictures(InputSpec(64, 64))) == 4
 
 
 def test_fused_counts_what_the_runtime_does(tmp_path: Path) -> None:

@@ -59,12 +59,21 @@ def slow_decode(spec: ModelSpec, maps: dict[str, np.ndarray], threshold: float) 
     return sorted(rows, key=lambda row: row[4])
 
 
+def stored(array: np.ndarray, layout: str, in_memory: str) -> np.ndarray:
+    """A map whose channels lie in memory as those of a layout, whatever its own is."""
+    if layout == in_memory:
+        return np.ascontiguousarray(array)
+    turn, back = ((0, 2, 3, 1), (0, 3, 1, 2)) if in_memory == "NHWC" else ((0, 3, 1, 2), (0, 2, 3, 1))
+    return np.ascontiguousarray(array.transpose(turn)).transpose(back)
+
+
+@pytest.mark.parametrize("in_memory", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("family", ROLES)
 @pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.3, 0.7, 0.999])
-def test_formulas(family: str, layout: str, threshold: float) -> None:
+def test_formulas(family: str, layout: str, in_memory: str, threshold: float) -> None:
     spec = make_spec(family, layout)
-    maps = random_maps(spec, 3)
+    maps = {name: stored(array, layout, in_memory) for name, array in random_maps(spec, 3).items()}
     boxes, confidence, class_id = decode(spec, maps, threshold)
     order = np.argsort(confidence, kind="stable")
     expected = np.array(slow_decode(spec, maps, threshold)).reshape(-1, 6)
@@ -94,6 +103,19 @@ def test_distributions_come_in_fours() -> None:
     shapes = {name: array.shape for name, array in random_maps(spec, 0).items()}
     with pytest.raises(SpecError, match="output 'box_8' holds four distributions"):
         check_heads(spec, {**shapes, "box_8": (1, 30, 4, 8)})
+
+
+@pytest.mark.parametrize("in_memory", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("family", ROLES)
+def test_what_is_not_a_number_is_no_detection(family: str, in_memory: str) -> None:
+    spec = make_spec(family)
+    maps = {name: stored(array, "NCHW", in_memory) for name, array in random_maps(spec, 3).items()}
+    expected = decode(spec, maps, 0.3)
+    for stride in (8, 16):
+        maps[f"classes_{stride}"][0, 1, 0, 0] = np.nan
+    _, confidence, _ = decode(spec, maps, 0.3)
+    assert np.isfinite(confidence).all()
+    assert 0 <= len(expected[1]) - len(confidence) <= 2
 
 
 def test_enormous_logits() -> None:

@@ -28,7 +28,8 @@ Raw maps of int8 files hold integers (`Head.quantization`): numbers are made onl
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional, Tuple
+from itertools import groupby
+from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -115,7 +116,12 @@ def decode(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float)
 
 def decode_cells(spec: ModelSpec, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
     """As `decode`, with all boxes, also those that are none."""
-    parts = [_OTHERS.get(head.family, _decode_anchor_grid)(spec, head, outputs, threshold) for head in spec.heads]
+    parts = []
+    for (family, *_), alike in groupby(spec.heads, _kind):
+        if family in LAYOUTS:
+            parts.append(_decode_anchor_grids(spec, tuple(alike), outputs, threshold))
+        else:
+            parts += [_OTHERS[family](spec, head, outputs, threshold) for head in alike]
     boxes, confidence, class_id = (np.concatenate(arrays) for arrays in zip(*parts))
     return boxes, confidence, class_id.astype(np.int64, copy=False)
 
@@ -210,9 +216,43 @@ def _entries(head: Head, array: np.ndarray) -> np.ndarray:
     return entries
 
 
-def _decode_anchor_grid(spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float) -> Decoded:
+def _kind(head: Head) -> Tuple[str, str, Tuple[int, ...], Tuple[int, ...]]:
+    """What heads have in common whose boxes are computed together."""
+    return head.family, head.class_activation, head.tree, head.tree_map
+
+
+def _decode_anchor_grids(
+    spec: ModelSpec, heads: Sequence[Head], outputs: Mapping[str, np.ndarray], threshold: float
+) -> Decoded:
+    """Heads of one kind. What is left of all of them is computed at once: on small arrays, calls are what costs."""
+    head, layout = heads[0], LAYOUTS[heads[0].family]
+    parts = [_likely_anchors(spec, one, outputs, threshold) for one in heads]
+    found, where = (np.concatenate(arrays) for arrays in zip(*parts))
+    probability, class_id = _best_class(head, found[:, layout.objectness + 1 :])
+    confidence = sigmoid(found[:, layout.objectness]) * probability
+    if layout.uncertainty:
+        confidence = confidence * (1 - sigmoid(found[:, layout.uncertainty]).mean(axis=1))
+    keep = confidence > threshold
+    found, where = found[keep], where[keep]
+
+    place, stride, stretch, anchor = where[:, :2], where[:, 2:3], where[:, 3:4], where[:, 4:]
+    center = (sigmoid(found[:, layout.center]) * stretch - (stretch - 1) / 2 + place) * stride
+    size = found[:, layout.size]
+    growth = np.square(2 * sigmoid(size)) if layout.squared else np.exp(np.minimum(size, MAX_LOG_SIZE))
+    half = growth * anchor / 2
+    return np.concatenate([center - half, center + half], axis=1), confidence[keep], class_id[keep]
+
+
+def _likely_anchors(
+    spec: ModelSpec, head: Head, outputs: Mapping[str, np.ndarray], threshold: float
+) -> Tuple[np.ndarray, np.ndarray]:
+    """The anchors of cells whose objectness passes the threshold.
+
+    Returns:
+        Their entries, float32 [n, entries], and where they are, float32 [n, 6]: column, row, stride, `scale_xy`, width
+        and height of the anchor.
+    """
     layout = LAYOUTS[head.family]
-    columns = spec.grid(head)[1]
     name = head.tensors["map"]
     entries, affine = _entries(head, outputs[name]), head_affine(head, name, outputs[name])
     objectness = entries[:, layout.objectness]
@@ -224,20 +264,11 @@ def _decode_anchor_grid(spec: ModelSpec, head: Head, outputs: Mapping[str, np.nd
     found = entries[anchor, :, cell]
     if affine is not None:
         found = found * gain[anchor] + shift[anchor]
-    probability, class_id = _best_class(head, found[:, layout.objectness + 1 :])
-    confidence = sigmoid(found[:, layout.objectness]) * probability
-    if layout.uncertainty:
-        confidence = confidence * (1 - sigmoid(found[:, layout.uncertainty]).mean(axis=1))
-    keep = confidence > threshold
-    found, anchor, cell = found[keep], anchor[keep], cell[keep]
-
-    stretch = np.float32(head.scale_xy)
-    place = np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
-    center = (sigmoid(found[:, layout.center]) * stretch - (stretch - 1) / 2 + place) * np.float32(head.stride)
-    size = found[:, layout.size]
-    growth = np.square(2 * sigmoid(size)) if layout.squared else np.exp(np.minimum(size, MAX_LOG_SIZE))
-    half = growth * np.array(head.anchors, np.float32)[anchor] / 2
-    return np.concatenate([center - half, center + half], axis=1), confidence[keep], class_id[keep]
+    where = np.empty((len(cell), 6), np.float32)
+    where[:, 1], where[:, 0] = np.divmod(cell, spec.grid(head)[1])
+    where[:, 2], where[:, 3] = head.stride, head.scale_xy
+    where[:, 4:] = np.array(head.anchors, np.float32)[anchor]
+    return found, where
 
 
 def _best_class(head: Head, logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

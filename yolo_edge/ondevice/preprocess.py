@@ -93,7 +93,8 @@ class Preprocessor:
         self._tensor = ordered[None]
         self._canvas = np.empty((spec.height, spec.width, 3), np.uint8)
         self._filled = (-1, -1)  # the size of the picture in the canvas, around which the padding is in place
-        self._pixels = np.empty(shape, np.uint8)
+        # where pixels are put in order: bytes right in the tensor
+        self._pixels = np.empty(shape, np.uint8) if spec.dtype == "float32" else self._values.view(np.uint8)
         scale = np.array(spec.scale, np.float32)
         shift = np.array(spec.mean, np.float32) * scale
         # as they meet planes, or rows: numpy takes ten times as long where the last axis is of three
@@ -132,20 +133,11 @@ class Preprocessor:
         return self._canvas
 
     def _fill(self, canvas: np.ndarray) -> None:
+        self._order(canvas, self._pixels)
         if self.spec.dtype == "float32":
-            self._fill_floats(canvas)
-            return
-        codes = self._values.view(np.uint8)
-        self._order(canvas, codes)
-        if self.spec.dtype == "uint8":
-            return
-        if self._table is None:
-            np.bitwise_xor(codes, _SIGN, out=codes)
-        elif self._interleaved:
-            cv2.LUT(codes, self._table, dst=codes)
-        else:
-            for i in range(len(codes)):
-                cv2.LUT(codes[i], self._table[..., i].copy(), dst=codes[i])
+            self._scale_pixels()
+        elif self.spec.dtype == "int8":
+            self._look_up(self._pixels)
 
     def _order(self, canvas: np.ndarray, pixels: np.ndarray) -> None:
         """The pixels of the canvas as they are ordered in the input, written to `pixels`."""
@@ -156,10 +148,19 @@ class Preprocessor:
         else:
             pixels[...] = canvas
 
-    def _fill_floats(self, canvas: np.ndarray) -> None:
-        self._order(canvas, self._pixels)
+    def _scale_pixels(self) -> None:
         self._values[...] = self._pixels
         numbers = self._values.reshape(self.spec.height, -1) if self._interleaved else self._values
         numbers *= self._scale
         if self._shift.any():
             numbers -= self._shift
+
+    def _look_up(self, pixels: np.ndarray) -> None:
+        """Pixels → the bytes of their integers, in place."""
+        if self._table is None:
+            np.bitwise_xor(pixels, _SIGN, out=pixels)
+        elif self._interleaved:
+            cv2.LUT(pixels, self._table, dst=pixels)
+        else:
+            for i in range(len(pixels)):
+                cv2.LUT(pixels[i], self._table[..., i].copy(), dst=pixels[i])
