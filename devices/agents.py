@@ -14,11 +14,14 @@ from typing import Any
 
 from yolo_edge.devices.device import Device, DeviceError
 from yolo_edge.devices.local import LocalDevice, own_environment
+from yolo_edge.devices.wheels import setup_command
 from yolo_edge.ondevice.agent.server import PROTOCOL
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import printable
 
 MAX_ANSWER = 256 << 20  # bytes: more is none that an agent of ours gives
+
+BY_A_SIGNAL = "by a signal (it crashed, or memory ran out)"  # ssh's exit code 255, where the connection is there
 
 _GRACE = 5.0  # seconds to end by itself
 _PART = 1 << 16
@@ -101,7 +104,7 @@ class AgentProcess:
             AgentError: There is no answer, or it is none.
         """
         self._send(do, timeout, arguments, b"")
-        return self._receive(do, timeout)
+        return self._receive(do, timeout, _runtime_of(arguments))
 
     def ask_in_turn(
         self, do: str, timeout: float, requests: Iterable[tuple[Mapping[str, object], bytes]], ahead: int = 2
@@ -158,7 +161,7 @@ class AgentProcess:
                     except OSError as error:
                         raise self._ended(do) from error
 
-    def _receive(self, do: str, timeout: float) -> dict[str, Any]:
+    def _receive(self, do: str, timeout: float, runtime: str | None = None) -> dict[str, Any]:
         line = self._read_line(do, timeout)
         try:
             answer = json.loads(line)
@@ -170,7 +173,8 @@ class AgentProcess:
             kind = InputError if answer.get("exit_code") == InputError.exit_code else YoloEdgeError
             text = self._translate(str(answer["error"]))
             if answer.get("missing") and self._device is not None:
-                text += f"; run: yolo-edge devices setup {self._device.name}"
+                # instead of pip's, which is for this machine
+                text = f"{text.partition('; run: ')[0]}; run: {setup_command(self._device.name, runtime)}"
             raise kind(text)
         return answer
 
@@ -237,9 +241,18 @@ class AgentProcess:
         # a shell or ssh on the way has other ways to say that a signal ended it
         number = -code if code < 0 else code - 128 if 128 < code < 160 else None
         how = f"with exit code {code}" if number is None else f"by signal {number}"
-        if number == 9 or (self._device is not None and code == 255):
+        if number == 9:
             how += ", as the kernel does when memory runs out"
+        elif self._device is not None and code == 255:
+            how = BY_A_SIGNAL
         lines = said.splitlines()
         return AgentError(
             f"{self._name}: ended {how} during {do!r}" + (f": {printable(lines[-1][:200])}" if lines else "")
         )
+
+
+def _runtime_of(arguments: Mapping[str, object]) -> str | None:
+    """The runtime that a request names: `load` as an argument, `open` among its options."""
+    options = arguments.get("options")
+    found = arguments.get("runtime") or (options.get("runtime") if isinstance(options, Mapping) else None)
+    return found if isinstance(found, str) else None

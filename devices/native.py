@@ -191,6 +191,26 @@ def parse_hyperfine(data: bytes) -> list[Timing]:
     ]
 
 
+def parse_output(data: bytes) -> list[Timing]:
+    """The output of any of these programs, which is known by its own words.
+
+    Raises:
+        InputError: None of them printed it, or it has no result.
+    """
+    if data.lstrip().startswith(b"{"):
+        return parse_hyperfine(data)
+    text = data.decode("utf-8", "replace")
+    if "Average inference time cost" in text:
+        return [parse_perf_test(text)]
+    if re.search(r"(?m)^loop_count = \d+|\bmin =.*\bmax =.*\bavg =", text):
+        return parse_benchncnn(text)
+    if "count=" not in text:
+        raise InputError(
+            "not an output of benchmark_model, onnxruntime_perf_test, benchncnn or hyperfine --export-json"
+        )
+    return [parse_benchmark_model(text)]
+
+
 def _text(pattern: str, text: str) -> str | None:
     found = re.search(pattern, text)
     return None if found is None else next(group for group in found.groups() if group is not None)

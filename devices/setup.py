@@ -1,6 +1,6 @@
 """Making an environment with runtimes on a device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from yolo_edge.devices import termux
 from yolo_edge.devices.device import Completed, Device, DeviceError
 from yolo_edge.devices.scratch import scratch_folder
 from yolo_edge.devices.session import Session
-from yolo_edge.devices.wheels import Needs, Wheel, fetch, needs_of
+from yolo_edge.devices.wheels import USUAL, Needs, Wheel, fetch, needs_of
 from yolo_edge.ondevice.agent.keeper import ENVIRONMENT, READY
 from yolo_edge.ondevice.files import printable
 
@@ -76,13 +76,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Setup:
     """The setting up of one device: `plan` says what, `carry_out` does it. A context manager: it holds the wheels."""
 
-    def __init__(self, device: Device, *, offline: bool, wheels: Path | None):
+    def __init__(self, device: Device, *, offline: bool, wheels: Path | None, runtimes: Sequence[str] = USUAL):
         """Look at the device, and fetch what it needs; nothing is changed there yet.
 
         Args:
             device: Connected.
             offline: The device needs no network: wheels come from this machine.
             wheels: A folder of wheels to take them from; None: the package index that pip is set up for here.
+            runtimes: Which to install, of `yolo_edge.ondevice.runtimes.RUNTIMES`; "opencv" comes along with any.
 
         Attributes:
             plan: What would be done.
@@ -96,9 +97,7 @@ class Setup:
         with Session(device, self._python).connect("looking at the packages") as agent:
             python = agent.ask("facts", _SECONDS)["python"]
             # only these leave something to the distribution
-            runtimes = (
-                agent.ask("runtimes", _SECONDS)["runtimes"] if python["picamera2"] or python["bits"] == 32 else {}
-            )
+            there = agent.ask("runtimes", _SECONDS)["runtimes"] if python["picamera2"] or python["bits"] == 32 else {}
         if python["environment"] is not None:
             raise DeviceError(
                 f"{device.name}: {python['executable']} is of an environment already: install what is missing with its "
@@ -109,9 +108,9 @@ class Setup:
                 raise DeviceError(
                     f"{device.name}: Termux takes no wheels: its own packages are installed, from a network"
                 )
-            self.plan = _termux_plan(device.name, python)
+            self.plan = _termux_plan(device.name, python, runtimes)
             return
-        needs = needs_of(device.name, python, runtimes)
+        needs = needs_of(device.name, python, there, runtimes)
         way: Literal["pip", "wheels"] = "wheels" if offline or wheels or not python["venv"] else "pip"
         notes = list(needs.notes)
         if way == "wheels" and not offline and wheels is None:
@@ -182,7 +181,7 @@ class Setup:
         self._stack.close()
 
 
-def _termux_plan(name: str, python: dict[str, Any]) -> Plan:
+def _termux_plan(name: str, python: dict[str, Any], runtimes: Sequence[str]) -> Plan:
     return Plan(
         name=name,
         environment="",
@@ -190,8 +189,8 @@ def _termux_plan(name: str, python: dict[str, Any]) -> Plan:
         machine=str(python["machine"]),
         system_site=True,
         way="termux",
-        requirements=termux.PACKAGES,
-        notes=termux.NOTES,
+        requirements=termux.packages(name, runtimes),
+        notes=termux.notes(runtimes),
     )
 
 

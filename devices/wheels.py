@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import msgspec
 from yolo_edge.devices.device import DeviceError
 from yolo_edge.ondevice.errors import InputError
 from yolo_edge.ondevice.files import printable
+
+USUAL = ("onnxruntime", "tflite")  # the runtimes of a device where nobody chose others
 
 _SECONDS = 3600.0
 _OLDEST_GLIBC = 17  # of 2.x: what manylinux2014 stands for
@@ -55,13 +57,20 @@ class Needs(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def needs_of(name: str, python: Mapping[str, Any], runtimes: Mapping[str, Any]) -> Needs:
+def setup_command(name: str, runtime: str | None = None) -> str:
+    """What a person runs to have a runtime on a device; None: the usual ones."""
+    chosen = "" if runtime in (None, "auto", *USUAL) else f" --runtime {','.join([*USUAL, str(runtime)])}"
+    return f"yolo-edge devices setup {name}{chosen}"
+
+
+def needs_of(name: str, python: Mapping[str, Any], there: Mapping[str, Any], runtimes: Sequence[str] = USUAL) -> Needs:
     """What to install on a device.
 
     Args:
         name: Of the device, for messages.
         python: See `yolo_edge.ondevice.agent.facts.python_facts`.
-        runtimes: See `check_runtimes` there.
+        there: What is installed already, see `check_runtimes` there.
+        runtimes: Which to install, of `yolo_edge.ondevice.runtimes.RUNTIMES`; "opencv" comes along with any.
 
     Raises:
         DeviceError: There are no wheels for it; the message says what to do instead.
@@ -80,38 +89,51 @@ def needs_of(name: str, python: Mapping[str, Any], runtimes: Mapping[str, Any]) 
             f"{name}: it has another C library than wheels are made for: install its own packages (Termux: pkg install "
             "python-numpy python-onnxruntime opencv-python), and use that Python: devices add … --python"
         )
-    numpy = (runtimes.get("numpy") or {}).get("version") or ""
+    numpy = (there.get("numpy") or {}).get("version") or ""
     old_numpy = bool(python["picamera2"]) and numpy.startswith("1.")
     notes = ["picamera2 is there: the environment sees the distribution's packages"] if python["picamera2"] else []
     if old_numpy:
         notes.append(f"numpy stays below 2, since picamera2 is built for the distribution's {numpy}")
     if machine == "armv7l":
-        return _needs_of_armv7(name, version, runtimes, notes)
-    modern = version >= _LITERT
-    requirements = ["onnxruntime", "ai-edge-litert" if modern else "tflite-runtime", "opencv-python-headless>=4.6,<6"]
-    requirements += ["numpy<2" if old_numpy or not modern else "numpy", "smbus2"]
+        return _needs_of_armv7(name, version, there, runtimes, notes)
+    packages = {
+        "onnxruntime": "onnxruntime",
+        "openvino": "openvino>=2023.1",
+        "tflite": "ai-edge-litert" if version >= _LITERT else "tflite-runtime",
+    }
+    requirements = [package for runtime, package in packages.items() if runtime in runtimes]
+    old_numpy = old_numpy or "tflite-runtime" in requirements
+    requirements += ["opencv-python-headless>=4.6,<6", "numpy<2" if old_numpy else "numpy", "smbus2"]
     requirements += _needs_of_demo(version, machine, (int(python["glibc"][0]), int(python["glibc"][1])))
     return Needs(tuple(requirements), machine, bool(python["picamera2"]), tuple(notes))
 
 
-def _needs_of_armv7(name: str, version: tuple[int, int], runtimes: Mapping[str, Any], notes: list[str]) -> Needs:
-    if version > _TFLITE_RUNTIME:
+def _needs_of_armv7(
+    name: str, version: tuple[int, int], there: Mapping[str, Any], runtimes: Sequence[str], notes: list[str]
+) -> Needs:
+    tflite = "tflite" in runtimes
+    if not tflite and "opencv" not in runtimes:
+        raise DeviceError(f"{name}: on a 32-bit system there is neither onnxruntime nor openvino: --runtime tflite")
+    if tflite and version > _TFLITE_RUNTIME:
         raise DeviceError(
             f"{name}: on a 32-bit system there is tflite-runtime alone, and its last wheel is for Python 3.11, not "
             f"{version[0]}.{version[1]}: install a 64-bit system, or a Python 3.11 and name it with --python"
         )
     # PyPI has neither numpy nor OpenCV for it; piwheels.org and the distribution have both
-    there = [package for package in ("numpy", "opencv") if (runtimes.get(package) or {}).get("version")]
+    kept = [package for package in ("numpy", "opencv") if (there.get(package) or {}).get("version")]
     wanted = {"numpy": "numpy<2", "opencv": "opencv-python-headless>=4.6,<6"}
-    requirements = ["tflite-runtime", *(wanted[package] for package in wanted if package not in there), "smbus2"]
-    if len(there) < len(wanted):
+    requirements = ["tflite-runtime"] if tflite else []
+    requirements += [*(wanted[package] for package in wanted if package not in kept), "smbus2"]
+    if len(kept) < len(wanted):
         notes.append(
             "numpy and OpenCV come from piwheels.org, as Raspberry Pi OS sets it up; or from the distribution, before: "
             "sudo apt install python3-numpy python3-opencv"
         )
     requirements += _needs_of_demo(version, "armv7l", (0, 0))
-    notes.append("a 32-bit system has no onnxruntime: .tflite files run there")
-    return Needs(tuple(requirements), "armv7l", bool(there), tuple(notes))
+    missing = [runtime for runtime in ("onnxruntime", "openvino") if runtime in runtimes]
+    if missing:
+        notes.append(f"a 32-bit system has no {' and no '.join(missing)}: .tflite files run there")
+    return Needs(tuple(requirements), "armv7l", bool(kept), tuple(notes))
 
 
 def _needs_of_demo(version: tuple[int, int], machine: str, glibc: tuple[int, int]) -> list[str]:

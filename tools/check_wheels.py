@@ -21,7 +21,7 @@ from tests.frame.tools import find_python
 ROOT = Path(__file__).parent.parent
 PYTHONS = re.findall(r"(?m)^    Programming Language :: Python :: (3\.\d+)$", (ROOT / "setup.cfg").read_text())
 MACHINES = ("x86_64", "aarch64")
-_GLIBC = (17, 24, 26, 27, 28, 31, 34)  # 2.x; Debian 12 has 2.36
+_GLIBC = (17, 24, 26, 27, 28, 31, 34, 35)  # 2.x; Debian 12 has 2.36
 
 _SMOKE = """
 import json, subprocess, sys

@@ -11,19 +11,20 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from yolo_edge.devices.wheels import needs_of
+from yolo_edge.devices.wheels import USUAL, needs_of
 from yolo_edge.ondevice.agent.facts import python_facts
 
 MB = 1e6
 _LARGEST = 5  # packages that are named
-_GLIBC = (17, 24, 26, 27, 28, 31, 34)  # 2.x, as in check_wheels.py; Debian 12 has 2.36
+_GLIBC = (17, 24, 26, 27, 28, 31, 34, 35)  # 2.x, as in check_wheels.py; Debian 12 has 2.36
 _THIS = "x86_64"
 _DEVICES = (_THIS, "aarch64")
+_RUNTIMES = (USUAL, ("onnxruntime",), ("tflite",), ("openvino",), ("opencv",))  # of `devices setup --runtime`
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def main() -> None:
 
 def _installations(wheel: Path) -> Iterator[Installation]:
     for machine in _DEVICES:
-        yield Installation(f"device, {machine}", _device_requirements(machine), machine, 120, ("--no-compile",))
+        for runtimes in _RUNTIMES:
+            name, needed = f"device, {machine}, {','.join(runtimes)}", _device_requirements(machine, runtimes)
+            yield Installation(name, needed, machine, 120, ("--no-compile",))
     yield Installation("yolo-edge", (str(wheel),))
     small = (f"{wheel}[export]", "onnx-ir<0.2")
     yield Installation("yolo-edge[export] onnx-ir<0.2, --no-compile", small, aim=250, options=("--no-compile",))
@@ -65,9 +68,9 @@ def _installations(wheel: Path) -> Iterator[Installation]:
         yield Installation(f"yolo-edge[{extra}]", (f"{wheel}[{extra}]",), aim=aim)
 
 
-def _device_requirements(machine: str) -> tuple[str, ...]:
+def _device_requirements(machine: str, runtimes: Sequence[str]) -> tuple[str, ...]:
     facts = {**python_facts(), "machine": machine, "bits": 64, "picamera2": False}
-    return needs_of(machine, facts, {}).requirements
+    return needs_of(machine, facts, {}, runtimes).requirements
 
 
 def _print_size(item: Installation) -> None:

@@ -91,7 +91,9 @@ def not_measured(content: Content) -> list[tuple[str, str]]:
     if not any(result.host.roof for result in content.results):
         found.append(("Roofline", "the roof was not measured: `yolo-edge benchmark --roof`"))
     if not any(row.cell.profile is not None for row in rows):
-        found.append(("Time by operator", "not measured: `yolo-edge benchmark --profile`, with onnxruntime"))
+        found.append(
+            ("Time by operator", "not measured: `yolo-edge benchmark --profile`, with onnxruntime or benchmark_model")
+        )
     return found
 
 
@@ -331,10 +333,12 @@ def _operators(content: Content, ink: str) -> Figure | None:
             tooltip=[*tips("cell", "operator", "ms"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    caption = "From onnxruntime's own profiler, which takes microseconds a node itself: of small nodes read shares."
+    profilers = " and ".join(dict.fromkeys(f"{row.cell.runtime}'s own profiler" for row in rows))
+    caption = f"From {profilers}, which takes microseconds a node itself: of small nodes read shares."
     without = sum(row.cell.profile is None for row in content.rows)
     if without:
-        caption += f" Not measured for {without} cells: LiteRT shows no such times, or --profile was not given."
+        cells = f"{without} cell{'s' if without != 1 else ''}"
+        caption += f" Not measured for {cells}: --profile was not given, or the runtime shows no such times."
     height = max(24 * len(rows), 60)
     return Figure("operators", "Time by operator", caption, dressed(chart, ink, height, width), conditions_of(rows))
 

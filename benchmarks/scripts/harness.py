@@ -20,6 +20,7 @@ from yolo_edge.ondevice.runtimes.onnx import new_session
 from yolo_edge.timing import median_ratio
 
 _TURN_S = 0.03
+_PICTURE = synthetic_picture()
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
 def measure(model: Path, seconds: float) -> None:
     """Print the figures of one model."""
     detector = Detector(model, threads=1)
-    tensor = detector.preprocess(synthetic_picture())[0].copy("K")
+    tensor = detector.preprocess(_PICTURE)[0].copy("K")
     session = new_session(str(model), 1)
     names, feed = [output.name for output in session.get_outputs()], {session.get_inputs()[0].name: tensor}
     worker = Worker(str(model), spec=detector.spec.to_json(), runtime="auto", threads=1, image=None, pin=True)
@@ -46,7 +47,7 @@ def measure(model: Path, seconds: float) -> None:
         stop, times = time.perf_counter() + _TURN_S, []
         while time.perf_counter() < stop:
             # what surrounds an inference in a worker surrounds it here, too: the caches are alike
-            _, placement = detector.preprocess(synthetic)
+            _, placement = detector.preprocess(_PICTURE)
             start = time.perf_counter_ns()
             arrays = session.run(names, feed)
             times.append(time.perf_counter_ns() - start)
@@ -71,8 +72,6 @@ def measure(model: Path, seconds: float) -> None:
         f"  p50 of profiled runs {np.median(around) / np.median(run):.4f} times the profiler's, {apart:+.2f} µs a run"
     )
 
-
-synthetic = synthetic_picture()
 
 if __name__ == "__main__":
     main()

@@ -27,6 +27,7 @@ COLUMNS = (
     "points",
     "reversals",
 )
+OF_POINTS = ("model", "groups in float", "int8 convolutions", "agreement, steering", "drop of mAP50, steering", "time")
 
 
 def main() -> None:
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--output", "-o", required=True, type=Path, help="a folder; one for each model in it")
     parser.add_argument("--points", action="store_true", help="all points of each front too")
     options = parser.parse_args()
+    fronts: dict[str, Front] = {}
     print_row(COLUMNS)
     print_row(["---"] * len(COLUMNS))
     for model in options.models:
@@ -55,12 +57,18 @@ def main() -> None:
             code = yolo_edge(words)
         if code > 2:  # interrupted
             sys.exit(code)
-        fronts = sorted(folder.glob("*-int8.front.json"), key=lambda path: path.stat().st_mtime)
-        front = read_front(fronts[-1]) if fronts else None
+        written = sorted(folder.glob("*-int8.front.json"), key=lambda path: path.stat().st_mtime)
+        front = read_front(written[-1]) if written else None
         print_row([model.stem, *(["no front", f"exit code {code}"] if front is None else cells(front))])
-        if options.points and front is not None:
+        if front is not None:
+            fronts[model.stem] = front
+    if options.points:
+        print()
+        print_row(OF_POINTS)
+        print_row(["---"] * len(OF_POINTS))
+        for name, front in fronts.items():
             for point in front.points:
-                print_row(of_point(point, front))
+                print_row([name, *of_point(point, front)])
 
 
 def cells(front: Front) -> list[str]:

@@ -6,10 +6,10 @@ import io
 import json
 import os
 import tarfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
@@ -106,7 +106,9 @@ def _fetch(progress: Callable[[str], None]) -> bytes:
                 if size > _MAX_PACKAGE:
                     raise YoloEdgeError(f"{printable(url)}: more than {_MAX_PACKAGE >> 20} MB; {remedy}")
                 progress(f"fetching {NAME} {VERSION}: {size / 1e6:.0f} MB")
-    except (OSError, ValueError, urllib.error.URLError) as error:
+            if answer.length:  # left of what was announced
+                raise ConnectionError("the connection broke off")
+    except (OSError, ValueError, HTTPException) as error:
         raise YoloEdgeError(f"{printable(url)}: cannot be fetched ({first_line(error)}); {remedy}") from error
     return b"".join(parts)
 

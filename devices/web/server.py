@@ -169,7 +169,10 @@ class WebServer:
         """The page was closed, or put into the background, or is back."""
         if not self._session.knows(request.query_params.get("session", "")):
             return self._refuse(request, 409, "not the page that is measured")
-        state = await _body(request)
+        try:
+            state = await _body(request)
+        except ValueError as error:
+            return self._refuse(request, 400, f"a state that is none ({error})")
         if state == b"closed":
             self._session.leave()
         elif state in (b"hidden", b"visible"):

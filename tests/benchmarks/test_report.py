@@ -111,6 +111,22 @@ def test_in_a_browser(page: Path, content: Content, tmp_path: Path, dark: bool) 
         assert opened.complaints == []
 
 
+def test_on_a_phone(page: Path, tmp_path: Path) -> None:
+    """Charts fit into it, with letters as large as elsewhere, but those whose texts were laid out for their width."""
+    drawn = f"document.querySelectorAll('.chart[data-drawn] svg').length === {len(EVERYTHING)}"
+    with open_page("about:blank", tmp_path) as opened:
+        opened.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=1, mobile=False)
+        opened.call("Page.navigate", url=page.as_uri())
+        opened.until(drawn, 60)
+        beyond = "[...document.querySelectorAll('.chart')].filter((c) => c.scrollWidth > c.clientWidth)"
+        assert opened.evaluate(f"{beyond}.map((c) => c.closest('figure').id)") == ["accuracy"]
+        letters = (
+            "[...document.querySelectorAll('.chart svg text')].map((t) => parseFloat(getComputedStyle(t).fontSize))"
+        )
+        assert min(opened.evaluate(letters)) >= 10
+        assert opened.complaints == []
+
+
 def test_markdown(content: Content) -> None:
     text, pictures = markdown(content, "my report")
     assert sorted(pictures) == sorted(f"my report-{key}.svg" for key in EVERYTHING)

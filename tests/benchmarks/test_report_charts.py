@@ -1,5 +1,6 @@
 """What the charts of a report show, and that the page with them works in a browser."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,19 @@ def test_every_chart_says_how_its_cells_were_measured(content: Content, drawn: d
     assert seen == {"quick", "busy", "throttled"}
     for pair, record in zip(content.ratios, datasets(drawn["ratios"])[1], strict=False):
         assert all(mark in record["pair"] for mark in pair.marks)
+
+
+def test_operators_say_whose_profiler_it_was(content: Content) -> None:
+    rows = [row for row in content.rows if row.cell.profile is not None]
+    native = replace(rows[0].cell, runtime="benchmark_model")
+    for cells, said in (
+        ([row.cell for row in rows], "From onnxruntime's own profiler, which"),
+        ([native], "From benchmark_model's own profiler, which"),
+        ([rows[0].cell, native], "From onnxruntime's own profiler and benchmark_model's own profiler, which"),
+    ):
+        some = [dataclasses.replace(rows[0], cell=cell) for cell in cells]
+        found = {figure.key: figure for figure in figures(dataclasses.replace(content, rows=some), "black")}
+        assert found["operators"].caption.startswith(said)
 
 
 def test_states_and_words(content: Content) -> None:

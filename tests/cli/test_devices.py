@@ -112,6 +112,9 @@ def test_probe_of_a_board_with_an_old_python(run: Run, server: Server, tmp_path:
 def test_setup_asks_first(refuse: Callable[..., str], inventory: Path) -> None:
     assert "--yes" in refuse("devices", "setup", "board", "--inventory", inventory)
     assert "this machine" in refuse("devices", "setup", "local", "--inventory", inventory)
+    for wrong in ("auto", "torch", "onnxruntime,torch"):
+        assert "expected onnxruntime, openvino" in refuse("devices", "setup", "board", "--yes", "--runtime", wrong)
+    assert "values between commas" in refuse("devices", "setup", "board", "--yes", "--runtime", "tflite,")
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "tflite", "cfg"])

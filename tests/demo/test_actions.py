@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.demo.support import NAMES, FakeSource, demo_of, grey, names_of_threads, scripted
-from tests.support import wait_for
+from tests.support import runs, wait_for
 from yolo_edge.demo import actions
 from yolo_edge.demo.actions import Lamps, Program, Webhook, Worker
 from yolo_edge.demo.demo import Demo, Settings
@@ -94,6 +94,9 @@ def test_pins_that_are_not_there(pins: Any) -> None:
     Lamps({"qr_code": 17}).close()  # it was given back
 
 
+NO_HTTP = 0
+
+
 class Hook(BaseHTTPRequestHandler):
     """A server that keeps what is posted, and fails when it is told to."""
 
@@ -104,7 +107,11 @@ class Hook(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         assert self.headers["Content-Type"] == "application/json"
         self.posts.append(json.loads(body))
-        self.send_response(self.codes.pop(0) if self.codes else 204)
+        code = self.codes.pop(0) if self.codes else 204
+        if code == NO_HTTP:
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+            return
+        self.send_response(code)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -160,17 +167,17 @@ def test_calls_are_limited_and_every_going_has_its_coming(hook: tuple[str, type[
 
 def test_a_failing_webhook_says_so_once_and_works_again(hook: tuple[str, type[Hook]]) -> None:
     url, server = hook
-    server.codes += [500, 302, 404]  # redirects are not followed
+    server.codes += [500, 302, 404, NO_HTTP]  # redirects are not followed
     notes: list[str] = []
     worker = Worker("--webhook", Webhook(url), notes.append)
-    for i in range(5):
+    for i in range(6):
         worker.put({"event": "appeared", "class": str(i)})
     worker.close(10)
-    assert [post["class"] for post in server.posts] == ["0", "1", "2", "3", "4"]
-    assert (worker.done, worker.failed) == (2, 3)
+    assert [post["class"] for post in server.posts] == ["0", "1", "2", "3", "4", "5"]
+    assert (worker.done, worker.failed) == (2, 4)
     assert len(notes) == 2
     assert "it answered 500 (said once" in notes[0]
-    assert "works again, after 3 failures" in notes[1]
+    assert "works again, after 4 failures" in notes[1]
 
 
 def test_nobody_there_and_no_end_of_events() -> None:
@@ -232,13 +239,15 @@ def test_programs_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_program_that_runs_at_the_end_is_ended(tmp_path: Path) -> None:
-    program = script(tmp_path / "p", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    program = script(tmp_path / "p", f"sleep 60 & echo $$ $! > {tmp_path}/pids; wait")
     worker = Worker("--exec", Program([str(program)]), print)
     worker.put({"event": "gone", "class": "x"})
-    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    wait_for(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().strip())
     worker.close(0.2)
+    itself, what_it_started = map(int, (tmp_path / "pids").read_text().split())
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(itself, 0)
+    wait_for(lambda: not runs(what_it_started))
 
 
 def test_the_view_goes_on_while_a_program_hangs() -> None:

@@ -1,5 +1,6 @@
 """--jsonl: a line a frame, and readers that are slow or gone."""
 
+import errno
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import pytest
 
 from tests.demo.support import FakeSource, demo_of, grey, names_of_threads, scripted
 from tests.support import wait_for
+from yolo_edge.demo.lines import Lines
 from yolo_edge.ondevice.errors import YoloEdgeError
 
 
@@ -59,6 +61,26 @@ def test_a_reader_that_goes_away_ends_what_has_no_other_purpose() -> None:
     assert notes == ["the reader of --jsonl went away", "nothing is left to do"]
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+def test_a_disk_that_is_slow_and_then_full_is_a_failed_job() -> None:
+    """More wait then than there is room for, and what went wrong is said all the same."""
+    begun, full = threading.Event(), threading.Event()
+
+    class Disk(io.StringIO):
+        def write(self, text: str) -> int:
+            begun.set()
+            full.wait()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    lines = Lines(Disk(), print)
+    lines.offer("x", 0)
+    begun.wait()
+    while lines.offer("x", 0):
+        pass
+    full.set()
+    with pytest.raises(YoloEdgeError, match="no space left on device"):
+        lines.close()
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")

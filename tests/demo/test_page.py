@@ -21,7 +21,7 @@ from yolo_edge.demo.sources import open_source
 from yolo_edge.export import canonicalize, write_onnx, write_tflite
 from yolo_edge.export.load import load_model
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.draw import _PALETTE
+from yolo_edge.ondevice.draw import color_of
 
 PICTURES = ("dog.jpg", "person.jpg", "bus.jpg")
 SIZE = (640, 480)
@@ -128,7 +128,7 @@ def test_boxes_are_where_detect_puts_them(
             best = found.xyxy[0]
             middle = (best[1] + best[3]) / 2
             edge = [(float(best[2]), float(middle + shift)) for shift in (-9, -4, 0, 4, 9)]
-            blue, green, red = _PALETTE[int(found.class_id[0]) % len(_PALETTE)]
+            blue, green, red = color_of(int(found.class_id[0]))
             near = [np.abs(np.subtract(c[:3], (red, green, blue))).max() < 60 for c in colors_at(page, edge)]
             assert sum(near) >= 3
             press(page, " ")

@@ -101,6 +101,20 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path: Path, monkeyp
     assert sum("recording ended" in note for note in notes) == 1
 
 
+def test_whatever_fails_ends_the_recording_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> np.ndarray:
+        raise ValueError("of a kind that nobody thought of")
+
+    monkeypatch.setattr("yolo_edge.demo.recorder.draw", fail)
+    source = FakeSource(lambda i: grey(0) if i < 20 else None)  # of which every frame waits for its place
+    with (
+        pytest.raises(YoloEdgeError, match=r"out\.avi: not written \(of a kind that nobody thought of\)"),
+        demo_of(source, [scripted()], save=tmp_path / "out.avi") as demo,
+    ):
+        wait(demo)
+    assert (demo.inference.frames, demo.inference.error) == (20, None)
+
+
 def test_what_was_there_stays_when_nothing_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "out.avi").write_bytes(b"old")
     recorder = Recorder(tmp_path / "out.avi", [scripted()], confidence=0.25, live=True, fps=None, note=print)

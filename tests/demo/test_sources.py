@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from tests.demo.support import grey, write_video
+from tests.support import wait_for
+from yolo_edge.demo.reader import Reader
 from yolo_edge.demo.sources import Capture, PiCamera, Pictures, SourceError, open_source
 from yolo_edge.ondevice.errors import InputError
 
@@ -86,6 +88,7 @@ def test_a_camera_that_is_not_there(text: str) -> None:
 
 def test_an_address_is_shown_without_its_password() -> None:
     assert open_source("rtsp://user:secret@host:554/cam?key=secret").name == "rtsp://host:554/cam"
+    assert open_source("rtsp://user:secret@[fe80::1]:554/cam").name == "rtsp://[fe80::1]:554/cam"
 
 
 def test_a_video_of_a_giant_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +177,27 @@ def test_picamera(monkeypatch: pytest.MonkeyPatch) -> None:
     source.open()  # again
     assert source.read() is not None
     source.close()
+
+
+def test_a_picamera_that_is_pulled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libcamera fails to stop it, too; it counts as lost, and is looked for again."""
+
+    class Pulled(Picamera2):
+        def stop(self) -> None:
+            super().stop()
+            raise RuntimeError("Camera frontend is gone")
+
+    module = types.ModuleType("picamera2")
+    module.Picamera2 = Pulled  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    notes: list[str] = []
+    reader = Reader(open_source("picamera"), loop=False, note=notes.append)
+    reader.start()
+    wait_for(lambda: any("is back" in note for note in notes))
+    reader.stop()
+    assert notes[0] == "picamera 0 is lost; trying to reach it again"
+    assert reader.error is None
+    assert Picamera2.open_cameras == 0
 
 
 def test_a_camera_is_asked_for_a_size(monkeypatch: pytest.MonkeyPatch) -> None:

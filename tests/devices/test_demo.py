@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import pytest
 from websockets.sync.client import connect
 
@@ -265,6 +266,21 @@ def test_a_board_without_what_the_page_needs(run: Run, board: Path, onnx_file: P
     assert result.code == 1
     assert result.err.splitlines()[-1].startswith("error: board: starlette does not load there")
     assert result.err.splitlines()[-1].endswith("run: yolo-edge devices setup board")
+
+
+@pytest.mark.parametrize("command", ["demo", "detect"])
+def test_a_board_without_the_runtime(run: Run, board: Path, onnx_file: Path, tmp_path: Path, command: str) -> None:
+    """What it says is for the board, where pip's line is of no use, and names what brings this runtime."""
+    (tmp_path / "site/openvino.py").write_text("raise ImportError('not here')")
+    picture = tmp_path / "picture.png"
+    cv2.imwrite(str(picture), random_picture(64, 64, 1))
+    what = ["--source", picture, "--no-view", "--save", tmp_path / "a.mp4"] if command == "demo" else [picture]
+    result = run(command, onnx_file, *what, "--runtime", "openvino", "--device", "board", "--inventory", board)
+    assert result.code == 2
+    last = result.err.splitlines()[-1]
+    assert last.startswith("error: board: openvino ")
+    assert last.endswith("run: yolo-edge devices setup board --runtime onnxruntime,tflite,openvino")
+    assert "pip install" not in last
 
 
 def test_a_python_that_is_too_old(run: Run, server: Server, onnx_file: Path, tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from tests.support import shared_dir
 from yolo_edge.devices.jetson import Power, ask_power, parse_clocks, parse_power_modes
 from yolo_edge.devices.local import LocalDevice
-from yolo_edge.devices.native import Timing, parse_benchmark_model, parse_benchncnn, parse_hyperfine, parse_perf_test
+from yolo_edge.devices.native import (
+    Timing,
+    parse_benchmark_model,
+    parse_benchncnn,
+    parse_hyperfine,
+    parse_output,
+    parse_perf_test,
+)
 from yolo_edge.ondevice.errors import InputError
 
 
@@ -120,6 +127,16 @@ def test_hyperfine() -> None:
     assert found.p50 == pytest.approx(2.9656095)
     assert (found.min, found.max) == (pytest.approx(0.48832), pytest.approx(8.21029))
     assert found.std == pytest.approx(2.7405089)
+
+
+def test_each_program_is_known_by_its_words() -> None:
+    counts = {path.name: parse_output(path.read_bytes()) for path in (shared_dir() / "device-samples/tools").iterdir()}
+    assert len(counts) == 11
+    several = {name: len(found) for name, found in counts.items() if len(found) != 1}
+    assert several == {name: lines for name, (lines, _, _) in NCNN.items()}
+    for other in (b"", b"hello", b"{}", b"\xff\x00"):
+        with pytest.raises(InputError, match=r"not an output of|not a document of hyperfine"):
+            parse_output(other)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from yolo_edge.devices.device import Completed, DeviceError
 from yolo_edge.devices.inventory import Entry
 from yolo_edge.devices.setup import Setup
 from yolo_edge.devices.ssh import SshDevice
-from yolo_edge.devices.wheels import Needs, needs_of
+from yolo_edge.devices.wheels import Needs, needs_of, setup_command
 from yolo_edge.ondevice.errors import InputError
 
 PAGE = ("starlette>=0.37", "uvicorn>=0.35", "websockets>=13")
@@ -29,6 +29,40 @@ def test_a_64_bit_board() -> None:
     assert (needs.machine, needs.system_site, needs.notes) == ("aarch64", False, ())
     assert {"onnxruntime", "ai-edge-litert", "numpy"} <= set(needs.requirements)
     assert "tflite-runtime" not in needs.requirements
+
+
+@pytest.mark.parametrize(
+    ("chosen", "packages"),
+    [
+        (["onnxruntime"], {"onnxruntime"}),
+        (["tflite"], {"ai-edge-litert"}),
+        (["openvino", "tflite"], {"openvino>=2023.1", "ai-edge-litert"}),
+        (["opencv"], set()),
+    ],
+)
+def test_runtimes_that_were_chosen(chosen: list[str], packages: set[str]) -> None:
+    needs = needs_of("pi5", python(), {}, chosen)
+    always = {"opencv-python-headless>=4.6,<6", "numpy", "smbus2", *PAGE, "gpiozero", "lgpio>=0.2.2"}
+    assert set(needs.requirements) == always | packages
+
+
+def test_an_old_python_has_a_new_numpy_where_tflite_is_not_wanted() -> None:
+    assert "numpy<2" in needs_of("pi4", python(minor=9), {}, ["tflite"]).requirements
+    assert "numpy" in needs_of("pi4", python(minor=9), {}, ["onnxruntime"]).requirements
+
+
+def test_runtimes_that_a_32_bit_system_has_not() -> None:
+    facts = python("armv7l", 32, 13)
+    with pytest.raises(DeviceError, match=r"pi3: on a 32-bit system there is neither .*: --runtime tflite"):
+        needs_of("pi3", facts, {}, ["onnxruntime", "openvino"])
+    needs = needs_of("pi3", facts, {}, ["opencv"])  # any Python will do
+    assert needs.requirements[:3] == ("numpy<2", "opencv-python-headless>=4.6,<6", "smbus2")
+    assert not any("has no" in note for note in needs.notes)
+
+
+def test_the_command_that_brings_a_runtime() -> None:
+    assert {setup_command("pi5", runtime) for runtime in (None, "auto", "tflite")} == {"yolo-edge devices setup pi5"}
+    assert setup_command("pi5", "openvino").endswith("devices setup pi5 --runtime onnxruntime,tflite,openvino")
 
 
 def test_pythons_before_litert() -> None:
@@ -190,6 +224,17 @@ def test_termux_gets_its_own_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     update, install = device.ran
     assert update[-1] == "update"
     assert install[-5:] == ["install", "-y", "python-numpy", "opencv-python", "python-onnxruntime"]
+    assert "tflite" in job.plan.notes[0]
+
+
+def test_termux_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    device: Any = Termux()
+    monkeypatch.setattr(setup, "Session", lambda *_: device)
+    plan = Setup(device, offline=False, wheels=None, runtimes=["opencv"]).plan
+    assert plan.requirements == ("python-numpy", "opencv-python")
+    assert plan.notes == ("removed again with: apt-get remove python-numpy opencv-python",)
+    with pytest.raises(DeviceError, match="phone: Termux has no package of openvino or tflite: --runtime onnxruntime"):
+        Setup(device, offline=False, wheels=None, runtimes=["openvino", "tflite"])
 
 
 def test_termux_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,13 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.support import random_picture
+from yolo_edge.ondevice import draw as draw_module
 from yolo_edge.ondevice.detections import Detections
-from yolo_edge.ondevice.draw import _ascii, _overlap, _place_label, draw
+from yolo_edge.ondevice.draw import _ascii, _overlap, _place_label, color_of, draw
 
 
 def detections(*boxes: tuple[float, ...]) -> Detections:
@@ -41,6 +45,29 @@ def test_the_box_is_where_it_should_be() -> None:
     assert columns.min() in (99, 100)
     assert columns.max() in (200, 201)
     assert rows.max() in (160, 161)
+
+
+# COCO's ids: a person, a dog and a car, with what is often beside them; what stands in a street, on a table
+TOGETHER = [
+    (0, range(1, 53)), (0, range(54, 80)), (16, (1, 2, 7, 13, 15, 17, 56, 57)), (2, (1, 3, 5, 7, 9, 11)), (5, (6, 7)),
+    (39, range(40, 46)), (42, (43, 44)), (56, (57, 58, 60, 62)), (62, (63, 64, 66)),
+]  # fmt: skip
+
+
+def test_what_is_often_together_has_different_colors() -> None:
+    for one, others in TOGETHER:
+        assert color_of(one) not in [color_of(other) for other in others if other not in (23, 46, 76)], one
+
+
+def test_the_colors_are_those_of_the_live_page() -> None:
+    script = (Path(draw_module.__file__).parents[1] / "demo/boxes.js").read_text()
+    palette = re.findall(r"\[(\d+), (\d+), (\d+)\]", script.split("];")[0])
+    step = re.search(r"STEP = (\d+);", script)
+    assert step
+    for class_id in range(80):
+        again, first = divmod(class_id, len(palette))
+        red, green, blue = palette[(first + int(step[1]) * again) % len(palette)]
+        assert color_of(class_id) == (int(blue), int(green), int(red))
 
 
 def test_labels_do_not_cover_each_other() -> None:

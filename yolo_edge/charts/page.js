@@ -146,8 +146,36 @@ const toRecords = (columns) =>
 const facts = toRecords(unpackAll(packed.rows));
 const unpacked = (name) =>
   toRecords(unpackAll(packed.charts[name])).map((record) => (record.id >= 0 ? { ...facts[record.id], ...record } : record));
+// on a phone a chart takes the width that there is: its names stand in lines, its legend in one column, what is side by
+// side one below the other. Charts whose marks have labels or several texts were laid out for their width, and are scrolled
+const PHONE = 560;
+const LINES = "split(replace(replace(datum.label, ' / ', ' /\\n'), ' (', '\\n('), '\\n')";
+const parts = (value) => (value && typeof value === "object" ? [value, ...Object.values(value).flatMap(parts)] : []);
+const narrow = (spec, room) => {
+  const all = parts(spec);
+  const texts = all.filter(({ mark }) => mark?.type === "text");
+  if (texts.length > 1 || texts.some(({ encoding }) => encoding.text.field === "label")) return;
+  for (const { legend } of all) if (legend) Object.assign(legend, { columns: 1, labelLimit: room - 60 });
+  const named = all.filter((part) => part.y?.axis?.labelLimit !== undefined);
+  for (const { y } of named) Object.assign(y.axis, { labelLimit: room / 2, labelExpr: LINES, labelFontSize: 10 });
+  if (spec.hconcat) {
+    const [{ axis }] = named.map(({ y }) => y);
+    spec.vconcat = spec.hconcat;
+    delete spec.hconcat;
+    for (const part of spec.vconcat) {
+      part.width = 0.55 * room;
+      Object.assign(part.encoding.y, { title: null, axis: { ...axis, labelLimit: 0.38 * room } });
+    }
+  } else if (spec.vconcat) {
+    for (const part of spec.vconcat) part.width = room - 70; // beside its axis
+  } else if (spec.width) {
+    Object.assign(spec, { width: room, autosize: { type: "fit-x", contains: "padding" } });
+    if (named.length) spec.height *= 1.6;
+  }
+};
 const draw = async (chart) => {
   const spec = JSON.parse(chart.querySelector("script").textContent);
+  if (chart.clientWidth < PHONE) narrow(spec, chart.clientWidth);
   if (spec.usermeta) {
     spec.datasets = Object.fromEntries(spec.usermeta.data.map((name) => [name, unpacked(name)]));
     delete spec.usermeta;

@@ -108,6 +108,13 @@ def probe(name: Name, inventory: InventoryFile = None, json: Json = False) -> No
 @devices.command()
 def setup(
     name: Name,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="Which to install, with commas between: onnxruntime, tflite, openvino; opencv comes with any, and "
+            "alone takes least room.",
+        ),
+    ] = "onnxruntime,tflite",
     offline: Annotated[
         bool,
         typer.Option("--offline", help="The device needs no network: this machine fetches wheels, unpacks them there."),
@@ -123,12 +130,18 @@ def setup(
     json: Json = False,
 ) -> None:
     """Install runtimes on a device, in an environment of its own; says what it will do first."""
+    from yolo_edge.cli.options import split
     from yolo_edge.cli.output import note, print_json, steps
     from yolo_edge.devices.inventory import LOCAL, find_device
     from yolo_edge.devices.setup import Setup
     from yolo_edge.devices.transports import open_device
     from yolo_edge.ondevice.errors import InputError, YoloEdgeError
+    from yolo_edge.ondevice.runtimes import RUNTIMES
 
+    runtimes = split(runtime, "runtime")
+    unknown = [wanted for wanted in runtimes if wanted not in RUNTIMES[1:]]
+    if unknown:
+        raise InputError(f"--runtime {unknown[0]}: expected {', '.join(RUNTIMES[1:])}")
     entry = find_device(name, inventory)
     if name == LOCAL:
         raise InputError("local: is this machine, and runs what this Python has: pip install 'yolo-edge[all]'")
@@ -136,7 +149,7 @@ def setup(
         raise InputError("setup asks before it changes a device, and there is no terminal to ask on: --yes")
     with open_device(name, entry) as device:
         note(f"{name}: looking at it, and for wheels …")
-        with Setup(device, offline=offline, wheels=wheels) as job:
+        with Setup(device, offline=offline, wheels=wheels, runtimes=runtimes) as job:
             _show_plan(job.plan)
             if not yes and not typer.confirm("Go on?", err=True):
                 note("nothing was changed")
@@ -329,8 +342,12 @@ def _print_runtimes(found: "Facts") -> None:
     if rows:
         print_table(["library", "version"], rows)
     works = {name for name, value in found.runtimes.items() if value is not None and value["problem"] is None}
-    if found.python is not None and (not {"numpy", "opencv"} <= works or not works - {"numpy", "opencv"}):
+    if found.python is None:
+        return
+    if not {"numpy", "opencv"} <= works:
         note(f"No model runs there yet: yolo-edge devices setup {found.name}")
+    elif not works - {"numpy", "opencv"}:
+        note(f"OpenCV alone runs models there (--runtime opencv): for more, yolo-edge devices setup {found.name}")
 
 
 def _print_lines(title: str, rows: list[tuple[str, str]]) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -117,6 +119,8 @@ class Webhook:
         except urllib.error.HTTPError as error:
             error.close()
             raise YoloEdgeError(f"it answered {error.code}") from error
+        except HTTPException as error:
+            raise YoloEdgeError(f"it does not speak HTTP ({first_line(error)})") from error
 
 
 class Program:
@@ -158,10 +162,11 @@ class Program:
             raise YoloEdgeError(f"it ended with exit code {process.returncode}")
 
     def end(self) -> None:
-        """End a program that runs."""
+        """End a program that runs, and what it started: it leads a session of its own."""
         process = self._running
         if process is not None and process.poll() is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

@@ -2,18 +2,23 @@
 
 // those of `detect --save`
 const PALETTE = [
-  [255, 56, 56], [207, 210, 49], [72, 249, 10], [0, 149, 255], [203, 56, 255], [134, 219, 61],
-  [146, 204, 23], [0, 212, 187], [0, 194, 255], [44, 153, 168], [52, 69, 147], [255, 34, 134],
-  [255, 112, 31], [255, 178, 29], [255, 55, 199], [82, 0, 133],
+  [255, 56, 56], [207, 210, 49], [72, 249, 10], [0, 149, 255], [203, 56, 255], [139, 69, 19],
+  [134, 219, 61], [0, 212, 187], [0, 194, 255], [255, 187, 187], [52, 69, 147], [255, 34, 134],
+  [0, 110, 60], [255, 178, 29], [255, 55, 199], [82, 0, 133],
 ];
+const STEP = 9;
+
+function rgb(classId) {
+  return PALETTE[(classId + STEP * Math.floor(classId / PALETTE.length)) % PALETTE.length];
+}
 
 export function color(classId) {
-  const [r, g, b] = PALETTE[classId % PALETTE.length];
+  const [r, g, b] = rgb(classId);
   return `rgb(${r} ${g} ${b})`;
 }
 
 function ink(classId) {
-  const [r, g, b] = PALETTE[classId % PALETTE.length];
+  const [r, g, b] = rgb(classId);
   return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
 }
 

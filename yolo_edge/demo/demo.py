@@ -180,7 +180,7 @@ class Demo:
         self._stack.close()
 
     def run(self, stop: threading.Event, tick: Callable[["Demo"], None] = lambda demo: None) -> None:
-        """Wait until the source ends, or `stop` is set; `tick` is called twice a second.
+        """Wait until the source ends, or `stop` is set; `tick` is called four times a second.
 
         Raises:
             YoloEdgeError: It ended before its time.

@@ -3,10 +3,10 @@
 import json
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from yolo_edge.devices.finding import FarDetector
 from yolo_edge.devices.package import package_zip
 from yolo_edge.devices.session import Session
 from yolo_edge.devices.ssh import SshDevice
+from yolo_edge.devices.wheels import setup_command
 from yolo_edge.ondevice.errors import InputError, YoloEdgeError
 from yolo_edge.ondevice.files import printable, reason
 from yolo_edge.serving.address import Address, bracketed, listen
@@ -114,6 +115,7 @@ class FarDemo:
         self._device, self._settings, self._note = device, settings, note
         self._summary = ""
         self._every_frame, self._left_out = False, 0
+        self._runtime = models[0].detector.runtime  # of all: an option of the command
         self._video = _video_there(device, settings.save)
         self.port: int | None = None
         self.frames: int | None = None
@@ -148,7 +150,7 @@ class FarDemo:
 
         Args:
             stop: Set by a signal.
-            show: Is told twice a second how many frames there were, and how it goes.
+            show: Is told four times a second how many frames there were, and how it goes.
 
         Raises:
             YoloEdgeError: It ended before its time.
@@ -314,10 +316,12 @@ class FarDemo:
             return self._link.nonsense(message)
         self._fetch(error)
         text = f"{self._device.name}: {printable(self._here(str(error.get('text'))))}"
-        if error.get("missing") is True:
-            by_pip = "python -m pip install starlette uvicorn websockets, there"
-            is_termux = termux.is_termux({"executable": self._device.hello.executable})
-            text += f"; run: {by_pip if is_termux else f'yolo-edge devices setup {self._device.name}'}"
+        # what Termux lacks of runtimes, it has no package of
+        is_termux = termux.is_termux({"executable": self._device.hello.executable})
+        if error.get("missing") == "library" and is_termux:
+            text += "; run: python -m pip install starlette uvicorn websockets, there"
+        elif error.get("missing") in ("library", "runtime") and not is_termux:
+            text = f"{text.partition('; run: ')[0]}; run: {setup_command(self._device.name, self._runtime)}"
         return InputError(text) if error.get("exit_code") == InputError.exit_code else YoloEdgeError(text)
 
     def _check_page(self, host: str, port: int) -> None:
@@ -331,7 +335,7 @@ class FarDemo:
         try:
             with opener.open(request, timeout=_LOOK_S) as answer:
                 answer.read(1)
-        except (OSError, urllib.error.URLError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise DeviceError(
                 f"{self._device.name}: the page cannot be reached through ssh ({printable(str(error))[:200]}): its SSH "
                 "server has to forward ports (AllowTcpForwarding in sshd_config); --no-view does without the page"

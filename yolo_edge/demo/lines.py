@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TextIO
 
 from yolo_edge.demo.inference import Model, Result, above
@@ -50,11 +51,9 @@ class Lines:
         Raises:
             YoloEdgeError: Lines could not be written, as to a full disk.
         """
-        try:
-            self._waiting.put(None, timeout=2)
-        except queue.Full:
-            return
-        self._thread.join(2)
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=0 if self.closed.is_set() else 2)
+            self._thread.join(2)
         if self._problem is not None:
             raise YoloEdgeError(self._problem)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from yolo_edge.devices.agents import BY_A_SIGNAL
 from yolo_edge.devices.device import Device, DeviceError
 from yolo_edge.ondevice.files import printable
 
@@ -124,7 +125,8 @@ class Link:
         lost = self._device.ended(code, said)
         if lost is not None:
             return lost
-        # ssh has a code of its own for a program that a signal ended
-        how = "as the kernel does when memory runs out" if code in (137, 255, -9) else f"with exit code {code}"
+        how = BY_A_SIGNAL if code == 255 else f"with exit code {code}"
+        if code in (137, -9):
+            how = "as the kernel does when memory runs out"
         last = f": {printable(said.splitlines()[-1])[:200]}" if said else ""
         return DeviceError(f"{name}: the demo ended there, {how}{last}")

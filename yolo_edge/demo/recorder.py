@@ -126,7 +126,7 @@ class Recorder:
         try:
             while (result := self._results.get()) is not None:
                 self._record(result)
-        except (OSError, cv2.error, YoloEdgeError) as error:
+        except Exception as error:  # noqa: BLE001 - of whatever type: results wait for this thread
             self.problem = str(error) if isinstance(error, YoloEdgeError) else f"not written ({error})"
             self._note(f"{self.path}: recording ended: {self.problem}")
         finally:

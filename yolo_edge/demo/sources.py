@@ -7,6 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -253,8 +254,9 @@ class PiCamera:
         """Let it go."""
         camera, self._camera = self._camera, None
         if camera is not None:
-            camera.stop()
-            camera.close()
+            for end in (camera.stop, camera.close):
+                with suppress(Exception):  # of libcamera, of many types: one that was pulled out
+                    end()
 
 
 def open_source(
@@ -300,12 +302,12 @@ def _camera(target: int | str, name: str, size: tuple[int, int] | None) -> Captu
 def _stream(text: str) -> Capture:
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InputError(f"--source: not an address ({error})") from error
     if parts.scheme not in _SCHEMES or not host or not text.isprintable():
         raise InputError(f"--source: expected {', '.join(_SCHEMES)}://HOST…, got {printable(text)!r}")
-    shown = urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path, "", ""))  # no password
+    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))  # no password
     return Capture(text, shown, live=True, backends=(cv2.CAP_FFMPEG, cv2.CAP_ANY))
 
 

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from yolo_edge.ondevice.agent.emulation import is_emulated
 from yolo_edge.ondevice.agent.requests import leave, when_unlocked, when_unread
-from yolo_edge.ondevice.errors import YoloEdgeError
+from yolo_edge.ondevice.errors import MissingRuntimeError, YoloEdgeError
 from yolo_edge.ondevice.opencv import prepare_opencv
 from yolo_edge.ondevice.sysfs import board_model
 
@@ -116,13 +116,14 @@ def carry_out(order: Mapping[str, Any], channel: Channel, stop: threading.Event)
         summary = _run(order, channel, stop)
     except ImportError as error:
         text = f"{error.name or 'a library'} does not load there ({' '.join(str(error).split())[:300]})"
-        channel.tell(error={"text": text, "exit_code": 1, "missing": True, "video": None})
+        channel.tell(error={"text": text, "exit_code": 1, "missing": "library", "video": None})
     except YoloEdgeError as error:
-        found = {"text": str(error), "exit_code": error.exit_code, "missing": False, "video": _existing(video)}
+        missing = "runtime" if isinstance(error, MissingRuntimeError) else None
+        found = {"text": str(error), "exit_code": error.exit_code, "missing": missing, "video": _existing(video)}
         channel.tell(error=found)
     except Exception as error:  # noqa: BLE001 - the other side learns of it
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        channel.tell(error={"text": text, "exit_code": 1, "missing": False, "video": _existing(video)})
+        channel.tell(error={"text": text, "exit_code": 1, "missing": None, "video": _existing(video)})
     else:
         channel.tell(done={"summary": summary, "video": _existing(video)})
 

@@ -11,12 +11,21 @@ from yolo_edge.ondevice.detections import Detections
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # well apart, and each readable with black or white text (BGR)
 _PALETTE = (
-    (56, 56, 255), (49, 210, 207), (10, 249, 72), (255, 149, 0), (255, 56, 203), (61, 219, 134),
-    (23, 204, 146), (187, 212, 0), (255, 194, 0), (168, 153, 44), (147, 69, 52), (134, 34, 255),
-    (31, 112, 255), (29, 178, 255), (199, 55, 255), (133, 0, 82),
+    (56, 56, 255), (49, 210, 207), (10, 249, 72), (255, 149, 0), (255, 56, 203), (19, 69, 139),
+    (61, 219, 134), (187, 212, 0), (255, 194, 0), (187, 187, 255), (147, 69, 52), (134, 34, 255),
+    (60, 110, 0), (29, 178, 255), (199, 55, 255), (133, 0, 82),
 )  # fmt: skip
+# where the palette begins anew: of COCO's classes that are often in a picture together, a person's and a pizza's
+# colours alone are equal then, and all others well apart
+_STEP = 9
 
 Box = Tuple[int, int, int, int]
+
+
+def color_of(class_id: int) -> Tuple[int, int, int]:
+    """Blue, green and red of a class, 0..255: the same in all pictures."""
+    again, first = divmod(class_id, len(_PALETTE))
+    return _PALETTE[(first + _STEP * again) % len(_PALETTE)]
 
 
 def draw(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.ndarray:
@@ -33,7 +42,7 @@ def draw(image: np.ndarray, detections: Detections, names: Sequence[str]) -> np.
     shorter = min(canvas.shape[:2])
     line, scale = max(round(shorter / 250), 1), max(shorter / 900, 0.3)
     boxes: List[Box] = [(round(x1), round(y1), round(x2), round(y2)) for x1, y1, x2, y2 in detections.xyxy.tolist()]
-    colors = [_PALETTE[class_id % len(_PALETTE)] for class_id in detections.class_id.tolist()]
+    colors = [color_of(class_id) for class_id in detections.class_id.tolist()]
     for (x1, y1, x2, y2), color in zip(reversed(boxes), reversed(colors)):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line, cv2.LINE_AA)
     # labels after all boxes, so that no line runs through a text

@@ -40,6 +40,9 @@ def archive(files: dict[str, bytes]) -> bytes:
     return target.getvalue()
 
 
+NO_HTTP = b"SSH-2.0-OpenSSH_9.2p1\r\n"
+
+
 def integrity(data: bytes) -> str:
     return "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
 
@@ -47,12 +50,17 @@ def integrity(data: bytes) -> str:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """A registry with one package; `asked` are the paths that were asked for."""
-    state: dict[str, Any] = {"data": archive(FILES), "asked": []}
+    state: dict[str, Any] = {"data": archive(FILES), "asked": [], "cut": False}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state["asked"].append(self.path)
+            if state["data"] == NO_HTTP:
+                self.wfile.write(NO_HTTP)
+                return
             self.send_response(200 if state["data"] else 404)
+            if state["cut"]:
+                self.send_header("Content-Length", str(len(state["data"]) + 1))
             self.end_headers()
             self.wfile.write(state["data"])
 
@@ -91,6 +99,12 @@ def test_another_package_is_not_used(registry: dict[str, Any], tmp_path: Path) -
 def test_a_registry_that_is_not_reached(registry: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     registry["data"] = b""
     with pytest.raises(YoloEdgeError, match=r"cannot be fetched \(HTTP Error 404.*npm pack onnxruntime-web@"):
+        find_ort_web()
+    registry["data"] = NO_HTTP
+    with pytest.raises(YoloEdgeError, match=r"cannot be fetched \(SSH-2.0.*npm pack onnxruntime-web@"):
+        find_ort_web()
+    registry.update(data=archive(FILES), cut=True)
+    with pytest.raises(YoloEdgeError, match=r"cannot be fetched \(the connection broke off\); with a network"):
         find_ort_web()
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:1")
     with pytest.raises(YoloEdgeError, match=r"cannot be fetched .*--ort-web DIR"):

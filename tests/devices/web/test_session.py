@@ -1,6 +1,7 @@
 """The server of the page and its one session: who is let in, what is refused, what is told when a page goes away."""
 
 import json
+import socket
 import time
 from typing import Any
 
@@ -137,6 +138,19 @@ def test_a_page_in_the_background_is_told_of_once() -> None:
         assert page.request("POST", f"/state?session={page.session}", b"else")[0].status == 400
         told = [note for note in here.notes if "background" in note]
         assert told == ["Pixel 8: the page is in the background, nothing is measured: bring it to the front"] * 2
+
+
+def test_a_page_that_goes_while_it_says_so() -> None:
+    """Half of a body is refused, as everywhere, and no failure of the server."""
+    with serving() as here:
+        page = Page(here.port)
+        page.begin()
+        with socket.create_connection(("127.0.0.1", here.port)) as cut:
+            head = f"POST /state?session={page.session} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\n"
+            cut.sendall(head.encode() + b"clo")
+        wait_for(lambda: here.notes, 60)
+    assert len(here.notes) == 1
+    assert here.notes[0].endswith("a state that is none (it did not come whole)")
 
 
 def test_the_end_tells_the_page() -> None:
