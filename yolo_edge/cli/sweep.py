@@ -304,11 +304,10 @@ def _measure(
 def _find_accuracies(
     accuracy: "AccuracyWork", workers: int | None, scheduler: str | None, progress: "Callable[[str], None]"
 ) -> None:
-    import os
-
     from yolo_edge.evaluation.pool import LocalWorkers
+    from yolo_edge.ondevice.agent.machine import usable_cpus
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cpus()
     if scheduler is None or accuracy.done:
         accuracy.run(LocalWorkers(workers or usable), progress, min(workers or usable, usable))
         return

@@ -1,6 +1,5 @@
 """A demo from its source to the page and the actions: what is started with it, and ended with it."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from yolo_edge.demo.reader import Reader
 from yolo_edge.demo.recorder import Recorder
 from yolo_edge.demo.sources import Pictures, Source
 from yolo_edge.demo.status import Counts, Status
+from yolo_edge.ondevice.agent.machine import usable_cpus
 
 if TYPE_CHECKING:
     import socket
@@ -283,8 +283,7 @@ def _frames(number: int) -> str:
 
 def usual_threads() -> int:
     """Of one inference: one less than there are CPUs, to leave room for reading and encoding."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cpus - 1, 1)
+    return max(usable_cpus() - 1, 1)
 
 
 def _describe(model: Model) -> dict[str, Any]:

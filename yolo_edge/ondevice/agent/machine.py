@@ -127,6 +127,11 @@ def memory(root: Path = ROOT) -> Dict[str, Any]:
     return {"peak_mb": peak, "now_mb": _kilobytes(status, "VmRSS")}
 
 
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def fastest_cpus(count: int, root: Path = ROOT) -> Optional[List[int]]:
     """Where CPUs differ in speed, those of the fastest kinds that have room for `count` threads together.
 
@@ -181,10 +186,9 @@ def _cpu(root: Path) -> Dict[str, Any]:
         fields.setdefault(key.strip(), []).append(value.strip())
     flags = " ".join(fields.get("flags", fields.get("Features", []))[:1]).split()
     names = [kind for _, kind in cores_of(root)] or fields.get("Model") or []
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "name": " + ".join(dict.fromkeys(names)) or None,
-        "cpus": usable,
+        "cpus": usable_cpus(),
         "cpus_in_all": os.cpu_count(),
         "features": [flag for flag in flags if _VECTOR_FEATURES.fullmatch(flag)],
         "max_mhz": _max_clock(root),
