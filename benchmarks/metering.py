@@ -86,13 +86,11 @@ def check_recording(wanted: str | None) -> None:
         wanted: As `--meter` has it; other meters are not looked at.
 
     Raises:
-        InputError: There is no such meter, option or file.
+        InputError: There is no such option or file.
     """
-    if wanted is None:
+    if wanted is None or wanted.partition(":")[0] != RECORDED:
         return
-    kind, options = parse_meter(wanted)
-    if kind != RECORDED:
-        return
+    _, options = parse_meter(wanted)
     path = Path(Recording.from_options(options).path)
     try:
         problem = None if stat.S_ISREG(path.stat().st_mode) else "is not a file"

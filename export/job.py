@@ -42,7 +42,7 @@ def file_name(stem: str, size: tuple[int, int], options: FileOptions, format_: s
 
 def plan_name(stem: str, size: tuple[int, int], precision: str = "int8") -> str:
     """The file that keeps the plan of files of a precision: `<stem>-<size>-int8.plan.json`."""
-    return file_name(stem, size, FileOptions(precision)).removesuffix(".onnx") + ".plan.json"
+    return Path(file_name(stem, size, FileOptions(precision), "tflite")).stem + ".plan.json"
 
 
 def front_name(stem: str, size: tuple[int, int]) -> str:

@@ -88,11 +88,9 @@ def summarize(graph: Graph, where: str = "the network") -> Summary:
 
 
 def _read_whole(path: Path) -> onnx.ModelProto:
-    """A model that needs no other file; one that is broken is said in words before that is looked for."""
-    data = read_bytes(path, MAX_MODEL_BYTES)
-    model = parse_onnx(data, path)
-    check_self_contained(data, str(path))
-    return model
+    """A model that needs no other file."""
+    check_self_contained(path, str(path))
+    return parse_onnx(read_bytes(path, MAX_MODEL_BYTES), path)
 
 
 def read_spec_text(path: Path) -> str | None:
