@@ -32,17 +32,21 @@ def file_name(stem: str, size: tuple[int, int], options: FileOptions, format_: s
 
     The size is one number when both sides are equal.
     """
-    width, height = size
-    parts = [stem, str(width) if width == height else f"{width}x{height}", options.precision]
+    parts = [_of_precision(stem, size, options.precision)]
     default = FileOptions(options.precision).resolved(format_)
     parts += [options.head] if options.head != default.head else []
     parts += [options.input] if options.input not in (None, default.input) else []
     return f"{'-'.join(parts)}.{format_}"
 
 
+def _of_precision(stem: str, size: tuple[int, int], precision: str) -> str:
+    width, height = size
+    return f"{stem}-{width if width == height else f'{width}x{height}'}-{precision}"
+
+
 def plan_name(stem: str, size: tuple[int, int], precision: str = "int8") -> str:
     """The file that keeps the plan of files of a precision: `<stem>-<size>-int8.plan.json`."""
-    return Path(file_name(stem, size, FileOptions(precision), "tflite")).stem + ".plan.json"
+    return f"{_of_precision(stem, size, precision)}.plan.json"
 
 
 def front_name(stem: str, size: tuple[int, int]) -> str:

@@ -44,7 +44,6 @@ from yolo_edge.benchmarks.scripts.against_opencv import with_pauses
 from yolo_edge.benchmarks.scripts.peers_sides import check_same, sides_of
 from yolo_edge.export.importers.onnx import import_onnx
 from yolo_edge.export.load import load_model
-from yolo_edge.export.source import SourceModel
 from yolo_edge.ondevice.images import read_image
 from yolo_edge.timing import Seconds, interleave, paired_ratio
 
@@ -99,19 +98,22 @@ class Repeat:
         found: How many detections each side has.
         ours: The sides that are `Detector`.
         left_out: What was not measured, and why.
+        size: Width and height of the input.
     """
 
     rounds: Mapping[str, Rounds]
     found: Mapping[str, int]
     ours: frozenset[str]
     left_out: Sequence[str]
+    size: tuple[int, int]
 
 
 def repeat(model: Path, also: Sequence[Path], image: Path, threads: int, seconds: float, folder: Path) -> Repeat:
     """Measure all sides, in this process."""
     cv2.setNumThreads(threads)
     picture = read_image(image)
-    sides, left_out = sides_of(model, _source(model), also, picture, threads, folder)
+    source = load_model(model) if model.suffix == ".cfg" else import_onnx(model)
+    sides, left_out = sides_of(model, source, also, picture, threads, folder)
     found = check_same(sides, picture)
     calls = {f"{name}: whole": Watched(partial(side.find, picture)) for name, side in sides.items()}
     calls |= {f"{name}: inference": Watched(side.infer) for name, side in sides.items()}
@@ -121,11 +123,8 @@ def repeat(model: Path, also: Sequence[Path], image: Path, threads: int, seconds
         name: Rounds(samples[name], np.array(call.cpu_s[1:]), np.array(call.switches[1:], np.float64))
         for name, call in calls.items()
     }
-    return Repeat(rounds, found, frozenset(name for name, side in sides.items() if side.ours), left_out)
-
-
-def _source(model: Path) -> SourceModel:
-    return load_model(model) if model.suffix == ".cfg" else import_onnx(model)
+    ours = frozenset(name for name, side in sides.items() if side.ours)
+    return Repeat(rounds, found, ours, left_out, (source.spec.input.width, source.spec.input.height))
 
 
 def stacked(arrays: Sequence[Seconds]) -> Seconds:
@@ -165,10 +164,9 @@ def measure(options: argparse.Namespace, threads: int, folder: Path) -> None:
     times = {name: Times([one.rounds[name] for one in repeats], threads) for name in first.rounds}
     whole = {name: times[f"{name}: whole"] for name in first.found}
     best = min((name for name in whole if name not in first.ours), key=lambda name: whole[name].median)
-    image = _source(options.model).spec.input
     count = sum(len(next(iter(one.rounds.values())).wall_s) for one in repeats)
-    print(f"\n{options.model.name}, {image.width}x{image.height}, threads {threads}, ", end="")
-    print(f"{count} rounds in {len(repeats)} processes")
+    title = f"{options.model.name}, {first.size[0]}x{first.size[1]}, threads {threads}"
+    print(f"\n{title}, {count} rounds in {len(repeats)} processes")
     print(
         f"\n| | found | whole path, ms | inference, ms | whole path, as a multiple of {best} |\n|---|--:|--:|--:|---|"
     )
